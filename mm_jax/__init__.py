@@ -1,0 +1,98 @@
+"""Small language models as pure JAX functions. The rooms, in the order in which data goes:
+
+config -> text -> vocab -> windows -> model, layers, models/ -> loss -> train, lr -> evaluate ->
+sample -> run -> console, commands/, cli. Imports point up this list only. Every public name is
+imported when it is first used, so that ``import mm_jax`` costs nothing.
+"""
+
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "config": ["DataConfig", "InputError", "MLPConfig", "OptimizerConfig", "PRESETS", "RunConfig"],
+    "text": ["overlap", "read_lines", "split_lines"],
+    "vocab": ["Vocab", "build_vocab", "decode", "decode_lines", "encode", "encode_lines"],
+    "windows": ["Batch", "rows", "windows"],
+    "model": ["Model", "num_params", "scanned", "windowed"],
+    "models": ["MODELS", "build_model"],
+    "models.mlp": ["mlp"],
+    "loss": ["loss", "nats"],
+    "train": ["NotFiniteError", "TrainState", "fit", "fit_chunks", "init_state", "train_step"],
+    "lr": ["make_optimizer", "make_schedule", "step_decay", "warmup_cosine"],
+    "evaluate": ["evaluate"],
+    "sample": ["sample"],
+    "run": ["load_run"],
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+class _Package(types.ModuleType):
+    """A package in which ``mm_jax.sample`` is the function, not the module of the same name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import of a submodule ends with this call; a public name keeps its own meaning.
+        if isinstance(value, types.ModuleType) and name in _HOME:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
+
+
+sys.modules[__name__].__class__ = _Package
+
+if TYPE_CHECKING:
+    from mm_jax.config import PRESETS as PRESETS
+    from mm_jax.config import DataConfig as DataConfig
+    from mm_jax.config import InputError as InputError
+    from mm_jax.config import MLPConfig as MLPConfig
+    from mm_jax.config import OptimizerConfig as OptimizerConfig
+    from mm_jax.config import RunConfig as RunConfig
+    from mm_jax.evaluate import evaluate as evaluate
+    from mm_jax.loss import loss as loss
+    from mm_jax.loss import nats as nats
+    from mm_jax.lr import make_optimizer as make_optimizer
+    from mm_jax.lr import make_schedule as make_schedule
+    from mm_jax.lr import step_decay as step_decay
+    from mm_jax.lr import warmup_cosine as warmup_cosine
+    from mm_jax.model import Model as Model
+    from mm_jax.model import num_params as num_params
+    from mm_jax.model import scanned as scanned
+    from mm_jax.model import windowed as windowed
+    from mm_jax.models import MODELS as MODELS
+    from mm_jax.models import build_model as build_model
+    from mm_jax.models.mlp import mlp as mlp
+    from mm_jax.run import load_run as load_run
+    from mm_jax.sample import sample as sample
+    from mm_jax.text import overlap as overlap
+    from mm_jax.text import read_lines as read_lines
+    from mm_jax.text import split_lines as split_lines
+    from mm_jax.train import NotFiniteError as NotFiniteError
+    from mm_jax.train import TrainState as TrainState
+    from mm_jax.train import fit as fit
+    from mm_jax.train import fit_chunks as fit_chunks
+    from mm_jax.train import init_state as init_state
+    from mm_jax.train import train_step as train_step
+    from mm_jax.vocab import Vocab as Vocab
+    from mm_jax.vocab import build_vocab as build_vocab
+    from mm_jax.vocab import decode as decode
+    from mm_jax.vocab import decode_lines as decode_lines
+    from mm_jax.vocab import encode as encode
+    from mm_jax.vocab import encode_lines as encode_lines
+    from mm_jax.windows import Batch as Batch
+    from mm_jax.windows import rows as rows
+    from mm_jax.windows import windows as windows

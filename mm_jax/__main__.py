@@ -1,0 +1,7 @@
+"""``python -m mm_jax`` is ``mm-jax``."""
+
+import sys
+
+from mm_jax.cli import main
+
+sys.exit(main())

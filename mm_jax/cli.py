@@ -1,0 +1,135 @@
+"""The command line: ``mm-jax COMMAND``, flags from dataclasses (tyro). Thin; imports no jax.
+
+Bad input, of whatever kind, is one line on stderr and exit code 2.
+"""
+
+import contextlib
+import difflib
+import importlib
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+COMMANDS = {
+    "train": "train a model on a file of lines and keep it in a run directory",
+    "sample": "make new lines with a trained model",
+    "eval": "measure the exact loss of a trained model",
+    "score": "say how surprised a model is by single lines, symbol by symbol",
+    "data": "fetch or describe a data set",
+}
+
+HELP = """usage: mm-jax COMMAND ...
+
+Small language models: read a file of lines, learn to make more lines like them.
+
+commands:
+{commands}
+
+mm-jax COMMAND --help says what a command takes. A first run:
+  mm-jax train --out runs/first      (about 10 s on two cores)
+  mm-jax sample runs/first
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        commands = "\n".join(f"  {name:8}{what}" for name, what in COMMANDS.items())
+        print(HELP.format(commands=commands), end="")
+        return 0
+    if args[0] == "--version":
+        from mm_jax import __version__
+
+        print(f"mm-jax {__version__}")
+        return 0
+    name, *flags = args
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        return _fail("mm-jax", f"unknown command {name!r}{meant} There is {', '.join(COMMANDS)}.")
+    prog = f"mm-jax {name}"
+    try:
+        return _run(name, prog, flags)
+    except KeyboardInterrupt:
+        return _fail(prog, "interrupted", 130)
+    except BrokenPipeError:  # the reader of our output has left, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(name: str, prog: str, flags: list[str]) -> int:
+    from mm_jax.config import InputError
+    from mm_jax.console import Console
+
+    command = importlib.import_module(f"mm_jax.commands.{name}")
+    try:
+        options = _parse(command, prog, flags)
+        outcome = command.run(options, Console(json=options.json))
+    except InputError as error:
+        return _fail(prog, str(error))
+    if options.json:
+        print(json.dumps(outcome.record, ensure_ascii=False))
+        sys.stdout.flush()
+    if outcome.exit_code:
+        return _fail(prog, outcome.complaint, outcome.exit_code)
+    return 0
+
+
+def _parse(command: Any, prog: str, flags: list[str]) -> Any:
+    """Return the Options in ``flags``; raises InputError with one line of what tyro says."""
+    import tyro
+
+    from mm_jax.config import InputError
+
+    default = command.defaults(_given(flags)) if hasattr(command, "defaults") else None
+    said = io.StringIO()
+    os.environ.setdefault("COLUMNS", "100")
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                command.Options,
+                prog=prog,
+                args=flags,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as error:
+        if not error.code:
+            raise
+        raise InputError(f"{_one_line(said.getvalue())} (see {prog} --help)") from None
+
+
+def _given(flags: list[str]) -> dict[str, str]:
+    """Return the values of --preset and --model, which decide what other flags there are."""
+    given = {}
+    for name in ("preset", "model"):
+        for i, flag in enumerate(flags):
+            if flag == f"--{name}" and i + 1 < len(flags):
+                given[name] = flags[i + 1]
+            elif flag.startswith(f"--{name}="):
+                given[name] = flag.partition("=")[2]
+    return given
+
+
+def _one_line(box: str) -> str:
+    """Take the message, and the first flag it suggests, out of the box that tyro draws."""
+    rows = [re.sub(r"^│(.*)│$", r"\1", row.strip()).strip() for row in box.splitlines()]
+    parts = " ".join(row for row in rows if not row.startswith(("╭", "╰"))).split("───")
+    parts = [part.strip("─ ") for part in parts if part.strip("─ ")]
+    message = parts[0].split("Got errors:")[0].strip(" .") if parts else "wrong arguments"
+    meant = re.search(r"Perhaps you meant: (--[\w-]+)", " ".join(parts[1:2]))
+    return message + (f"; did you mean {meant[1]}?" if meant else "")
+
+
+def _fail(prog: str, message: str | None, code: int = 2) -> int:
+    print(f"{prog}: error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Measure the exact loss of a trained model on a split or on a file."""
+
+import dataclasses
+import math
+from typing import Literal
+
+import tyro
+
+from mm_jax.commands import Outcome
+from mm_jax.config import InputError, to_dict
+from mm_jax.console import Console
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Measure the exact loss of a trained model, in nats per symbol.
+
+    Without --data: on a split of the run's own data, dev if not said otherwise. A look at the test
+    split is counted in the run.
+    """
+
+    run: tyro.conf.Positional[str]
+    """A run directory, as mm-jax train makes it."""
+    data: str | None = None
+    """Another file; all its lines, unless --split-name says which."""
+    split_name: Literal["train", "dev", "test", "all"] | None = None
+    """Which lines."""
+    json: bool = False
+    """Print one JSON object on stdout, everything else on stderr."""
+
+
+def run(options: Options, console: Console) -> Outcome:
+    """Evaluate a run."""
+    import time
+
+    from mm_jax.evaluate import evaluate
+    from mm_jax.model import num_params
+    from mm_jax.run import count_test_look, load_run, make_batch, run_splits
+    from mm_jax.text import read_lines, split_lines
+    from mm_jax.vocab import SymbolError, encode_lines
+
+    begun = time.perf_counter()
+    trained = load_run(options.run)
+    if options.data is None:
+        text, splits = run_splits(trained)
+        name = options.split_name or "dev"
+        lines = text.lines if name == "all" else getattr(splits, name)
+    else:
+        text = read_lines(options.data)
+        name = options.split_name or "all"
+        own = trained.config.data
+        lines = text.lines
+        if name != "all":
+            lines = getattr(split_lines(text.lines, own.split, own.split_seed), name)
+    try:
+        encode_lines(trained.vocab, text.lines)
+    except SymbolError as error:
+        raise InputError(f"{text.where(error.index)}: {error} of the run") from None
+    batch = make_batch(lines, trained.vocab, trained.model, trained.config)
+    loss_nats = float(evaluate(trained.model, trained.params, batch))
+    record = {
+        "command": "eval",
+        "config": to_dict(trained.config),
+        "data": str(text.path),
+        "split_name": name,
+        "vocab_size": len(trained.vocab),
+        "num_params": num_params(trained.params),
+        "num_lines": len(lines),
+        "num_examples": int(batch.weights.sum()),
+        "loss": loss_nats,
+        "bits": loss_nats / math.log(2),
+        "perplexity": math.exp(min(loss_nats, 700)),
+        "run_dir": options.run,
+    }
+    if name == "test" and options.data is None:
+        record["test_looks"] = looks = count_test_look(trained.path, loss_nats)
+        console.say(f"This is look {looks} at the test split of {options.run}.")
+    record["seconds"] = time.perf_counter() - begun
+    console.say(
+        f"{name} loss {loss_nats:.4f} nats a symbol ({record['bits']:.4f} bits, perplexity "
+        f"{record['perplexity']:.2f}) over {record['num_examples']:,} predictions in "
+        f"{len(lines):,} lines"
+    )
+    return Outcome(record)

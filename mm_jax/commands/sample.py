@@ -1,0 +1,88 @@
+"""Make new lines with a trained model."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from mm_jax.commands import Outcome
+from mm_jax.commands.train import show_samples
+from mm_jax.config import Between, Choices, Count, InputError, Seed
+from mm_jax.console import Console
+
+BATCH = 8192  # lines drawn at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Choices):
+    """Make new lines with a trained model, one a line; "(in train)" marks those that it has seen.
+
+    The i-th line of a seed is the same whatever --num is.
+    """
+
+    run: tyro.conf.Positional[str]
+    """A run directory, as mm-jax train makes it."""
+    num: Count = 20
+    """How many lines."""
+    seed: Seed = 0
+    """Decides the lines."""
+    temperature: Annotated[float, Between(0)] = 1.0
+    """Below 1 bolder, above 1 wilder; 0 always takes the likeliest symbol."""
+    top_k: Annotated[int | None, Between(1)] = None
+    """Choose among the K likeliest symbols only."""
+    top_p: Annotated[float | None, Between(0, 1, open_low=True)] = None
+    """Choose among the likeliest symbols whose probability adds up to P."""
+    prefix: str = ""
+    """What every line begins with."""
+    max_len: Annotated[int, Between(1, 1_000_000)] = 64
+    """A line that reaches so many symbols is cut there."""
+    json: bool = False
+    """Print one JSON object on stdout, everything else on stderr."""
+
+
+def run(options: Options, console: Console) -> Outcome:
+    """Sample from a run."""
+    import jax
+
+    from mm_jax.run import load_run, run_splits
+    from mm_jax.sample import sample
+    from mm_jax.vocab import SymbolError, decode_lines, encode
+
+    trained = load_run(options.run)
+    try:
+        prefix = encode(trained.vocab, options.prefix)
+    except SymbolError as error:
+        raise InputError(f"--prefix: {error}") from None
+    batch = min(options.num, BATCH)
+    samples: list[str] = []
+    num_cut = 0
+    for first in range(0, options.num, batch):
+        tokens, ended = sample(
+            trained.model,
+            trained.params,
+            jax.random.key(options.seed),
+            num=batch,
+            max_len=options.max_len,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            prefix=prefix if len(prefix) else None,
+            first=first,
+        )
+        wanted = min(batch, options.num - first)
+        samples += decode_lines(trained.vocab, jax.device_get(tokens[:wanted]))
+        num_cut += int((~ended[:wanted]).sum())
+    try:
+        train: set[str] | None = set(run_splits(trained)[1].train)
+    except InputError:
+        train = None  # the data file is gone or changed: what the model has seen is not known
+    show_samples(console, [] if options.json else samples, train)
+    record = {
+        "command": "sample",
+        "run_dir": str(Path(options.run)),
+        "samples": samples,
+        "in_train": None if train is None else [line in train for line in samples],
+        "num_cut": num_cut,
+    }
+    return Outcome(record)

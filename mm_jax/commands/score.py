@@ -1,0 +1,65 @@
+"""Say how surprised a trained model is by single lines, symbol by symbol."""
+
+import dataclasses
+
+import tyro
+
+from mm_jax.commands import Outcome
+from mm_jax.config import InputError
+from mm_jax.console import Console, printable
+from mm_jax.text import BOUNDARY
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Say how surprised a trained model is by single lines, in nats, symbol by symbol.
+
+    The nats of a line are -log of its probability; the last symbol, ".", is the line's end.
+    """
+
+    run: tyro.conf.Positional[str]
+    """A run directory, as mm-jax train makes it."""
+    lines: tyro.conf.Positional[tuple[str, ...]]
+    """The lines to score."""
+    json: bool = False
+    """Print one JSON object on stdout, everything else on stderr."""
+
+
+def run(options: Options, console: Console) -> Outcome:
+    """Score lines with a run."""
+    import jax
+    import numpy as np
+
+    from mm_jax.loss import nats
+    from mm_jax.run import load_run
+    from mm_jax.vocab import SymbolError
+    from mm_jax.windows import rows
+
+    if not options.lines:
+        raise InputError("give at least one line to score")
+    trained = load_run(options.run)
+    try:
+        batch = rows(options.lines, trained.vocab, trained.model.context)
+    except SymbolError as error:
+        raise InputError(f"line {error.index + 1}: {error} of the run") from None
+    each = np.asarray(jax.jit(nats, static_argnums=0)(trained.model, trained.params, batch))
+    symbols = [
+        [(symbol, float(n)) for symbol, n in zip((*line, BOUNDARY), row, strict=False)]
+        for line, row in zip(options.lines, each, strict=True)
+    ]
+    totals = [sum(n for _, n in line) for line in symbols]
+    means = [total / len(line) for total, line in zip(totals, symbols, strict=True)]
+    for line, total, mean, parts in zip(options.lines, totals, means, symbols, strict=True):
+        detail = "  ".join(f"{printable(symbol)} {n:.3f}" for symbol, n in parts)
+        console.say(
+            f"{printable(line)}: {total:.4f} nats, {mean:.4f} a symbol:  {detail}"
+        )
+    record = {
+        "command": "score",
+        "run_dir": options.run,
+        "lines": list(options.lines),
+        "nats": totals,
+        "nats_per_symbol": means,
+        "symbols": symbols,
+    }
+    return Outcome(record)

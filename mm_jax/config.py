@@ -1,0 +1,215 @@
+"""Every choice as a frozen dataclass: its default, its limits and its one-line help.
+
+This is the only home of defaults. Command-line flags are made from these classes, and config.json
+is their values. What enters is checked here, so that no other room meets a wrong choice.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+
+class InputError(ValueError):
+    """Something that the user gave is wrong; the message is one line that says what and why."""
+
+
+class Between(NamedTuple):
+    """Limits of a number, as metadata in ``Annotated``: low <= value <= high, or low < value."""
+
+    low: float
+    high: float = math.inf
+    open_low: bool = False
+
+    def complaint(self, value: float) -> str | None:
+        """Say what is wrong with ``value``, or nothing."""
+        if not math.isfinite(value):
+            return "must be a finite number"
+        if self.open_low and value <= self.low:
+            return f"must be greater than {self.low:g}"
+        if value < self.low:
+            return f"must be at least {self.low:g}"
+        if value > self.high:
+            return f"must be at most {self.high:.0f}"
+        return None
+
+
+class OneOf(NamedTuple):
+    """The names that a string may be, as metadata in ``Annotated``."""
+
+    names: tuple[str, ...]
+
+    def complaint(self, value: str) -> str | None:
+        """Say what is wrong with ``value``, or nothing."""
+        return None if value in self.names else f"must be one of {', '.join(self.names)}"
+
+
+def flag(name: str) -> str:
+    """Return the command-line flag of a field: ``batch_size`` -> ``--batch-size``."""
+    return "--" + name.replace("_", "-")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """Base of all choices: whoever makes one with a wrong value gets an InputError at once."""
+
+    def __post_init__(self) -> None:
+        """Check each field's type and limits."""
+        hints = typing.get_type_hints(type(self), include_extras=True)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            complaint = _complaint(hints[field.name], value)
+            if complaint:
+                raise InputError(f"{flag(field.name)} {complaint}, not {value!r}")
+
+
+def _complaint(hint: Any, value: Any) -> str | None:
+    limits: tuple[Any, ...] = ()
+    if typing.get_origin(hint) is Annotated:
+        hint, *rest = typing.get_args(hint)
+        limits = tuple(limit for limit in rest if isinstance(limit, Between | OneOf))
+    if typing.get_origin(hint) is types.UnionType:
+        members = typing.get_args(hint)
+        if value is None and type(None) in members:
+            return None
+        if dataclasses.is_dataclass(members[0]):
+            return None if isinstance(value, members) else "must be a table of choices"
+        hint = members[0]
+    if typing.get_origin(hint) is Literal:
+        return OneOf(typing.get_args(hint)).complaint(value)
+    accepted = (int, float) if hint is float else (hint,)
+    if isinstance(value, bool) != (hint is bool) or not isinstance(value, accepted):
+        return f"must be of type {hint.__name__}"
+    return next(filter(None, (limit.complaint(value) for limit in limits)), None)
+
+
+Count = Annotated[int, Between(1, 2**31 - 1)]
+Seed = Annotated[int, Between(0, 2**32 - 1)]
+
+OPTIMIZERS = (
+    *("sgd", "adam", "adamw", "lion", "adabelief", "adadelta", "adagrad", "adamax", "adamaxw"),
+    *("adan", "amsgrad", "lamb", "nadam", "nadamw", "novograd", "radam", "rmsprop", "rprop"),
+    *("sign_sgd", "yogi"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Choices):
+    """What to learn from."""
+
+    data: str = "names"
+    """A text file with one item a line; or names (ships with mm-jax), or lecture-names."""
+    split: Literal["lecture", "unique"] = "lecture"
+    """80/10/10 by count after a shuffle; unique drops repeated lines first."""
+    split_seed: Seed = 42
+    """Seed of the shuffle before the split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MLPConfig(Choices):
+    """The multilayer perceptron of Bengio et al. (2003)."""
+
+    name: ClassVar[str] = "mlp"
+    layout: ClassVar[Literal["windows", "rows"]] = "windows"
+
+    context: Count = 3
+    """How many symbols the model sees before it predicts the next."""
+    embed_dim: Count = 10
+    """Numbers per symbol in the embedding table C."""
+    hidden_dim: Count = 200
+    """Units of the tanh layer."""
+    init: Literal["lecture", "scaled"] = "lecture"
+    """lecture: all standard normal; scaled: by fan-in, so that the first loss is near ln V."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(Choices):
+    """How to descend."""
+
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "sgd"
+    """An optax optimizer: sgd, adam, adamw, lion, ... (a wrong name lists them all)."""
+    learning_rate: Annotated[float, Between(0, open_low=True)] = 0.1
+    """The highest learning rate of the schedule."""
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    """step: a tenth of the rate from the middle on; cosine: warm-up, then down to zero."""
+    warmup_steps: Annotated[int, Between(0, 2**31 - 1)] = 0
+    """Steps of linear warm-up from zero (cosine only)."""
+    weight_decay: Annotated[float | None, Between(0)] = None
+    """Decoupled weight decay; by default the optimizer's own (adamw 1e-4, sgd none)."""
+    clip_norm: Annotated[float | None, Between(0, open_low=True)] = None
+    """Scale gradients down to this global norm where theirs is larger."""
+
+
+ModelConfig = MLPConfig
+MODEL_CONFIGS: dict[str, type[ModelConfig]] = {MLPConfig.name: MLPConfig}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(Choices):
+    """All choices of one training run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = MLPConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: Annotated[int, Between(0, 2**31 - 1)] = 200_000
+    """Training steps, one minibatch each."""
+    batch_size: Count = 32
+    """Examples per minibatch."""
+    seed: Seed = 0
+    """Decides the first parameters, the minibatches and the samples."""
+
+
+class Preset(NamedTuple):
+    """A named run: what it is for, and its choices."""
+
+    help: str
+    config: RunConfig
+
+
+PRESETS = {
+    "lecture": Preset("the last MLP of the second makemore lecture; the default", RunConfig()),
+    "modern": Preset(
+        "fewer parameters and a lower loss: scaled init, adamw, cosine",
+        RunConfig(
+            model=MLPConfig(context=6, embed_dim=6, hidden_dim=150, init="scaled"),
+            optimizer=OptimizerConfig(
+                optimizer="adamw", learning_rate=4e-3, schedule="cosine", warmup_steps=500
+            ),
+            steps=80_000,
+            batch_size=128,
+        ),
+    ),
+}
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Return the choices as plain nested values for JSON, the model's name among them."""
+    values = dataclasses.asdict(config)
+    values["model"] = {"name": config.model.name, **values["model"]}
+    return values
+
+
+def from_dict(values: dict[str, Any]) -> RunConfig:
+    """Return the RunConfig that ``to_dict`` made ``values`` of.
+
+    Raises InputError where a key is missing or unknown, or a value is out of its limits.
+    """
+    try:
+        values = dict(values)
+        model = dict(values.pop("model"))
+        name = model.pop("name")
+        if name not in MODEL_CONFIGS:
+            raise InputError(f"unknown model {name!r}; there is {', '.join(MODEL_CONFIGS)}")
+        return RunConfig(
+            data=DataConfig(**values.pop("data")),
+            model=MODEL_CONFIGS[name](**model),
+            optimizer=OptimizerConfig(**values.pop("optimizer")),
+            **values,
+        )
+    except KeyError as error:
+        raise InputError(f"the choice {error.args[0]!r} is missing") from None
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(str(error).replace("\n", " ")) from None

@@ -1,0 +1,72 @@
+"""What a command says while it works: text, and progress as a bar or as plain lines.
+
+With --json stdout belongs to one JSON object, so all else goes to stderr.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+PLAIN_LINES = 20  # of progress, where there is no terminal for a bar
+
+
+def printable(line: str) -> str:
+    """Escape what could steer a terminal: text from a file is never trusted to be harmless."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+class Console:
+    """Where text goes; ``say`` prints a line of it."""
+
+    def __init__(self, *, json: bool) -> None:
+        self.stream = sys.stderr if json else sys.stdout
+
+    def say(self, line: str = "") -> None:
+        """Print one line."""
+        print(line, file=self.stream, flush=True)
+
+    @contextlib.contextmanager
+    def progress(self, total: int) -> Iterator[Callable[[int, float], None]]:
+        """Show progress over ``total`` steps; yields update(step, loss_nats)."""
+        with self._bar(total) if self.stream.isatty() else self._plain(total) as update:
+            yield update
+
+    @contextlib.contextmanager
+    def _bar(self, total: int) -> Iterator[Callable[[int, float], None]]:
+        from rich import progress
+        from rich.console import Console as RichConsole
+
+        columns = (
+            progress.BarColumn(bar_width=None),
+            progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            progress.TextColumn("loss {task.fields[loss]}"),
+            progress.TextColumn("{task.fields[speed]} steps/s"),
+            progress.TimeRemainingColumn(),
+        )
+        with progress.Progress(*columns, console=RichConsole(file=self.stream)) as bar:
+            task = bar.add_task("", total=total, loss="   ?  ", speed="?")
+
+            def update(step: int, loss_nats: float) -> None:
+                speed = bar.tasks[task].speed
+                shown = f"{speed:,.0f}" if speed else "?"
+                bar.update(task, completed=step, loss=f"{loss_nats:.4f}", speed=shown)
+
+            yield update
+
+    @contextlib.contextmanager
+    def _plain(self, total: int) -> Iterator[Callable[[int, float], None]]:
+        begun, shown = time.perf_counter(), 0
+
+        def update(step: int, loss_nats: float) -> None:
+            nonlocal shown
+            if step * PLAIN_LINES // max(total, 1) > shown:
+                shown = step * PLAIN_LINES // total
+                seconds = time.perf_counter() - begun
+                left = seconds / step * (total - step)
+                self.say(
+                    f"step {step:>{len(f'{total:,}')},}/{total:,}  loss {loss_nats:.4f}  "
+                    f"{step / seconds:,.0f} steps/s  {left:.0f} s left"
+                )
+
+        yield update

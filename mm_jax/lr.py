@@ -1,0 +1,76 @@
+"""Learning-rate schedules and optimizers, each made of an OptimizerConfig by optax.
+
+Every number of an optimizer that a schedule or a sweep may change is injected into its state as an
+array, so that changing it never recompiles and a population can vmap it.
+"""
+
+import inspect
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mm_jax.config import InputError, OptimizerConfig
+
+
+def step_decay(learning_rate: float, num_steps: int) -> optax.Schedule:
+    """Return the lecture's schedule: the rate, and a tenth of it from the middle on."""
+    return optax.piecewise_constant_schedule(learning_rate, {num_steps // 2: 0.1})
+
+
+def warmup_cosine(learning_rate: float, num_steps: int, warmup_steps: int = 0) -> optax.Schedule:
+    """Return linear warm-up from zero, then half a cosine to zero (Loshchilov and Hutter 2017)."""
+    rest = optax.cosine_decay_schedule(learning_rate, max(1, num_steps - warmup_steps))
+    if not warmup_steps:
+        return rest
+    warmup = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+    return optax.join_schedules([warmup, rest], [warmup_steps])
+
+
+def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+    """Return the schedule of ``config`` over a run of ``num_steps``: step -> learning rate."""
+    if config.schedule == "step":
+        return step_decay(config.learning_rate, num_steps)
+    if config.schedule == "cosine":
+        return warmup_cosine(config.learning_rate, num_steps, config.warmup_steps)
+    return optax.constant_schedule(config.learning_rate)
+
+
+@cache
+def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
+    """Return the optax optimizer of ``config`` for a run of ``num_steps``.
+
+    One path for all: clip to a global norm, the optimizer by its name in optax, then decoupled
+    weight decay (Loshchilov and Hutter 2019): params -= learning_rate * weight_decay * params.
+    For adamw and its like that is their own formula.
+    """
+    if num_steps < 0:
+        raise InputError(f"steps must be at least 0, not {num_steps}")
+    by_name = getattr(optax, config.optimizer)
+    signature = inspect.signature(by_name).parameters
+    own_decay = signature["weight_decay"].default if "weight_decay" in signature else 0.0
+    decay = own_decay if config.weight_decay is None else config.weight_decay
+    fixed = {"weight_decay": 0.0} if "weight_decay" in signature else {}
+
+    def chain(
+        learning_rate: jax.Array, weight_decay: jax.Array, clip_norm: jax.Array | None
+    ) -> optax.GradientTransformation:
+        parts = [by_name(learning_rate=learning_rate, **fixed)]
+        if config.clip_norm is not None:
+            parts.insert(0, optax.clip_by_global_norm(clip_norm))
+        if decay:
+            parts.append(optax.add_decayed_weights(-learning_rate * weight_decay))
+        return optax.chain(*parts)
+
+    return optax.inject_hyperparams(chain)(
+        learning_rate=make_schedule(config, num_steps),
+        weight_decay=decay,
+        clip_norm=config.clip_norm,
+    )
+
+
+def learning_rates(config: OptimizerConfig, num_steps: int, steps: Any) -> jax.Array:
+    """Return the learning rate at each of ``steps``, of the same shape."""
+    return jnp.broadcast_to(make_schedule(config, num_steps)(jnp.asarray(steps)), jnp.shape(steps))

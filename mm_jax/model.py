@@ -1,0 +1,72 @@
+"""The Model contract: a bundle of pure functions that nothing downstream looks behind.
+
+``apply`` is a valid convolution along time: T tokens give T - context + 1 predictions. ``start``
+and ``step`` are the same function, one token at a time. An author writes the natural half of it,
+and ``windowed`` or ``scanned`` derives the other.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+Params = PyTree[Array]
+
+
+class Model(NamedTuple):
+    """A language model over V symbols. It holds functions, so it is static: close over it."""
+
+    init: Callable[..., Any]  # (key) -> params
+    apply: Callable[..., Any]  # (params, tokens (..., T)) -> logits (..., T - context + 1, V)
+    start: Callable[..., Any]  # (params) -> carry, after context - 1 boundaries
+    step: Callable[..., Any]  # (params, carry, token ()) -> (carry, logits (V,))
+    context: int  # tokens needed before the first prediction
+    max_len: int | None  # longest row that apply and step are right for; None: any
+
+
+def windowed(init: Callable[..., Any], predict: Callable[..., Any], context: int) -> Model:
+    """Make a Model of ``predict(params, windows (..., C)) -> logits (..., V)``.
+
+    ``apply`` slides the window along time; the carry of ``step`` is the last C tokens.
+    """
+
+    def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... P V"]:
+        places = jnp.arange(tokens.shape[-1] - context + 1)[:, None] + jnp.arange(context)
+        return predict(params, tokens[..., places])
+
+    def start(params: Params) -> Int[Array, " C"]:
+        del params
+        return jnp.zeros(context, jnp.int32)
+
+    def step(
+        params: Params, carry: Int[Array, " C"], token: Int[Array, ""]
+    ) -> tuple[Int[Array, " C"], Float[Array, " V"]]:
+        carry = jnp.append(carry[1:], token)
+        return carry, predict(params, carry)
+
+    return Model(init, apply, start, step, context, None)
+
+
+def scanned(
+    init: Callable[..., Any],
+    start: Callable[..., Any],
+    step: Callable[..., Any],
+    max_len: int | None = None,
+) -> Model:
+    """Make a Model of context 1 out of its recurrence; ``apply`` scans ``step`` along time."""
+
+    def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... T V"]:
+        def read_row(row: Int[Array, " T"]) -> Float[Array, "T V"]:
+            return jax.lax.scan(lambda c, t: step(params, c, t), start(params), row)[1]
+
+        logits = jax.vmap(read_row)(tokens.reshape(-1, tokens.shape[-1]))
+        return logits.reshape(*tokens.shape, -1)
+
+    return Model(init, apply, start, step, 1, max_len)
+
+
+def num_params(params: Params) -> int:
+    """Return how many numbers there are in ``params``."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

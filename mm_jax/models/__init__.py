@@ -1,0 +1,14 @@
+"""The rungs of the ladder: one file a model, and the table that names them."""
+
+from collections.abc import Callable
+
+from mm_jax.config import ModelConfig
+from mm_jax.model import Model
+from mm_jax.models import mlp as _mlp
+
+MODELS: dict[str, Callable[[ModelConfig, int], Model]] = {"mlp": _mlp.from_config}
+
+
+def build_model(config: ModelConfig, vocab_size: int) -> Model:
+    """Return the Model that ``config`` describes, for a vocabulary of V symbols."""
+    return MODELS[config.name](config, vocab_size)

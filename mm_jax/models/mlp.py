@@ -1,0 +1,70 @@
+"""The multilayer perceptron of Bengio, Ducharme, Vincent and Jauvin (2003), over symbols.
+
+Embed the last C symbols with a shared table, concatenate, tanh, logits (their equation 1, without
+the direct connections). The names of the arrays are the second makemore lecture's.
+"""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from mm_jax.config import InputError, MLPConfig
+from mm_jax.layers import dense, embed
+from mm_jax.model import Model, Params, windowed
+
+TANH_GAIN = 5 / 3  # keeps the variance of tanh units about constant; He et al. (2015), torch's gain
+
+
+@cache
+def mlp(
+    vocab_size: int,
+    context: int = MLPConfig.context,
+    embed_dim: int = MLPConfig.embed_dim,
+    hidden_dim: int = MLPConfig.hidden_dim,
+    init: str = MLPConfig.init,
+) -> Model:
+    """Return the MLP with parameters C (V, D), W1 (C*D, H), b1 (H,), W2 (H, V) and b2 (V,).
+
+    ``init="lecture"`` draws every array from a standard normal. ``init="scaled"`` divides W1 by
+    sqrt(fan-in), times 5/3 for the tanh, makes W2 small and the biases zero: the first prediction
+    is then near uniform, its loss near ln V.
+    """
+    if min(vocab_size, context, embed_dim, hidden_dim) < 1:
+        raise InputError("vocab_size, context, embed_dim and hidden_dim must be at least 1")
+    if init not in ("lecture", "scaled"):
+        raise InputError(f"unknown init {init!r}; there is lecture, scaled")
+
+    def init_params(key: Array) -> Params:
+        shapes = {
+            "C": (vocab_size, embed_dim),
+            "W1": (context * embed_dim, hidden_dim),
+            "b1": (hidden_dim,),
+            "W2": (hidden_dim, vocab_size),
+            "b2": (vocab_size,),
+        }
+        keys = jax.random.split(key, len(shapes))
+        params = {
+            name: jax.random.normal(key, shape)
+            for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+        }
+        if init == "scaled":
+            params["W1"] *= TANH_GAIN / (context * embed_dim) ** 0.5
+            params["W2"] *= 0.1 / hidden_dim**0.5
+            params["b1"] = jnp.zeros_like(params["b1"])
+            params["b2"] = jnp.zeros_like(params["b2"])
+        return params
+
+    def predict(params: Params, windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
+        emb = embed(params["C"], windows)  # (..., C, D)
+        x = emb.reshape(*windows.shape[:-1], context * embed_dim)
+        h = jnp.tanh(dense(x, params["W1"], params["b1"]))
+        return dense(h, params["W2"], params["b2"])
+
+    return windowed(init_params, predict, context)
+
+
+def from_config(config: MLPConfig, vocab_size: int) -> Model:
+    """Return the MLP of a MLPConfig."""
+    return mlp(vocab_size, config.context, config.embed_dim, config.hidden_dim, config.init)

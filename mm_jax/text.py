@@ -1,0 +1,142 @@
+"""A file -> clean lines -> train, dev and test split.
+
+Enters: a path, or the name of a data set. Leaves: lists of str. UTF-8 with or without a byte order
+mark; LF, CRLF or CR ends a line; white space around a line goes, blank lines are dropped and
+counted. A symbol is a Unicode code point. Imports no jax.
+"""
+
+import hashlib
+import os
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+from mm_jax.config import DataConfig, InputError
+
+BOUNDARY = "."  # begins and ends every line inside the models, so no line may contain it
+LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
+LECTURE_VARIABLE = "MM_JAX_LECTURE_NAMES"
+
+
+class Text(NamedTuple):
+    """The lines of a file, with what is needed to speak about the file."""
+
+    path: Path
+    lines: list[str]
+    numbers: list[int] | range  # the number of each line in the file, from 1
+    num_blank: int
+    sha256: str
+
+    def where(self, index: int) -> str:
+        """Name the place of ``lines[index]``: file and line number."""
+        return f"{self.path}, line {self.numbers[index]}"
+
+
+class Splits(NamedTuple):
+    """Three lists of lines."""
+
+    train: list[str]
+    dev: list[str]
+    test: list[str]
+
+
+def cache_dir() -> Path:
+    """Return the folder for downloads: $XDG_CACHE_HOME/mm-jax, or ~/.cache/mm-jax."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mm-jax"
+
+
+def find_data(name: str) -> Path:
+    """Return the path of a data set: ``names``, ``lecture-names``, or any path as it is.
+
+    ``names`` ships with the package. ``lecture-names`` is the file of the makemore lectures: the
+    path in $MM_JAX_LECTURE_NAMES, or what ``mm-jax data lecture-names`` downloaded.
+    """
+    if name == "names":
+        package = Path(__file__).parent
+        inside = package / "data" / "names.txt"  # a wheel has it inside, a checkout beside
+        return inside if inside.exists() else package.parent / "data" / "names.txt"
+    if name == "lecture-names":
+        given = os.environ.get(LECTURE_VARIABLE)
+        path = Path(given) if given else cache_dir() / "lecture-names.txt"
+        if not path.is_file():
+            mend = "correct that path" if given else "download it: mm-jax data lecture-names"
+            raise InputError(f"lecture-names is not at {path}; {mend}")
+        return path
+    return Path(name)
+
+
+def read_lines(name: str | os.PathLike[str] = "names") -> Text:
+    """Read the lines of a data set or file (see find_data for the names).
+
+    Raises InputError where there is no such file, it is no UTF-8, has no line that is not blank, or
+    has a line with the boundary symbol in it.
+    """
+    path = find_data(os.fspath(name))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        hint = "" if path.exists() else " (--data takes a path, names or lecture-names)"
+        raise InputError(f"cannot read {path}: {error.strerror or error}{hint}") from None
+    sha256 = hashlib.sha256(data).hexdigest()
+    if os.fspath(name) == "lecture-names" and sha256 != LECTURE_SHA256:
+        raise InputError(f"{path} is not the lecture's names.txt: its sha256 is {sha256}")
+    try:
+        decoded = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start} (0x{data[error.start]:02x})"
+        raise InputError(
+            f"{path} is not UTF-8 at {byte}; convert it, for example with iconv"
+        ) from None
+    raw = decoded.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if not raw[-1]:
+        raw.pop()  # what follows the final newline is no line
+    lines = [line.strip() for line in raw]
+    numbers: list[int] | range = range(1, len(lines) + 1)
+    if not all(lines):
+        numbers = [number for number, line in zip(numbers, lines, strict=True) if line]
+        lines = [line for line in lines if line]
+    if not lines:
+        what = f"{len(raw)} blank lines and nothing else" if raw else "nothing in it"
+        raise InputError(f"{path} has {what}; it needs one item a line")
+    text = Text(path, lines, numbers, len(raw) - len(lines), sha256)
+    if BOUNDARY in decoded:
+        index = next(i for i, line in enumerate(lines) if BOUNDARY in line)
+        raise InputError(
+            f"{text.where(index)}: {BOUNDARY!r} marks the ends of a line inside the models; "
+            "remove or replace it"
+        )
+    return text
+
+
+def split_lines(lines: list[str], scheme: str = "lecture", seed: int = 42) -> Splits:
+    """Shuffle lines and split them 80/10/10 by count, as the lecture does.
+
+    Source: the second makemore lecture, ``random.seed(42); random.shuffle(words)``. A line that
+    stands twice can fall into two splits; ``scheme="unique"`` drops repetitions first.
+    """
+    if scheme not in ("lecture", "unique"):
+        raise InputError(f"unknown split {scheme!r}; there is lecture, unique")
+    shuffled = list(dict.fromkeys(lines)) if scheme == "unique" else list(lines)
+    random.Random(seed).shuffle(shuffled)
+    first, second = int(0.8 * len(shuffled)), int(0.9 * len(shuffled))
+    splits = Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
+    if not all(splits):
+        raise InputError(
+            f"{len(shuffled)} lines are too few to split 80/10/10; ten are enough for each part"
+        )
+    return splits
+
+
+def load_splits(config: DataConfig) -> tuple[Text, Splits]:
+    """Read and split the data set of a run."""
+    text = read_lines(config.data)
+    try:
+        return text, split_lines(text.lines, config.split, config.split_seed)
+    except InputError as error:
+        raise InputError(f"{text.path}: {error}") from None
+
+
+def overlap(lines: list[str], train: list[str]) -> float:
+    """Return the share of ``lines`` that stand in ``train`` too, 0 to 1."""
+    known = set(train)
+    return sum(line in known for line in lines) / len(lines)

@@ -1,0 +1,80 @@
+"""Lines -> Batch: (N, C) windows, or padded rows. Both layouts give the same loss.
+
+A window is the last C symbols before a prediction, padded on the left with the boundary (0). A row
+is a whole line with C boundaries before it, padded on the right; its weights say what is padding.
+"""
+
+from collections.abc import Sequence
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int32
+
+from mm_jax.config import InputError
+from mm_jax.vocab import Encoded, Vocab, encode_lines
+
+
+@flax.struct.dataclass
+class Batch:
+    """Examples: what the model reads, what should follow, and how much each prediction counts."""
+
+    tokens: Int32[Array, "... length"]  # (N, C) windows, or (N, C + L) rows
+    targets: Int32[Array, "..."]  # (N,) or (N, L + 1)
+    weights: Float[Array, "..."]  # like targets; 0 is padding
+
+
+def windows(lines: Sequence[str], vocab: Vocab, context: int) -> Batch:
+    """Return one example for each prediction: tokens (N, C), targets (N,), weights (N,) of one.
+
+    N is the number of symbols plus the number of lines, for each line ends with a boundary.
+    Source: the data set of Bengio et al. (2003), as the second makemore lecture builds it.
+
+    >>> from mm_jax.vocab import build_vocab
+    >>> windows(["emma"], build_vocab(["emma"]), context=3).tokens.tolist()
+    [[0, 0, 0], [0, 0, 2], [0, 2, 3], [2, 3, 3], [3, 3, 1]]
+    """
+    ids, lengths = _checked(lines, vocab, context)
+    count = len(ids) + len(lengths)
+    ends = np.cumsum(lengths)
+    targets = np.insert(ids, ends, 0)
+    # In one long array, C boundaries before each line, example k of a line reads from place k on.
+    stretched = np.insert(ids, np.repeat(ends - lengths, context), 0)
+    first = np.repeat(np.arange(len(lengths)) * (context - 1), lengths + 1) + np.arange(count)
+    tokens = np.empty((count, context), np.int32)
+    for offset in range(context):
+        tokens[:, offset] = stretched[first + offset]
+    return Batch(jnp.asarray(tokens), jnp.asarray(targets), jnp.ones(count, jnp.float32))
+
+
+def rows(lines: Sequence[str], vocab: Vocab, context: int, length: int | None = None) -> Batch:
+    """Return one example for each line: tokens (N, C + L), targets and weights (N, L + 1).
+
+    L is ``length``, in symbols, or that of the longest line.
+
+    >>> from mm_jax.vocab import build_vocab
+    >>> rows(["emma", "em"], build_vocab(["emma"]), context=1).targets.tolist()
+    [[2, 3, 3, 1, 0], [2, 3, 0, 0, 0]]
+    """
+    ids, lengths = _checked(lines, vocab, context)
+    longest = int(lengths.max())
+    length = longest if length is None else length
+    if longest > length:
+        raise InputError(f"a line has {longest} symbols, more than the row's {length}")
+    places = np.arange(length + 1)
+    targets = np.zeros((len(lengths), length + 1), np.int32)
+    targets[places < lengths[:, None]] = ids
+    tokens = np.pad(targets[:, :-1], ((0, 0), (context, 0)))
+    weights = (places <= lengths[:, None]).astype(np.float32)
+    return Batch(jnp.asarray(tokens), jnp.asarray(targets), jnp.asarray(weights))
+
+
+LAYOUTS = {"windows": windows, "rows": rows}
+
+
+def _checked(lines: Sequence[str], vocab: Vocab, context: int) -> Encoded:
+    if context < 1:
+        raise InputError(f"context must be at least 1, not {context}")
+    if not lines:
+        raise InputError("there are no lines to make examples of")
+    return encode_lines(vocab, lines)
