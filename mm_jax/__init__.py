@@ -1,8 +1,9 @@
-"""Small language models as pure JAX functions. The rooms, in the order in which data goes:
+"""Small language models as pure JAX functions.
 
-config -> text -> vocab -> windows -> model, layers, models/ -> loss -> train, lr -> evaluate ->
-sample -> run -> console, commands/, cli. Imports point up this list only. Every public name is
-imported when it is first used, so that ``import mm_jax`` costs nothing.
+The rooms, in the order in which data goes through them: config -> text -> vocab -> windows ->
+model, layers, models/ -> loss -> train, lr -> evaluate -> sample -> run -> console, commands/, cli.
+Imports point up this list only. Every public name is imported when it is first used, so that
+``import mm_jax`` costs nothing.
 """
 
 import importlib
@@ -28,7 +29,7 @@ _ROOMS = {
     "run": ["load_run"],
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 class _Package(types.ModuleType):

@@ -35,6 +35,16 @@ mm-jax COMMAND --help says what a command takes. A first run:
 """
 
 
+_PLAINER = (  # what tyro says, and what a newcomer understands; the rest is passed on as it is
+    (r"^Error parsing (?!--)\S+: ", ""),
+    (r"^Error parsing (\S+): invalid literal for int.*: (\S+)$", r"\1 is not a whole number: \2"),
+    (r"^Error parsing (\S+): could not .* float: (.*)$", r"\1 is not a number: \2"),
+    (r"^Error parsing (\S+): no type matching \S+ .*\[(.*)\]$", r"\1 cannot be \2"),
+    (r"^Missing from [\w -]+: (\S+) .*", r"\1 is missing"),
+    (r"Expected 1 values", "It takes one"),
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
@@ -96,7 +106,11 @@ def _parse(command: Any, prog: str, flags: list[str]) -> Any:
                 prog=prog,
                 args=flags,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.DisallowNone,
+                ),
             )
     except SystemExit as error:
         if not error.code:
@@ -122,6 +136,8 @@ def _one_line(box: str) -> str:
     parts = " ".join(row for row in rows if not row.startswith(("╭", "╰"))).split("───")
     parts = [part.strip("─ ") for part in parts if part.strip("─ ")]
     message = parts[0].split("Got errors:")[0].strip(" .") if parts else "wrong arguments"
+    for pattern, plain in _PLAINER:
+        message = re.sub(pattern, plain, message)
     meant = re.search(r"Perhaps you meant: (--[\w-]+)", " ".join(parts[1:2]))
     return message + (f"; did you mean {meant[1]}?" if meant else "")
 

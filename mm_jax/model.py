@@ -6,13 +6,13 @@ and ``windowed`` or ``scanned`` derives the other.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
-Params = PyTree[Array]
+Params: TypeAlias = dict[str, Any]  # nested dicts of arrays
 
 
 class Model(NamedTuple):

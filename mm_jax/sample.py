@@ -65,7 +65,8 @@ def sample(
         scaled = logits / jnp.where(greedy, 1, temperature)
         if top_k is not None or top_p is not None:
             k = logits.size if top_k is None else top_k
-            scaled = filter_logits(scaled, jnp.asarray(k), jnp.asarray(2.0 if top_p is None else top_p))
+            p = 2.0 if top_p is None else top_p  # more than there is, whatever the rounding
+            scaled = filter_logits(scaled, jnp.asarray(k), jnp.asarray(p))
         token = jnp.where(greedy, jnp.argmax(logits), jax.random.categorical(key, scaled))
         return token.astype(jnp.int32)
 

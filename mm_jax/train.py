@@ -60,8 +60,8 @@ def _train_step(
     loss_nats, grads = jax.value_and_grad(loss, argnums=1)(model, state.params, batch)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
-    return state, {"loss_nats": loss_nats}
+    after = TrainState(state.step + 1, params, opt_state, state.key)
+    return after, {"loss_nats": loss_nats}
 
 
 train_step = jax.jit(_train_step, static_argnums=(0, 1), donate_argnums=2)
@@ -70,7 +70,7 @@ train_step = jax.jit(_train_step, static_argnums=(0, 1), donate_argnums=2)
 def minibatch_ids(
     key: Key[Array, ""], step: Int[Array, ""], num_examples: int, batch_size: int
 ) -> Int[Array, " B"]:
-    """Return which examples step ``step`` trains on: drawn with replacement, as the lecture does."""
+    """Return the examples of step ``step``: drawn with replacement, as the lecture does."""
     key_step = jax.random.fold_in(key, step)
     return jax.random.randint(key_step, (batch_size,), 0, num_examples)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 
 def names(text: str) -> list[str]:
-    """Return the names of a yob file, lower case, in the file's order.
+    r"""Return the names of a yob file, lower case, in the file's order.
 
-    >>> names("Emma,F,18770\\nLiam,M,19924\\n")
+    >>> names("Emma,F,18770\nLiam,M,19924\n")
     ['emma', 'liam']
     """
     found = []

@@ -28,10 +28,10 @@ class Options:
 def run(options: Options, console: Console) -> Outcome:
     """Make sure that a data set is there, and describe it."""
     cached = cache_dir() / "lecture-names.txt"
-    if options.name == "lecture-names" and not os.environ.get(LECTURE_VARIABLE):
-        if not cached.exists():
-            console.say(f"downloading {URL}")
-            download(URL, cached)
+    ours = options.name == "names" or os.environ.get(LECTURE_VARIABLE)
+    if not ours and not cached.exists():
+        console.say(f"downloading {URL}")
+        download(URL, cached)
     text = read_lines(options.name)
     distinct = len(set(text.lines))
     console.say(f"{text.path}: {len(text.lines):,} lines, {distinct:,} distinct")

@@ -21,7 +21,7 @@ class Options(Choices):
     The i-th line of a seed is the same whatever --num is.
     """
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """A run directory, as mm-jax train makes it."""
     num: Count = 20
     """How many lines."""

@@ -1,6 +1,7 @@
 """Say how surprised a trained model is by single lines, symbol by symbol."""
 
 import dataclasses
+from typing import Annotated
 
 import tyro
 
@@ -17,9 +18,9 @@ class Options:
     The nats of a line are -log of its probability; the last symbol, ".", is the line's end.
     """
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """A run directory, as mm-jax train makes it."""
-    lines: tyro.conf.Positional[tuple[str, ...]]
+    lines: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="LINE")]
     """The lines to score."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
@@ -51,9 +52,7 @@ def run(options: Options, console: Console) -> Outcome:
     means = [total / len(line) for total, line in zip(totals, symbols, strict=True)]
     for line, total, mean, parts in zip(options.lines, totals, means, symbols, strict=True):
         detail = "  ".join(f"{printable(symbol)} {n:.3f}" for symbol, n in parts)
-        console.say(
-            f"{printable(line)}: {total:.4f} nats, {mean:.4f} a symbol:  {detail}"
-        )
+        console.say(f"{printable(line)}: {total:.4f} nats, {mean:.4f} a symbol:  {detail}")
     record = {
         "command": "score",
         "run_dir": options.run,

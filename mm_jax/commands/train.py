@@ -6,12 +6,17 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from mm_jax.commands import Outcome
 from mm_jax.config import MODEL_CONFIGS, PRESETS, InputError, RunConfig, to_dict
 from mm_jax.console import Console, printable
+from mm_jax.text import find_data
+
+if TYPE_CHECKING:
+    import numpy as np
 
 METRIC_LINES = 2000  # of minibatch losses in metrics.jsonl; each is the mean over its steps
 DEV_LOOKS = 20  # times that the dev loss is measured during a run
@@ -25,13 +30,15 @@ class Options:
     Without flags: the last MLP of the second makemore lecture on names (200,000 steps).
     """
 
-    config: RunConfig = RunConfig()
-    model: str = "mlp"
-    """Which model; its own flags are below."""
-    preset: str | None = None
+    config: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=RunConfig
+    )
+    model: Annotated[str, tyro.conf.arg(metavar="|".join(MODEL_CONFIGS))] = "mlp"
+    """Which model; the flags that are its own stand below."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS))] = None
     """A set of choices to start from; other flags override it."""
     out: str | None = None
-    """The run directory; by default the first free runs/NAME-1, runs/NAME-2, ..."""
+    """The run directory. By default the first free one of runs/NAME-1, runs/NAME-2, ..."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
@@ -44,11 +51,34 @@ def defaults(given: dict[str, str]) -> Options:
     if model is not None and model not in MODEL_CONFIGS:
         raise InputError(f"unknown model {model!r}; there is {', '.join(MODEL_CONFIGS)}")
     config = PRESETS[preset].config if preset else RunConfig()
-    if preset and model not in (None, config.model.name):
-        raise InputError(f"preset {preset} is for --model {config.model.name}, not {model}")
     if model not in (None, config.model.name):
+        if preset:
+            raise InputError(f"preset {preset} is for --model {config.model.name}, not {model}")
         config = dataclasses.replace(config, model=MODEL_CONFIGS[model]())
     return Options(config=config, model=config.model.name, preset=preset)
+
+
+class LossLines:
+    """Turns the loss of every step into lines of metrics, each the mean over as many steps.
+
+    Where a line ends depends on the step alone, not on the chunks that the losses come in.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        self.interval = max(1, num_steps // METRIC_LINES)
+        self.first = 0
+        self.pending: list[float] = []  # losses of steps that fill no line yet
+
+    def add(self, losses: "np.ndarray") -> list[dict[str, Any]]:
+        """Return the lines that these losses complete."""
+        self.pending += losses.tolist()
+        lines = []
+        while len(self.pending) >= self.interval:
+            mean = math.fsum(self.pending[: self.interval]) / self.interval
+            del self.pending[: self.interval]
+            self.first += self.interval
+            lines.append({"step": self.first, "loss": mean})
+        return lines
 
 
 def run(options: Options, console: Console) -> Outcome:
@@ -61,14 +91,11 @@ def run(options: Options, console: Console) -> Outcome:
     from mm_jax.model import num_params
     from mm_jax.models import build_model
     from mm_jax.sample import sample
-    from mm_jax.text import find_data, load_splits, overlap
+    from mm_jax.text import load_splits, overlap
     from mm_jax.train import NotFiniteError, fit_chunks, init_state
     from mm_jax.vocab import build_vocab, decode_lines
 
-    config = options.config
-    if config.data.data not in ("names", "lecture-names"):  # a path must hold from any folder
-        absolute = str(find_data(config.data.data).absolute())
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, data=absolute))
+    config = with_absolute_path(options.config)
     path = runs.choose_dir(options.out, options.preset or config.model.name)
     text, splits = load_splits(config.data)
     vocab = build_vocab(text.lines)
@@ -76,33 +103,31 @@ def run(options: Options, console: Console) -> Outcome:
     train_data, dev_data = (runs.make_batch(s, vocab, model, config) for s in splits[:2])
     optimizer = make_optimizer(config.optimizer, config.steps)
     state = init_state(model, optimizer, jax.random.key(config.seed))
-    size, seen = num_params(state.params), overlap(splits.dev, splits.train)
-    num_examples = int(train_data.weights.sum())
-
-    console.say(
-        f"data       {config.data.data}: {len(text.lines):,} lines, {len(vocab)} symbols; "
-        f"{text.num_blank:,} blank lines dropped"
-    )
-    counts = " / ".join(f"{len(lines):,}" for lines in splits)
-    console.say(f"split      {counts} lines; {seen:.1%} of the dev lines are in train too")
-    console.say(f"model      {config.model.name}, {size:,} parameters; {num_examples:,} examples")
-    console.say(f"device     {jax.devices()[0].device_kind} x {jax.device_count()}")
     data = {
         "path": str(text.path),
         "sha256": text.sha256,
         "num_lines": len(text.lines),
         "num_blank": text.num_blank,
         "split_lines": [len(lines) for lines in splits],
-        "dev_lines_in_train": seen,
+        "dev_lines_in_train": overlap(splits.dev, splits.train),
     }
+    record = {
+        "command": "train",
+        "config": to_dict(config),
+        "vocab_size": len(vocab),
+        "num_params": num_params(state.params),
+        "num_examples": int(train_data.weights.sum()),
+        "dev_lines_in_train": data["dev_lines_in_train"],
+        "run_dir": str(path),
+    }
+    for line in summary(record, data, jax.devices()):
+        console.say(line)
     runs.create(path, config, vocab, data)
 
-    interval = max(1, config.steps // METRIC_LINES)
-    pending: list[float] = []  # losses of steps that fill no interval yet
-    looks = done = compiled_at = 0
     complaint, exit_code = None, 0
+    lines, looks, done, compiled_at = LossLines(config.steps), 0, 0, 0
     begun = compiled = time.perf_counter()
-    steps = fit_chunks(
+    chunks = fit_chunks(
         model,
         optimizer,
         state,
@@ -112,23 +137,18 @@ def run(options: Options, console: Console) -> Outcome:
     )
     with interruptible() as interrupted, console.progress(config.steps) as update:
         try:
-            for state, losses in steps:  # noqa: B007, B020
-                records: list[dict[str, Any]] = []
-                first = done - len(pending)
-                pending += losses.tolist()
+            for state, losses in chunks:
+                metrics = lines.add(losses)
+                at = [each["step"] - 1 for each in metrics]
+                rates = learning_rates(config.optimizer, config.steps, at).tolist()
+                for each, rate in zip(metrics, rates, strict=True):
+                    each["learning_rate"] = rate
                 done += len(losses)
-                full = len(pending) // interval
-                ends = [first + interval * (i + 1) for i in range(full)]
-                rates = learning_rates(config.optimizer, config.steps, [end - 1 for end in ends])
-                for i, (end, rate) in enumerate(zip(ends, rates.tolist(), strict=True)):
-                    mean = math.fsum(pending[interval * i : interval * (i + 1)]) / interval
-                    records.append({"step": end, "loss": mean, "learning_rate": rate})
-                del pending[: interval * full]
                 if done * DEV_LOOKS // config.steps > looks:
                     looks = done * DEV_LOOKS // config.steps
                     dev_loss = float(evaluate(model, state.params, dev_data))
-                    records.append({"step": done, "dev_loss": dev_loss})
-                runs.append_metrics(path, records)
+                    metrics.append({"step": done, "dev_loss": dev_loss})
+                runs.append_metrics(path, metrics)
                 update(done, float(losses.mean()))
                 if not compiled_at:
                     compiled, compiled_at = time.perf_counter(), done
@@ -137,48 +157,63 @@ def run(options: Options, console: Console) -> Outcome:
                     break
         except NotFiniteError as error:
             state, done, exit_code = error.state, int(error.state.step), 1
-            complaint = f"{error}; the parameters after {done} steps are kept; a lower " + (
-                f"--learning-rate than {config.optimizer.learning_rate:g}, or --clip-norm 1, helps"
+            complaint = (
+                f"{error}; the parameters before it are kept; lower --learning-rate "
+                f"({config.optimizer.learning_rate:g}), or set --clip-norm 1"
             )
     ended = time.perf_counter()
     seconds = ended - begun
     speed = (done - compiled_at) / (ended - compiled) if done > compiled_at else done / seconds
 
-    train_loss, dev_loss = (
-        float(evaluate(model, state.params, d)) for d in (train_data, dev_data)
-    )
+    train_loss, dev_loss = (float(evaluate(model, state.params, d)) for d in (train_data, dev_data))
     runs.append_metrics(path, [{"step": done, "train_loss": train_loss, "dev_loss": dev_loss}])
     tokens, _ = sample(model, state.params, jax.random.key(0), num=NUM_SAMPLES)
     samples = decode_lines(vocab, jax.device_get(tokens))
     runs.save_results(path, state.params, samples)
 
-    console.say()
-    console.say(
-        f"train loss {train_loss:.4f}   dev loss {dev_loss:.4f} nats a symbol "
-        f"(perplexity {math.exp(min(dev_loss, 700)):.2f})"
-    )
-    console.say(f"{done:,} steps in {seconds:.1f} s, {speed:,.0f} steps/s after compilation")
-    console.say()
+    perplexity = math.exp(min(dev_loss, 700))
+    console.say(f"loss       train {train_loss:.4f}, dev {dev_loss:.4f} nats a symbol")
+    console.say(f"           (dev perplexity {perplexity:.2f}, {dev_loss / math.log(2):.4f} bits)")
+    console.say(f"time       {done:,} steps in {seconds:.1f} s; {speed:,.0f} steps/s")
+    console.say(f"run        {path}; {NUM_SAMPLES} lines it makes (more: mm-jax sample {path}):")
     show_samples(console, samples, set(splits.train))
-    console.say()
-    console.say(f"The run is in {path}. More lines: mm-jax sample {path}")
-    record = {
-        "command": "train",
-        "config": to_dict(config),
-        "vocab_size": len(vocab),
-        "num_params": size,
-        "num_examples": num_examples,
+    record |= {
         "steps": done,
         "train_loss": train_loss,
         "dev_loss": dev_loss,
         "seconds": seconds,
         "steps_per_second": speed,
-        "dev_lines_in_train": seen,
         "samples": samples,
-        "run_dir": str(path),
         "stopped": complaint,
     }
     return Outcome(record, exit_code, complaint and f"{complaint}; the run is in {path}")
+
+
+def with_absolute_path(config: RunConfig) -> RunConfig:
+    """Return the choices with a data path that holds from any folder."""
+    name = config.data.data
+    if name in ("names", "lecture-names"):
+        return config
+    data = dataclasses.replace(config.data, data=str(find_data(name).absolute()))
+    return dataclasses.replace(config, data=data)
+
+
+def summary(record: dict[str, Any], data: dict[str, Any], devices: list[Any]) -> Iterator[str]:
+    """Say what will be trained on what."""
+    config = record["config"]
+    yield (
+        f"data       {config['data']['data']}: {data['num_lines']:,} lines, "
+        f"{record['vocab_size']} symbols, {data['num_blank']:,} blank lines dropped"
+    )
+    counts = " / ".join(f"{count:,}" for count in data["split_lines"])
+    shared = data["dev_lines_in_train"]
+    mend = " (--split unique prevents it)" if shared and config["data"]["split"] != "unique" else ""
+    yield f"split      {counts} lines; {shared:.1%} of dev stand in train too{mend}"
+    yield (
+        f"model      {config['model']['name']}, {record['num_params']:,} parameters; "
+        f"{record['num_examples']:,} training examples"
+    )
+    yield f"device     {devices[0].device_kind} x {len(devices)}"
 
 
 def show_samples(console: Console, samples: list[str], train: set[str] | None) -> None:
@@ -193,7 +228,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a flag that the caller asks for; a second one interrupts."""
     caught = False
 
-    def note(signum: int, frame: Any) -> None:
+    def note(*_: Any) -> None:
         nonlocal caught
         caught = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
