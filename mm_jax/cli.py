@@ -7,7 +7,6 @@ import contextlib
 import difflib
 import importlib
 import io
-import json
 import os
 import re
 import sys
@@ -73,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, prog: str, flags: list[str]) -> int:
-    from mm_jax.config import InputError
+    from mm_jax.config import InputError, to_json
     from mm_jax.console import Console
 
     command = importlib.import_module(f"mm_jax.commands.{name}")
@@ -82,8 +81,13 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
         outcome = command.run(options, Console(json=options.json))
     except InputError as error:
         return _fail(prog, str(error))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        why = str(error).partition("\n")[0]
+        return _fail(prog, f"out of memory: {why}; a smaller model, context or batch needs less")
     if options.json:
-        print(json.dumps(outcome.record, ensure_ascii=False))
+        print(to_json(outcome.record))
         sys.stdout.flush()
     if outcome.exit_code:
         return _fail(prog, outcome.complaint, outcome.exit_code)

@@ -5,6 +5,7 @@ is their values. What enters is checked here, so that no other room meets a wron
 """
 
 import dataclasses
+import json
 import math
 import types
 import typing
@@ -181,6 +182,19 @@ PRESETS = {
         ),
     ),
 }
+
+
+def to_json(record: Any) -> str:
+    """Return strict JSON on one line; a number that JSON lacks becomes the string nan or inf."""
+
+    def strict(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: strict(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [strict(each) for each in value]
+        return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(strict(record), ensure_ascii=False, allow_nan=False)
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from mm_jax.config import InputError, RunConfig, from_dict, to_dict
+from mm_jax.config import InputError, RunConfig, from_dict, to_dict, to_json
 from mm_jax.model import Model, Params
 from mm_jax.models import build_model
 from mm_jax.text import BOUNDARY, Splits, Text, load_splits
@@ -172,6 +172,6 @@ def _write(path: Path, data: bytes) -> None:
 def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
     try:
         with path.open("a") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records)
+            file.writelines(to_json(record) + "\n" for record in records)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None

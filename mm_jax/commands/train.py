@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -102,7 +104,9 @@ def run(options: Options, console: Console) -> Outcome:
     model = build_model(config.model, len(vocab))
     train_data, dev_data = (runs.make_batch(s, vocab, model, config) for s in splits[:2])
     optimizer = make_optimizer(config.optimizer, config.steps)
-    state = init_state(model, optimizer, jax.random.key(config.seed))
+    begin = partial(init_state, model, optimizer, jax.random.key(config.seed))
+    check_memory(jax.eval_shape(begin), jax.devices()[0])
+    state = begin()
     data = {
         "path": str(text.path),
         "sha256": text.sha256,
@@ -196,6 +200,20 @@ def with_absolute_path(config: RunConfig) -> RunConfig:
         return config
     data = dataclasses.replace(config.data, data=str(find_data(name).absolute()))
     return dataclasses.replace(config, data=data)
+
+
+def check_memory(state: Any, device: Any) -> None:
+    """Raise InputError where training from a state of these shapes cannot fit in the memory."""
+    import jax
+
+    stats = device.memory_stats() or {}
+    there = stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    if needed > there:  # the state before a chunk, the state in it, and the gradients with it
+        raise InputError(
+            f"training this model takes about {needed / 1e9:,.0f} GB, and there is "
+            f"{there / 1e9:,.0f} GB; a smaller --hidden-dim or --embed-dim takes less"
+        )
 
 
 def summary(record: dict[str, Any], data: dict[str, Any], devices: list[Any]) -> Iterator[str]:

@@ -1,0 +1,30 @@
+"""Every test sees checked shapes, no rank promotion, and the same examples from hypothesis."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+ROOMS = ["vocab", "windows", "model", "layers", "models", "loss", "train", "evaluate", "sample"]
+install_import_hook([f"mm_jax.{room}" for room in ROOMS], "beartype.beartype")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+hypothesis.settings.register_profile(
+    "fixed", derandomize=True, deadline=None, max_examples=50, database=None
+)
+hypothesis.settings.load_profile("fixed")
+
+BESIDE = Path(__file__).parents[2] / "shared" / "data" / "names.txt"
+
+
+@pytest.fixture(scope="session")
+def lecture_text():
+    """The lecture's names.txt, which is not ours to keep in the repository."""
+    from mm_jax.text import read_lines
+
+    path = Path(os.environ.get("MM_JAX_LECTURE_NAMES") or BESIDE)
+    if not path.is_file():
+        pytest.skip(f"the lecture's names.txt is not at {path}; set MM_JAX_LECTURE_NAMES")
+    return read_lines(path)

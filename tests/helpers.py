@@ -1,0 +1,224 @@
+"""What several tests need: comparisons, an MLP in NumPy, models for tests, and broken twins."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mm_jax.model import scanned, windowed
+
+V = 27  # the boundary and a to z
+FIVE_NAMES = ["emma", "olivia", "ava", "isabella", "sophia"]  # 32 examples: the lecture's first
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}  # of what is compared, the less exact one decides
+
+
+def assert_trees_close(actual, expected):
+    """Same structure, shapes and values; floats to the tolerance of their dtype, the rest exact."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for (path, a), e in zip(
+        jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True
+    ):
+        where = jax.tree_util.keystr(path)
+        if isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, e = jax.random.key_data(a), jax.random.key_data(e)
+        a, e = np.asarray(a), np.asarray(e)
+        assert a.shape == e.shape, f"{where}: shape {a.shape}, expected {e.shape}"
+        near = max(TOLERANCE.get(str(x.dtype), 0.0) for x in (a, e))
+        np.testing.assert_allclose(a, e, rtol=near, atol=near, err_msg=where)
+
+
+def assert_trees_identical(actual, expected):
+    """Same structure, dtypes and bits."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        if isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, e = jax.random.key_data(a), jax.random.key_data(e)
+        a, e = np.asarray(a), np.asarray(e)
+        assert a.dtype == e.dtype
+        assert np.array_equal(a, e, equal_nan=a.dtype.kind == "f")
+
+
+def assert_frequencies(draws, probs):
+    """Each symbol is drawn as often as its probability says, within 5 standard deviations."""
+    draws, probs = np.asarray(draws), np.asarray(probs, np.float64)
+    counts = np.bincount(draws, minlength=len(probs))
+    assert len(counts) == len(probs)
+    sigma = np.sqrt(len(draws) * probs * (1 - probs))
+    far = np.abs(counts - len(draws) * probs) > 5 * sigma
+    assert not far.any(), f"symbols {np.flatnonzero(far)}: {counts} of {len(draws)} for {probs}"
+
+
+def softmax64(logits):
+    """Softmax along the last axis in float64."""
+    logits = np.asarray(logits, np.float64)
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def nats64(logits, targets):
+    """-log p(target) in float64, by the formula."""
+    logits, targets = np.asarray(logits, np.float64), np.asarray(targets)
+    top = logits.max(-1)
+    log_sum = np.log(np.exp(logits - top[..., None]).sum(-1)) + top
+    return log_sum - np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+
+
+def as64(tree):
+    """The same tree as float64 NumPy arrays."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+
+
+def mlp64(params, windows):
+    """The lecture's MLP in float64, one position of the window at a time: (h, logits)."""
+    p, windows = as64(params), np.asarray(windows)
+    emb = np.concatenate([p["C"][windows[:, i]] for i in range(windows.shape[1])], 1)
+    h = np.tanh(emb @ p["W1"] + p["b1"])
+    return h, h @ p["W2"] + p["b2"]
+
+
+# Models for tests
+
+
+def bigram(vocab_size=V, scale=0.1):
+    """The smallest model of windows: row W[last symbol] is the logits."""
+
+    def init(key):
+        return {"W": scale * jax.random.normal(key, (vocab_size, vocab_size))}
+
+    return windowed(init, lambda params, windows: params["W"][windows[..., 0]], 1)
+
+
+def gru(vocab_size=V, dim=16):
+    """A small gated recurrent net, with nested parameters: the model that is natural by step."""
+
+    def init(key):
+        keys = iter(jax.random.split(key, 5))
+
+        def normal(*shape):
+            return jax.random.normal(next(keys), shape) / shape[0] ** 0.5
+
+        return {
+            "embed": normal(vocab_size, dim) * vocab_size**0.5,
+            "gate": {"x": normal(dim, dim), "h": normal(dim, dim), "b": jnp.zeros(dim)},
+            "new": {"x": normal(dim, dim), "b": jnp.zeros(dim)},
+            "out": {"h": 0.1 * normal(dim, vocab_size), "b": jnp.zeros(vocab_size)},
+        }
+
+    def step(params, h, token):
+        x, gate, new = params["embed"][token], params["gate"], params["new"]
+        z = jax.nn.sigmoid(x @ gate["x"] + h @ gate["h"] + gate["b"])
+        h = z * h + (1 - z) * jnp.tanh(x @ new["x"] + new["b"])
+        return h, h @ params["out"]["h"] + params["out"]["b"]
+
+    return scanned(init, lambda params: jnp.zeros_like(params["gate"]["b"]), step)
+
+
+def forced(ids, vocab_size):
+    """A stub without parameters that writes ``ids``, then boundaries, and reads nothing."""
+    text = jnp.asarray([*ids, 0], jnp.int32)
+
+    def step(params, place, token):
+        likeliest = text[jnp.minimum(place, len(ids))]
+        return place + 1, 1e4 * jax.nn.one_hot(likeliest, vocab_size)
+
+    return scanned(lambda _key: {}, lambda _params: jnp.int32(0), step)
+
+
+def fixed_logits(vocab_size):
+    """A stub whose only parameter is its logits, always the same."""
+    return scanned(
+        lambda key: {"logits": jax.random.normal(key, (vocab_size,))},
+        lambda _params: jnp.int32(0),
+        lambda params, carry, _token: (carry, params["logits"]),
+    )
+
+
+# Broken twins: each is a model with one fault, which a law has to catch
+
+
+def one_too_many(model):
+    """A twin that predicts once more than it should."""
+
+    def apply(params, tokens):
+        logits = model.apply(params, tokens)
+        return jnp.concatenate([logits, logits[..., -1:, :]], -2)
+
+    return model._replace(apply=apply)
+
+
+def late_step(model):
+    """A twin whose step is off by one: it reads each token one step too late."""
+
+    def step(params, carry, token):
+        inner, held = carry
+        inner, logits = model.step(params, inner, held)
+        return (inner, token), logits
+
+    return model._replace(start=lambda params: (model.start(params), jnp.int32(0)), step=step)
+
+
+def late(model):
+    """A twin that is off by one throughout: its prediction does not see the last token."""
+    return scanned(model.init, late_step(model).start, late_step(model).step)
+
+
+def leaky(model):
+    """A twin that sees the future: a little of the next prediction is in each."""
+
+    def apply(params, tokens):
+        logits = model.apply(params, tokens)
+        return logits + 1e-3 * jnp.roll(logits, -1, axis=-2)
+
+    return model._replace(apply=apply)
+
+
+def crowded(model):
+    """A twin that looks at its neighbours in the batch."""
+
+    def apply(params, tokens):
+        logits = model.apply(params, tokens)
+        return logits - logits.mean(tuple(range(logits.ndim - 2)), keepdims=True)
+
+    return model._replace(apply=apply)
+
+
+def deaf(model):
+    """A twin one of whose leaves gets no gradient."""
+
+    def apply(params, tokens):
+        leaves, structure = jax.tree.flatten(params)
+        leaves[0] = jax.lax.stop_gradient(leaves[0])
+        return model.apply(jax.tree.unflatten(structure, leaves), tokens)
+
+    return model._replace(apply=apply)
+
+
+def numb(model):
+    """A twin that learns nothing: its gradients are zero."""
+    return model._replace(apply=lambda p, t: model.apply(jax.lax.stop_gradient(p), t))
+
+
+def loud(model):
+    """A twin that is sure of itself before it has seen anything."""
+    return model._replace(apply=lambda p, t: 100 * model.apply(p, t))
+
+
+def infinite(model):
+    """A twin with one symbol's logit at minus infinity."""
+    return model._replace(apply=lambda p, t: model.apply(p, t).at[..., 3].set(-jnp.inf))
+
+
+def moody(model):
+    """A twin that is no function: every trace of it is a little different."""
+    count = itertools.count(1)
+    return model._replace(apply=lambda p, t: model.apply(p, t) * (1 + 0.1 * next(count)))
+
+
+def weak(model):
+    """A twin with a parameter of a weak type, which the first update makes a strong one."""
+
+    def init(key):
+        return {"inner": model.init(key), "scale": jnp.asarray(1.0)}
+
+    return model._replace(init=init, apply=lambda p, t: p["scale"] * model.apply(p["inner"], t))

@@ -1,0 +1,121 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import V, as64, assert_trees_close, mlp64
+
+from mm_jax.config import InputError, MLPConfig
+from mm_jax.layers import dense, embed
+from mm_jax.model import num_params
+from mm_jax.models import build_model
+from mm_jax.models.mlp import mlp
+
+
+@pytest.mark.parametrize(
+    ("embed_dim", "hidden_dim", "count"), [(2, 100, 3_481), (10, 200, 11_897), (2, 300, 10_281)]
+)
+def test_the_number_of_parameters_is_the_lectures(embed_dim, hidden_dim, count):
+    model = mlp(V, 3, embed_dim, hidden_dim)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    assert num_params(shapes) == count
+    assert {name: leaf.shape for name, leaf in shapes.items()} == {
+        "C": (V, embed_dim),
+        "W1": (3 * embed_dim, hidden_dim),
+        "b1": (hidden_dim,),
+        "W2": (hidden_dim, V),
+        "b2": (V,),
+    }
+
+
+@pytest.mark.parametrize("context", [1, 3, 4])
+def test_the_logits_are_those_of_numpy_in_float64(context):
+    model = mlp(V, context, 5, 11)
+    params = model.init(jax.random.key(1))
+    tokens = np.random.default_rng(0).integers(0, V, (40, context), np.int32)
+    logits = jax.jit(model.apply)(params, tokens)
+    assert logits.shape == (40, 1, V)
+    h, expected = mlp64(params, tokens)
+    assert_trees_close(np.asarray(logits)[:, 0], expected)
+    assert np.abs(h).max() <= 1
+
+
+def test_a_longer_row_gives_the_logits_of_each_window_in_turn():
+    model = mlp(V, 3, 5, 11)
+    params = model.init(jax.random.key(1))
+    row = np.random.default_rng(0).integers(0, V, 9, np.int32)
+    by_hand = mlp64(params, [row[i : i + 3] for i in range(7)])[1]
+    assert_trees_close(np.asarray(model.apply(params, jnp.asarray(row))), by_hand)
+
+
+def assert_normal(array, deviation):
+    """Mean and standard deviation of a large array, within 5 standard errors."""
+    array = np.asarray(array, np.float64)
+    assert abs(array.mean()) < 5 * deviation / array.size**0.5
+    assert abs(array.std() - deviation) < 5 * deviation / (2 * array.size) ** 0.5
+
+
+def test_the_lectures_init_draws_every_array_from_a_standard_normal():
+    params = mlp(1000, 3, 20, 500, "lecture").init(jax.random.key(0))
+    for array in params.values():
+        assert_normal(array, 1.0)
+    flat = jnp.concatenate([leaf.ravel()[:400] for leaf in params.values()])
+    assert len(np.unique(flat)) > 1990  # no two arrays from one key
+
+
+def test_the_scaled_init_keeps_the_variance_and_begins_near_uniform():
+    params = mlp(1000, 3, 20, 500, "scaled").init(jax.random.key(0))
+    assert_normal(params["C"], 1.0)
+    assert_normal(params["W1"], 5 / 3 / 60**0.5)
+    assert not params["b1"].any()
+    assert not params["b2"].any()
+    spread = float(params["W2"].std()) * 500**0.5
+    assert 0 < spread < 0.5
+
+
+def test_another_key_gives_other_parameters():
+    model = mlp(V, 3, 2, 4)
+    one, other = model.init(jax.random.key(0)), model.init(jax.random.key(1))
+    assert all(not np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_the_embedding_is_the_product_with_one_hot_rows_in_values_and_gradients():
+    table = jax.random.normal(jax.random.key(0), (V, 2))
+    tokens = jnp.array([[5, 13, 13], [1, 0, 5]])
+    direction = jax.random.normal(jax.random.key(1), (2, 3, 2))
+
+    def product(table):
+        return jnp.einsum("ntv,vd->ntd", jax.nn.one_hot(tokens, V), table)
+
+    assert_trees_close(embed(table, tokens), product(table))
+    one, other = (
+        jax.grad(lambda table, f=f: (f(table) * direction).sum())(table)
+        for f in (lambda table: embed(table, tokens), product)
+    )
+    assert_trees_close(one, other)
+
+
+def test_dense_is_the_matrix_product_whatever_the_leading_axes():
+    keys = jax.random.split(jax.random.key(0), 3)
+    weight, bias = jax.random.normal(keys[0], (4, 6)), jax.random.normal(keys[1], (6,))
+    for leading in (), (5,), (2, 3), (2, 1, 3):
+        x = jax.random.normal(keys[2], (*leading, 4))
+        expected = as64(x) @ as64(weight) + as64(bias)
+        assert_trees_close(np.asarray(dense(x, weight, bias)), expected)
+
+
+def test_equal_arguments_give_the_same_model_so_that_nothing_is_traced_twice():
+    assert mlp(V, 3, 10, 200, "scaled") is mlp(V, 3, 10, 200, "scaled")
+    assert mlp(V, 3, 10, 200) is not mlp(V, 3, 10, 100)
+    config = MLPConfig(hidden_dim=100)
+    assert build_model(config, V) is build_model(MLPConfig(hidden_dim=100), V)
+
+
+@pytest.mark.parametrize("wrong", [{"context": 0}, {"embed_dim": 0}, {"hidden_dim": -1}])
+def test_a_size_below_one_is_refused(wrong):
+    with pytest.raises(InputError, match="at least 1"):
+        mlp(V, **wrong)
+
+
+def test_an_unknown_init_is_refused_with_those_there_are():
+    with pytest.raises(InputError, match="lecture, scaled"):
+        mlp(V, init="zeros")

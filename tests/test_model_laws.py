@@ -1,0 +1,242 @@
+"""Laws that every model keeps; a new rung of MODELS is tested by being registered.
+
+A law is a function of a model. Beside each stands a broken twin, which shows that the law can fail.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections import Counter
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import FIVE_NAMES, V, assert_trees_close
+
+from mm_jax.config import MODEL_CONFIGS
+from mm_jax.loss import loss
+from mm_jax.models import MODELS, build_model
+from mm_jax.models.mlp import mlp
+from mm_jax.train import fit, init_state, train_step
+from mm_jax.vocab import Vocab
+from mm_jax.windows import rows
+
+LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
+SMALL = {"embed_dim": 8, "hidden_dim": 24, "init": "scaled"}  # of these, what a config has
+
+
+def small(name):
+    """A registered model from its default config, small, with the init that starts near ln V."""
+    config = MODEL_CONFIGS[name]()
+    fields = {field.name for field in dataclasses.fields(config)}
+    changes = {field: value for field, value in SMALL.items() if field in fields}
+    return build_model(dataclasses.replace(config, **changes), V)
+
+
+ALL = {name: small(name) for name in MODELS}
+ALL |= {"test-bigram": helpers.bigram(), "test-gru": helpers.gru()}
+
+
+def random_tokens(*shape):
+    return jnp.asarray(np.random.default_rng(0).integers(0, V, shape, np.int32))
+
+
+def five_rows(model):
+    return rows(FIVE_NAMES, LETTERS, model.context)
+
+
+def params_of(model):
+    return model.init(jax.random.key(0))
+
+
+def law_of_shapes(model):
+    """T tokens give T - context + 1 float32 predictions over V symbols, and step keeps its carry."""
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    for leading in (), (2,), (2, 3):
+        tokens = jax.ShapeDtypeStruct((*leading, model.context + 4), jnp.int32)
+        logits = jax.eval_shape(model.apply, params, tokens)
+        assert logits.shape == (*leading, 5, V)
+        assert logits.dtype == jnp.float32
+    carry = jax.eval_shape(model.start, params)
+    token = jax.ShapeDtypeStruct((), jnp.int32)
+    after, logits = jax.eval_shape(model.step, params, carry, token)
+    assert after == carry
+    assert (logits.shape, logits.dtype) == ((V,), jnp.float32)
+
+
+def law_of_streaming(model):
+    """Reading token by token gives the logits of reading all at once."""
+    params = params_of(model)
+    row = random_tokens(9).at[0].set(0)
+
+    @jax.jit
+    def both(params):
+        def read(carry, token):
+            return model.step(params, carry, token)
+
+        streamed = jax.lax.scan(read, model.start(params), row)[1]
+        padded = jnp.pad(row, (model.context - 1, 0))
+        return streamed, model.apply(params, padded)
+
+    streamed, parallel = both(params)
+    assert_trees_close(streamed, parallel)
+
+
+def changed_at(model):
+    """Whether logits at each prediction change with each token: (tokens, predictions)."""
+    params = params_of(model)
+    tokens = random_tokens(model.context + 5)
+    other = (tokens[None] + jnp.eye(len(tokens), dtype=jnp.int32)) % V  # row i: token i is another
+    logits = jax.jit(model.apply)(params, jnp.concatenate([tokens[None], other]))
+    return np.asarray((logits[1:] != logits[:1]).any(-1))
+
+
+def law_of_causality(model):
+    """No prediction changes with a token that comes after it."""
+    token, prediction = np.indices((model.context + 5, 6))
+    assert not changed_at(model)[token > prediction + model.context - 1].any()
+
+
+def law_of_the_latest_token(model):
+    """Every prediction changes with the latest token, and with all that context says it needs."""
+    token, prediction = np.indices((model.context + 5, 6))
+    needed = (token >= prediction) & (token <= prediction + model.context - 1)
+    assert changed_at(model)[needed].all()
+
+
+def law_of_leading_axes(model):
+    """More leading axes are as good as vmap."""
+    params = params_of(model)
+    tokens = random_tokens(2, 3, model.context + 3)
+    each = jax.vmap(jax.vmap(lambda row: model.apply(params, row)))
+    assert_trees_close(*jax.jit(lambda t: (model.apply(params, t), each(t)))(tokens))
+
+
+def law_of_gradients(model):
+    """Every leaf gets a finite gradient that is not zero."""
+    grads = jax.jit(jax.grad(loss, argnums=1), static_argnums=0)(
+        model, params_of(model), five_rows(model)
+    )
+    for path, leaf in jax.tree.leaves_with_path(grads):
+        assert np.isfinite(leaf).all(), path
+        assert np.any(leaf), path
+
+
+def law_of_the_first_loss(model):
+    """Before the first step nothing is known: the loss is near ln V."""
+    value = jax.jit(loss, static_argnums=0)(model, params_of(model), five_rows(model))
+    assert abs(float(value) - math.log(V)) < 0.1
+
+
+def law_of_finite_logits(model):
+    """Whatever is read, no logit is infinite or NaN."""
+    tokens = random_tokens(40, model.context + 3)
+    assert np.isfinite(jax.jit(model.apply)(params_of(model), tokens)).all()
+
+
+def entropy_of_five_names(context):
+    """The least loss that a model of the last ``context`` symbols can reach on the 32 examples."""
+    padded = ["." * context + name + "." for name in FIVE_NAMES]
+    pairs = Counter(
+        (line[i : i + context], line[i + context])
+        for line in padded
+        for i in range(len(line) - context)
+    )
+    totals = Counter()
+    for (before, _), count in pairs.items():
+        totals[before] += count
+    nats = sum(-count * math.log(count / totals[before]) for (before, _), count in pairs.items())
+    return nats / pairs.total()
+
+
+def law_of_overfitting(model):
+    """32 examples are learned by heart, down to what the context leaves open."""
+    batch, optimizer = five_rows(model), optax.adam(0.03)
+
+    @jax.jit
+    def train(params):
+        def step(carry, _):
+            params, opt_state = carry
+            grads = jax.grad(loss, argnums=1)(model, params, batch)
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), None
+
+        params = jax.lax.scan(step, (params, optimizer.init(params)), length=300)[0][0]
+        return loss(model, params, batch)
+
+    assert train(params_of(model)) < entropy_of_five_names(model.context) + 0.02
+
+
+def law_of_populations(model):
+    """Many models trained at once by vmap are those that are trained one by one."""
+    data, optimizer = five_rows(model), OPTIMIZER
+    states = jax.vmap(lambda key: init_state(model, optimizer, key))(
+        jax.random.split(jax.random.key(0), 2)
+    )
+
+    def train(state):
+        return fit(model, optimizer, state, data, num_steps=3, batch_size=4)
+
+    together = jax.vmap(train)(states)
+    for i in range(2):
+        alone = train(jax.tree.map(lambda leaf, i=i: leaf[i], states))
+        assert_trees_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone)
+
+
+def law_of_one_trace(model):
+    """Two steps of training are traced once: what a step returns, it takes."""
+    traces = itertools.count()
+
+    def apply(params, tokens):
+        next(traces)
+        return model.apply(params, tokens)
+
+    counting = model._replace(apply=apply)
+    state, batch = init_state(counting, OPTIMIZER, jax.random.key(0)), five_rows(model)
+    for _ in range(2):
+        state, _ = train_step(counting, OPTIMIZER, state, batch)
+    assert next(traces) == 1
+
+
+OPTIMIZER = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+LAWS = {
+    law_of_shapes: helpers.one_too_many,
+    law_of_streaming: helpers.late_step,
+    law_of_causality: helpers.leaky,
+    law_of_the_latest_token: helpers.late,
+    law_of_leading_axes: helpers.crowded,
+    law_of_gradients: helpers.deaf,
+    law_of_the_first_loss: helpers.loud,
+    law_of_finite_logits: helpers.infinite,
+    law_of_overfitting: helpers.numb,
+    law_of_populations: helpers.moody,
+    law_of_one_trace: helpers.weak,
+}
+each_law = pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+
+
+@each_law
+@pytest.mark.parametrize("name", ALL)
+def test_the_model_keeps(law, name):
+    law(ALL[name])
+
+
+@each_law
+def test_a_broken_twin_is_caught_by(law):
+    twin = LAWS[law](ALL["test-bigram"])
+    with pytest.raises(AssertionError):
+        law(twin)
+
+
+def test_the_lectures_init_is_caught_by_the_law_of_the_first_loss():
+    with pytest.raises(AssertionError):
+        law_of_the_first_loss(mlp(V, init="lecture"))
+
+
+def test_the_floor_of_the_32_examples_is_the_lectures():
+    # "..." leads to e, o, a, i, s and nothing else is open: five times ln 5 in 32.
+    assert entropy_of_five_names(3) == pytest.approx(5 / 32 * math.log(5))
+    assert 5 / 32 * math.log(5) == pytest.approx(0.2515, abs=5e-5)
