@@ -47,6 +47,11 @@ _PLAINER = (  # what tyro says, and what a newcomer understands; the rest is pas
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):  # a symbol that a terminal lacks is escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if args[:1] == ["help"] and len(args) > 1:
+        args = [args[1], "--help"]
     if not args or args[0] in ("-h", "--help", "help"):
         commands = "\n".join(f"  {name:8}{what}" for name, what in COMMANDS.items())
         print(HELP.format(commands=commands), end="")
@@ -59,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *flags = args
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        return _fail("mm-jax", f"unknown command {name!r}{meant} There is {', '.join(COMMANDS)}.")
+        meant = f"did you mean {close[0]}? " if close else ""
+        return _fail("mm-jax", f"unknown command {name!r}; {meant}there is {', '.join(COMMANDS)}")
     prog = f"mm-jax {name}"
     try:
         return _run(name, prog, flags)
@@ -69,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _fail(prog, f"cannot write the output: {error.strerror or error}", 1)
 
 
 def _run(name: str, prog: str, flags: list[str]) -> int:
@@ -147,7 +154,9 @@ def _one_line(box: str) -> str:
 
 
 def _fail(prog: str, message: str | None, code: int = 2) -> int:
-    print(f"{prog}: error: {message}", file=sys.stderr)
+    from mm_jax.console import printable
+
+    print(f"{prog}: error: {printable(message or '')}", file=sys.stderr)
     return code
 
 

@@ -9,7 +9,9 @@ import json
 import math
 import types
 import typing
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 class InputError(ValueError):
@@ -25,14 +27,18 @@ class Between(NamedTuple):
 
     def complaint(self, value: float) -> str | None:
         """Say what is wrong with ``value``, or nothing."""
-        if not math.isfinite(value):
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:  # a whole number that no float can hold
+            finite = False
+        if not finite:
             return "must be a finite number"
         if self.open_low and value <= self.low:
             return f"must be greater than {self.low:g}"
         if value < self.low:
             return f"must be at least {self.low:g}"
         if value > self.high:
-            return f"must be at most {self.high:.0f}"
+            return f"must be at most {self.high:.12g}"
         return None
 
 
@@ -85,6 +91,7 @@ def _complaint(hint: Any, value: Any) -> str | None:
     return next(filter(None, (limit.complaint(value) for limit in limits)), None)
 
 
+LARGE = 1e30  # well inside float32
 Count = Annotated[int, Between(1, 2**31 - 1)]
 Seed = Annotated[int, Between(0, 2**32 - 1)]
 
@@ -130,15 +137,15 @@ class OptimizerConfig(Choices):
 
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "sgd"
     """An optax optimizer: sgd, adam, adamw, lion, ... (a wrong name lists them all)."""
-    learning_rate: Annotated[float, Between(0, open_low=True)] = 0.1
+    learning_rate: Annotated[float, Between(0, LARGE, open_low=True)] = 0.1
     """The highest learning rate of the schedule."""
     schedule: Literal["constant", "step", "cosine"] = "step"
     """step: a tenth of the rate from the middle on; cosine: warm-up, then down to zero."""
     warmup_steps: Annotated[int, Between(0, 2**31 - 1)] = 0
     """Steps of linear warm-up from zero (cosine only)."""
-    weight_decay: Annotated[float | None, Between(0)] = None
+    weight_decay: Annotated[float | None, Between(0, LARGE)] = None
     """Decoupled weight decay; by default the optimizer's own (adamw 1e-4, sgd none)."""
-    clip_norm: Annotated[float | None, Between(0, open_low=True)] = None
+    clip_norm: Annotated[float | None, Between(0, LARGE, open_low=True)] = None
     """Scale gradients down to this global norm where theirs is larger."""
 
 
@@ -194,7 +201,7 @@ def to_json(record: Any) -> str:
             return [strict(each) for each in value]
         return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
-    return json.dumps(strict(record), ensure_ascii=False, allow_nan=False)
+    return json.dumps(strict(record), allow_nan=False)
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
@@ -207,23 +214,28 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 def from_dict(values: dict[str, Any]) -> RunConfig:
     """Return the RunConfig that ``to_dict`` made ``values`` of.
 
-    Raises InputError where a key is missing or unknown, or a value is out of its limits.
+    Raises InputError where a choice is missing or unknown, or a value is out of its limits.
     """
-    try:
-        values = dict(values)
-        model = dict(values.pop("model"))
-        name = model.pop("name")
-        if name not in MODEL_CONFIGS:
-            raise InputError(f"unknown model {name!r}; there is {', '.join(MODEL_CONFIGS)}")
-        return RunConfig(
-            data=DataConfig(**values.pop("data")),
-            model=MODEL_CONFIGS[name](**model),
-            optimizer=OptimizerConfig(**values.pop("optimizer")),
-            **values,
-        )
-    except KeyError as error:
-        raise InputError(f"the choice {error.args[0]!r} is missing") from None
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(str(error).replace("\n", " ")) from None
+    tables = {**_table(values, "config")}
+    model = {**_table(tables.get("model"), "model")}
+    name = model.pop("name", None)
+    if name not in MODEL_CONFIGS:
+        raise InputError(f"unknown model {name!r}; there is {', '.join(MODEL_CONFIGS)}")
+    tables["model"] = _build(MODEL_CONFIGS[name], model)
+    tables["data"] = _build(DataConfig, _table(tables.get("data"), "data"))
+    tables["optimizer"] = _build(OptimizerConfig, _table(tables.get("optimizer"), "optimizer"))
+    return _build(RunConfig, tables)
+
+
+def _table(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{name} must be a table of choices, not {value!r}")
+    return value
+
+
+def _build(cls: type[T], values: dict[str, Any]) -> T:
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for wrong, what in ((names - values.keys(), "missing"), (values.keys() - names, "unknown")):
+        if wrong:
+            raise InputError(f"{what} choice {min(wrong)!r}")
+    return cls(**values)

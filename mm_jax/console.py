@@ -4,16 +4,25 @@ With --json stdout belongs to one JSON object, so all else goes to stderr.
 """
 
 import contextlib
+import os
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 
 PLAIN_LINES = 20  # of progress, where there is no terminal for a bar
 
 
+STEERING = {"Cc", "Cs", "Zl", "Zp"}  # categories of control, surrogate and line-break symbols
+BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn text around
+
+
 def printable(line: str) -> str:
     """Escape what could steer a terminal: text from a file is never trusted to be harmless."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return "".join(
+        ascii(c)[1:-1] if c in BIDI or (c != "\t" and unicodedata.category(c) in STEERING) else c
+        for c in line
+    )
 
 
 class Console:
@@ -23,8 +32,11 @@ class Console:
         self.stream = sys.stderr if json else sys.stdout
 
     def say(self, line: str = "") -> None:
-        """Print one line."""
-        print(line, file=self.stream, flush=True)
+        """Print one line, made harmless."""
+        try:
+            print(printable(line), file=self.stream, flush=True)
+        except BrokenPipeError:  # the reader has left, as head does; the work goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[Callable[[int, float], None]]:
@@ -45,7 +57,7 @@ class Console:
             progress.TimeRemainingColumn(),
         )
         with progress.Progress(*columns, console=RichConsole(file=self.stream)) as bar:
-            task = bar.add_task("", total=total, loss="   ?  ", speed="?")
+            task = bar.add_task("", total=total, loss="?", speed="compiling; ?")
 
             def update(step: int, loss_nats: float) -> None:
                 speed = bar.tasks[task].speed

@@ -33,7 +33,7 @@ def windowed(init: Callable[..., Any], predict: Callable[..., Any], context: int
     """
 
     def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... P V"]:
-        places = jnp.arange(tokens.shape[-1] - context + 1)[:, None] + jnp.arange(context)
+        places = jnp.arange(tokens.shape[-1] - context + 1)[:, None] + jnp.arange(context)[None]
         return predict(params, tokens[..., places])
 
     def start(params: Params) -> Int[Array, " C"]:

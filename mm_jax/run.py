@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
@@ -79,7 +80,7 @@ def create(path: Path, config: RunConfig, vocab: Vocab, data: dict[str, Any]) ->
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make {path}: {error.strerror}") from None
-    _write(path / CONFIG, json.dumps(record, indent=1, ensure_ascii=False).encode())
+    _write(path / CONFIG, json.dumps(record, indent=1).encode())
 
 
 def append_metrics(path: Path, records: Iterable[dict[str, Any]]) -> None:
@@ -116,13 +117,14 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         if record["format"] > FORMAT:
             raise InputError(f"a newer mm-jax wrote it (format {record['format']}); upgrade")
         config, data, symbols = from_dict(record["config"]), record["data"], record["symbols"]
-        if symbols[0] != BOUNDARY or len({*symbols}) < len(symbols) or {*map(len, symbols)} != {1}:
+        distinct = len({*symbols}) == len(symbols) and {*map(len, symbols)} == {1}
+        if symbols[0] != BOUNDARY or not distinct or not "".join(symbols).encode():
             raise InputError("its symbols are not the boundary and distinct code points")
         if not isinstance(data["sha256"], str):
             raise InputError("its data has no sha256")
     except (OSError, InputError) as error:
         raise InputError(f"{path / CONFIG}: {error}") from None
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(f"{path / CONFIG} is damaged: {type(error).__name__}: {error}") from None
     model = build_model(config.model, len(symbols))
     return Run(path, config, Vocab(tuple(symbols)), model, _load_params(path / PARAMS, model), data)
@@ -140,6 +142,8 @@ def _load_params(path: Path, model: Model) -> Params:
         if want is None or got is None or (want.shape, want.dtype) != (got.shape, got.dtype):
             found, due = (a if a is None else f"{a.dtype}{list(a.shape)}" for a in (got, want))
             raise InputError(f"{path} does not fit {CONFIG}: {name} is {found}, should be {due}")
+        if not np.isfinite(got).all():
+            raise InputError(f"{path} holds no usable model: {name} is not finite")
     return unflatten_dict({name: jnp.asarray(named[name]) for name in expected}, sep=".")
 
 

@@ -71,6 +71,8 @@ def read_lines(name: str | os.PathLike[str] = "names") -> Text:
     Raises InputError where there is no such file, it is no UTF-8, has no line that is not blank, or
     has a line with the boundary symbol in it.
     """
+    if not os.fspath(name):
+        raise InputError("the name of the data is empty; give a path, names or lecture-names")
     path = find_data(os.fspath(name))
     try:
         data = path.read_bytes()
@@ -121,9 +123,7 @@ def split_lines(lines: list[str], scheme: str = "lecture", seed: int = 42) -> Sp
     first, second = int(0.8 * len(shuffled)), int(0.9 * len(shuffled))
     splits = Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
     if not all(splits):
-        raise InputError(
-            f"{len(shuffled)} lines are too few to split 80/10/10; ten are enough for each part"
-        )
+        raise InputError(f"{len(shuffled)} lines are too few to split 80/10/10; give at least ten")
     return splits
 
 

@@ -2,20 +2,22 @@
 
 import dataclasses
 import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from mm_jax.commands import Outcome
-from mm_jax.config import InputError, to_dict
+from mm_jax.config import Choices, InputError, OneOf, to_dict
 from mm_jax.console import Console
+
+SPLITS = ("train", "dev", "test", "all")
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Choices):
     """Measure the exact loss of a trained model, in nats per symbol.
 
-    Without --data: on a split of the run's own data, dev if not said otherwise. A look at the test
+    Without --data: on a split of the run's own data, dev if not said otherwise. A look at its test
     split is counted in the run.
     """
 
@@ -23,7 +25,7 @@ class Options:
     """A run directory, as mm-jax train makes it."""
     data: str | None = None
     """Another file; all its lines, unless --split-name says which."""
-    split_name: Literal["train", "dev", "test", "all"] | None = None
+    split_name: Annotated[str | None, OneOf(SPLITS), tyro.conf.arg(metavar="|".join(SPLITS))] = None
     """Which lines."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
@@ -72,7 +74,7 @@ def run(options: Options, console: Console) -> Outcome:
         "perplexity": math.exp(min(loss_nats, 700)),
         "run_dir": options.run,
     }
-    if name == "test" and options.data is None:
+    if name in ("test", "all") and text.sha256 == trained.data["sha256"]:
         record["test_looks"] = looks = count_test_look(trained.path, loss_nats)
         console.say(f"This is look {looks} at the test split of {options.run}.")
     record["seconds"] = time.perf_counter() - begun

@@ -8,7 +8,7 @@ import tyro
 
 from mm_jax.commands import Outcome
 from mm_jax.commands.train import show_samples
-from mm_jax.config import Between, Choices, Count, InputError, Seed
+from mm_jax.config import LARGE, Between, Choices, Count, InputError, Seed
 from mm_jax.console import Console
 
 BATCH = 8192  # lines drawn at once
@@ -27,9 +27,9 @@ class Options(Choices):
     """How many lines."""
     seed: Seed = 0
     """Decides the lines."""
-    temperature: Annotated[float, Between(0)] = 1.0
+    temperature: Annotated[float, Between(0, LARGE)] = 1.0
     """Below 1 bolder, above 1 wilder; 0 always takes the likeliest symbol."""
-    top_k: Annotated[int | None, Between(1)] = None
+    top_k: Annotated[int | None, Between(1, 2**31 - 1)] = None
     """Choose among the K likeliest symbols only."""
     top_p: Annotated[float | None, Between(0, 1, open_low=True)] = None
     """Choose among the likeliest symbols whose probability adds up to P."""

@@ -7,7 +7,7 @@ import tyro
 
 from mm_jax.commands import Outcome
 from mm_jax.config import InputError
-from mm_jax.console import Console, printable
+from mm_jax.console import Console
 from mm_jax.text import BOUNDARY
 
 
@@ -51,8 +51,8 @@ def run(options: Options, console: Console) -> Outcome:
     totals = [sum(n for _, n in line) for line in symbols]
     means = [total / len(line) for total, line in zip(totals, symbols, strict=True)]
     for line, total, mean, parts in zip(options.lines, totals, means, symbols, strict=True):
-        detail = "  ".join(f"{printable(symbol)} {n:.3f}" for symbol, n in parts)
-        console.say(f"{printable(line)}: {total:.4f} nats, {mean:.4f} a symbol:  {detail}")
+        detail = "  ".join(f"{symbol} {n:.3f}" for symbol, n in parts)
+        console.say(f"{line}: {total:.4f} nats, {mean:.4f} a symbol:  {detail}")
     record = {
         "command": "score",
         "run_dir": options.run,

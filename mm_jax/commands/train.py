@@ -14,7 +14,7 @@ import tyro
 
 from mm_jax.commands import Outcome
 from mm_jax.config import MODEL_CONFIGS, PRESETS, InputError, RunConfig, to_dict
-from mm_jax.console import Console, printable
+from mm_jax.console import Console
 from mm_jax.text import find_data
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def run(options: Options, console: Console) -> Outcome:
     text, splits = load_splits(config.data)
     vocab = build_vocab(text.lines)
     model = build_model(config.model, len(vocab))
-    train_data, dev_data = (runs.make_batch(s, vocab, model, config) for s in splits[:2])
     optimizer = make_optimizer(config.optimizer, config.steps)
     begin = partial(init_state, model, optimizer, jax.random.key(config.seed))
-    check_memory(jax.eval_shape(begin), jax.devices()[0])
+    check_memory(jax.eval_shape(begin), text.lines, config.model.context, jax.devices()[0])
+    train_data, dev_data = (runs.make_batch(s, vocab, model, config) for s in splits[:2])
     state = begin()
     data = {
         "path": str(text.path),
@@ -130,6 +130,7 @@ def run(options: Options, console: Console) -> Outcome:
 
     complaint, exit_code = None, 0
     lines, looks, done, compiled_at = LossLines(config.steps), 0, 0, 0
+    good = state, 0  # where the loss on dev was last found finite, and after how many steps
     begun = compiled = time.perf_counter()
     chunks = fit_chunks(
         model,
@@ -152,6 +153,10 @@ def run(options: Options, console: Console) -> Outcome:
                     looks = done * DEV_LOOKS // config.steps
                     dev_loss = float(evaluate(model, state.params, dev_data))
                     metrics.append({"step": done, "dev_loss": dev_loss})
+                    if not math.isfinite(dev_loss):
+                        complaint, exit_code = f"the dev loss became {dev_loss} by step {done}", 1
+                        break
+                    good = state, done
                 runs.append_metrics(path, metrics)
                 update(done, float(losses.mean()))
                 if not compiled_at:
@@ -160,11 +165,14 @@ def run(options: Options, console: Console) -> Outcome:
                     complaint, exit_code = f"interrupted after step {done}", 130
                     break
         except NotFiniteError as error:
-            state, done, exit_code = error.state, int(error.state.step), 1
-            complaint = (
-                f"{error}; the parameters before it are kept; lower --learning-rate "
-                f"({config.optimizer.learning_rate:g}), or set --clip-norm 1"
-            )
+            good = error.state, int(error.state.step)
+            complaint, exit_code = str(error), 1
+    if exit_code == 1:
+        state, done = good
+        complaint = (
+            f"{complaint}; the parameters after step {done} are kept; lower --learning-rate "
+            f"({config.optimizer.learning_rate:g}), or set --clip-norm 1"
+        )
     ended = time.perf_counter()
     seconds = ended - begun
     speed = (done - compiled_at) / (ended - compiled) if done > compiled_at else done / seconds
@@ -198,21 +206,23 @@ def with_absolute_path(config: RunConfig) -> RunConfig:
     name = config.data.data
     if name in ("names", "lecture-names"):
         return config
-    data = dataclasses.replace(config.data, data=str(find_data(name).absolute()))
+    data = dataclasses.replace(config.data, data=os.path.abspath(find_data(name)))
     return dataclasses.replace(config, data=data)
 
 
-def check_memory(state: Any, device: Any) -> None:
-    """Raise InputError where training from a state of these shapes cannot fit in the memory."""
+def check_memory(state: Any, lines: list[str], context: int, device: Any) -> None:
+    """Raise InputError where training cannot fit in the memory: a state and a data set so large."""
     import jax
 
     stats = device.memory_stats() or {}
     there = stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # The state before a chunk, the state in it, and gradients; windows as they are made and after.
     needed = 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    if needed > there:  # the state before a chunk, the state in it, and the gradients with it
+    needed += 2 * 4 * (context + 2) * (sum(map(len, lines)) + len(lines))
+    if needed > there:
         raise InputError(
-            f"training this model takes about {needed / 1e9:,.0f} GB, and there is "
-            f"{there / 1e9:,.0f} GB; a smaller --hidden-dim or --embed-dim takes less"
+            f"training this takes about {needed / 1e9:,.0f} GB, and there is "
+            f"{there / 1e9:,.0f} GB; a smaller --context, --hidden-dim or --embed-dim takes less"
         )
 
 
@@ -225,8 +235,8 @@ def summary(record: dict[str, Any], data: dict[str, Any], devices: list[Any]) ->
     )
     counts = " / ".join(f"{count:,}" for count in data["split_lines"])
     shared = data["dev_lines_in_train"]
-    mend = " (--split unique prevents it)" if shared and config["data"]["split"] != "unique" else ""
-    yield f"split      {counts} lines; {shared:.1%} of dev stand in train too{mend}"
+    mend = "; see --split unique" if shared else ""
+    yield f"split      {counts} lines ({shared:.1%} of dev is in train too{mend})"
     yield (
         f"model      {config['model']['name']}, {record['num_params']:,} parameters; "
         f"{record['num_examples']:,} training examples"
@@ -238,7 +248,7 @@ def show_samples(console: Console, samples: list[str], train: set[str] | None) -
     """Print samples, one a line; those that stand in the training lines are marked."""
     for line in samples:
         known = train is not None and line in train
-        console.say(printable(line) + ("\t(in train)" if known else ""))
+        console.say(line + ("\t(in train)" if known else ""))
 
 
 @contextlib.contextmanager
