@@ -1,9 +1,9 @@
 """Small language models as pure JAX functions.
 
 The rooms, in the order in which data goes through them: config -> text -> vocab -> windows ->
-model, layers, models/ -> loss -> train, lr -> evaluate -> sample -> run -> console, commands/, cli.
-Imports point up this list only. Every public name is imported when it is first used, so that
-``import mm_jax`` costs nothing.
+model, layers, models/ -> loss -> train, lr -> evaluate -> sample -> run -> session -> console,
+commands/, cli. Imports point up this list only. Every public name is imported when it is first
+used, so that ``import mm_jax`` costs nothing.
 """
 
 import importlib

@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -82,6 +83,7 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
     from mm_jax.config import InputError, to_json
     from mm_jax.console import Console
 
+    _leave_at_interrupt(prog)
     command = importlib.import_module(f"mm_jax.commands.{name}")
     try:
         options = _parse(command, prog, flags)
@@ -99,6 +101,23 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
     if outcome.exit_code:
         return _fail(prog, outcome.complaint, outcome.exit_code)
     return 0
+
+
+def _leave_at_interrupt(prog: str) -> None:
+    """Make Ctrl-C end the process at once, unless the command has work to keep and says so.
+
+    A KeyboardInterrupt can vanish inside the imports of compiled modules; this cannot.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return  # whoever called us from Python has a handler, and it stays
+    show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+
+    def leave(*_: Any) -> None:
+        os.write(2, f"{show_cursor}\n{prog}: error: interrupted\n".lstrip("\n").encode())
+        os._exit(130)
+
+    with contextlib.suppress(ValueError):  # not in the main thread: there is no handler to set
+        signal.signal(signal.SIGINT, leave)
 
 
 def _parse(command: Any, prog: str, flags: list[str]) -> Any:
@@ -143,6 +162,9 @@ def _given(flags: list[str]) -> dict[str, str]:
 
 def _one_line(box: str) -> str:
     """Take the message, and the first flag it suggests, out of the box that tyro draws."""
+    box = re.sub(r"-{5,}", "───", box)  # where stderr is not UTF-8 the box is ASCII, and open
+    if "╭" not in box:
+        box = box.partition("───")[2]  # what comes first is its title
     rows = [re.sub(r"^│(.*)│$", r"\1", row.strip()).strip() for row in box.splitlines()]
     parts = " ".join(row for row in rows if not row.startswith(("╭", "╰"))).split("───")
     parts = [part.strip("─ ") for part in parts if part.strip("─ ")]

@@ -38,6 +38,15 @@ class Console:
         except BrokenPipeError:  # the reader has left, as head does; the work goes on
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
+    def say_samples(self, samples: list[str], train: set[str] | None) -> None:
+        """Print samples, one a line; those that stand in the training lines are marked."""
+        for line in samples:
+            self.say(line + ("\t(in train)" if train and line in train else ""))
+
+    def note(self, line: str) -> None:
+        """Print one line on stderr, beside what the command was asked for."""
+        print(printable(line), file=sys.stderr, flush=True)
+
     @contextlib.contextmanager
     def progress(self, total: int) -> Iterator[Callable[[int, float], None]]:
         """Show progress over ``total`` steps; yields update(step, loss_nats)."""

@@ -25,12 +25,15 @@ CHUNK_TOKENS = 2**22  # a chunk's minibatches are gathered before its first step
 
 @flax.struct.dataclass
 class TrainState:
-    """All that training changes, and the key that decides its minibatches."""
+    """All that training changes, and the key that decides its minibatches.
 
-    step: Int[Array, ""]
+    A population is a TrainState whose arrays have one more axis in front.
+    """
+
+    step: Int[Array, "..."]  # () steps taken
     params: Params
     opt_state: Any
-    key: Key[Array, ""]
+    key: Key[Array, "..."]  # ()
 
 
 class NotFiniteError(ArithmeticError):

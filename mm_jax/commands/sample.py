@@ -7,7 +7,6 @@ from typing import Annotated
 import tyro
 
 from mm_jax.commands import Outcome
-from mm_jax.commands.train import show_samples
 from mm_jax.config import LARGE, Between, Choices, Count, InputError, Seed
 from mm_jax.console import Console
 
@@ -76,8 +75,10 @@ def run(options: Options, console: Console) -> Outcome:
     try:
         train: set[str] | None = set(run_splits(trained)[1].train)
     except InputError:
-        train = None  # the data file is gone or changed: what the model has seen is not known
-    show_samples(console, [] if options.json else samples, train)
+        train = None
+        console.note("its data file is gone or has changed: lines that stand in it are not marked")
+    if not options.json:
+        console.say_samples(samples, train)
     record = {
         "command": "sample",
         "run_dir": str(Path(options.run)),

@@ -1,0 +1,138 @@
+"""One training session: chunks of steps, their metrics, progress, and when to stop.
+
+Enters: choices, a model, a state and data on the device. Leaves: lines in metrics.jsonl, and where
+and why training ended. train.py has the mathematics, run.py the files; this is what joins them.
+"""
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mm_jax.config import RunConfig
+from mm_jax.evaluate import evaluate
+from mm_jax.lr import learning_rates, make_optimizer
+from mm_jax.model import Model
+from mm_jax.run import append_metrics
+from mm_jax.train import NotFiniteError, TrainState, fit_chunks
+from mm_jax.windows import Batch
+
+METRIC_LINES = 2000  # of minibatch losses in metrics.jsonl; each is the mean over its steps
+DEV_LOOKS = 20  # times that the dev loss is measured during a run
+
+
+class LossLines:
+    """Turns the loss of every step into lines of metrics, each the mean over as many steps.
+
+    Where a line ends depends on the step alone, not on the chunks that the losses come in.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        self.interval = max(1, num_steps // METRIC_LINES)
+        self.first = 0
+        self.pending: list[float] = []  # losses of steps that fill no line yet
+
+    def add(self, losses: np.ndarray) -> list[dict[str, Any]]:
+        """Return the lines that these losses complete."""
+        self.pending += losses.tolist()
+        lines = []
+        while len(self.pending) >= self.interval:
+            mean = math.fsum(self.pending[: self.interval]) / self.interval
+            del self.pending[: self.interval]
+            self.first += self.interval
+            lines.append({"step": self.first, "loss": mean})
+        return lines
+
+
+class Ending(NamedTuple):
+    """Where training ended, and why if that was before its last step."""
+
+    state: TrainState  # the one to keep
+    steps: int  # after how many steps that is
+    seconds: float
+    speed: float  # steps a second, without the first chunk, in which all is compiled
+    complaint: str | None
+    exit_code: int
+
+
+def descend(
+    config: RunConfig,
+    model: Model,
+    state: TrainState,
+    data: Batch,
+    dev_data: Batch,
+    path: Path,
+    update: Callable[[int, float], None],
+    interrupted: Callable[[], bool],
+) -> Ending:
+    """Train in chunks; after each write its metrics, show progress, and see whether to stop."""
+    complaint, exit_code = None, 0
+    done = looks = compiled_at = 0
+    lines = LossLines(config.steps)
+    good = state, 0  # where the loss on dev was last found finite, and after how many steps
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    size = {"num_steps": config.steps, "batch_size": config.batch_size}
+    begun = compiled = time.perf_counter()
+    try:
+        for after, losses in fit_chunks(model, optimizer, state, data, **size):
+            state = after
+            done += len(losses)
+            metrics = lines.add(losses)
+            at = [line["step"] - 1 for line in metrics]
+            rates = learning_rates(config.optimizer, config.steps, at).tolist()
+            for line, rate in zip(metrics, rates, strict=True):
+                line["learning_rate"] = rate
+            if done * DEV_LOOKS // config.steps > looks:
+                looks = done * DEV_LOOKS // config.steps
+                dev_loss = float(evaluate(model, state.params, dev_data))
+                metrics.append({"step": done, "dev_loss": dev_loss})
+                if math.isfinite(dev_loss):
+                    good = state, done
+                else:
+                    complaint, exit_code = f"the dev loss became {dev_loss} by step {done}", 1
+            append_metrics(path, metrics)
+            update(done, float(losses.mean()))
+            if not compiled_at:
+                compiled, compiled_at = time.perf_counter(), done
+            if not complaint and interrupted() and done < config.steps:
+                complaint, exit_code = f"interrupted after step {done}", 130
+            if complaint:
+                break
+    except NotFiniteError as error:
+        good = error.state, int(error.state.step)
+        complaint, exit_code = str(error), 1
+    ended = time.perf_counter()
+    seconds = ended - begun
+    speed = (done - compiled_at) / (ended - compiled) if done > compiled_at else done / seconds
+    if exit_code == 1:
+        state, done = good
+        complaint = (
+            f"{complaint}; the parameters after step {done} are kept; lower --learning-rate "
+            f"({config.optimizer.learning_rate:g}), or set --clip-norm 1"
+        )
+    return Ending(state, done, seconds, speed, complaint, exit_code)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a flag that the caller asks for; a second one ends all."""
+    caught = False
+
+    def note(*_: Any) -> None:
+        nonlocal caught
+        if not caught:
+            os.write(2, b"stopping after this chunk; Ctrl-C again loses the run\n")
+        caught = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: caught
+    finally:
+        signal.signal(signal.SIGINT, before)
