@@ -11,7 +11,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 COMMANDS = {
@@ -69,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("mm-jax", f"unknown command {name!r}; {meant}there is {', '.join(COMMANDS)}")
     prog = f"mm-jax {name}"
     try:
-        return _run(name, prog, flags)
+        with _leaving_at_interrupt(prog):
+            return _run(name, prog, flags)
     except KeyboardInterrupt:
         return _fail(prog, "interrupted", 130)
     except BrokenPipeError:  # the reader of our output has left, as head does
@@ -83,7 +85,6 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
     from mm_jax.config import InputError, to_json
     from mm_jax.console import Console
 
-    _leave_at_interrupt(prog)
     command = importlib.import_module(f"mm_jax.commands.{name}")
     try:
         options = _parse(command, prog, flags)
@@ -103,21 +104,30 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
     return 0
 
 
-def _leave_at_interrupt(prog: str) -> None:
+@contextlib.contextmanager
+def _leaving_at_interrupt(prog: str) -> Iterator[None]:
     """Make Ctrl-C end the process at once, unless the command has work to keep and says so.
 
     A KeyboardInterrupt can vanish inside the imports of compiled modules; this cannot.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return  # whoever called us from Python has a handler, and it stays
     show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
 
     def leave(*_: Any) -> None:
-        os.write(2, f"{show_cursor}\n{prog}: error: interrupted\n".lstrip("\n").encode())
+        os.write(2, f"{show_cursor}{prog}: error: interrupted\n".encode())
         os._exit(130)
 
-    with contextlib.suppress(ValueError):  # not in the main thread: there is no handler to set
+    # Whoever calls us from Python and has a handler of their own keeps it; so do other threads.
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
         signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _parse(command: Any, prog: str, flags: list[str]) -> Any:

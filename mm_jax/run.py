@@ -137,7 +137,7 @@ def _load_params(path: Path, model: Model) -> Params:
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
     expected = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep=".")
-    for name in expected.keys() | named.keys():
+    for name in sorted(expected.keys() | named.keys()):
         want, got = expected.get(name), named.get(name)
         if want is None or got is None or (want.shape, want.dtype) != (got.shape, got.dtype):
             found, due = (a if a is None else f"{a.dtype}{list(a.shape)}" for a in (got, want))

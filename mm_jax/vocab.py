@@ -7,7 +7,7 @@ Symbols are Unicode code points, looked up in one table for a whole file at once
 import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int32
@@ -105,6 +105,6 @@ def decode(vocab: Vocab, ids: Iterable[int]) -> str:
     return "".join(symbols)
 
 
-def decode_lines(vocab: Vocab, tokens: Int[np.ndarray, "lines length"]) -> list[str]:
+def decode_lines(vocab: Vocab, tokens: Int[Any, "lines length"]) -> list[str]:
     """Return the line of each row of ids."""
     return [decode(vocab, row) for row in np.asarray(tokens).tolist()]

@@ -1,6 +1,6 @@
 """What several tests need: comparisons, an MLP in NumPy, models for tests, and broken twins."""
 
-import itertools
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,19 @@ from mm_jax.model import scanned, windowed
 V = 27  # the boundary and a to z
 FIVE_NAMES = ["emma", "olivia", "ava", "isabella", "sophia"]  # 32 examples: the lecture's first
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}  # of what is compared, the less exact one decides
+
+# Most of a test's time goes into compiling, and what runs once need not be fast.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def init_of(init, seed):
+    return jax.device_get(quick_jit(init)(jax.random.key(seed)))
+
+
+def first_params(model, seed=0):
+    """What model.init makes of a key, as new arrays that may be donated."""
+    return jax.tree.map(jnp.asarray, init_of(model.init, seed))
 
 
 def assert_trees_close(actual, expected):
@@ -80,6 +93,7 @@ def mlp64(params, windows):
 # Models for tests
 
 
+@functools.cache
 def bigram(vocab_size=V, scale=0.1):
     """The smallest model of windows: row W[last symbol] is the logits."""
 
@@ -89,6 +103,7 @@ def bigram(vocab_size=V, scale=0.1):
     return windowed(init, lambda params, windows: params["W"][windows[..., 0]], 1)
 
 
+@functools.cache
 def gru(vocab_size=V, dim=16):
     """A small gated recurrent net, with nested parameters: the model that is natural by step."""
 
@@ -114,6 +129,7 @@ def gru(vocab_size=V, dim=16):
     return scanned(init, lambda params: jnp.zeros_like(params["gate"]["b"]), step)
 
 
+@functools.cache
 def forced(ids, vocab_size):
     """A stub without parameters that writes ``ids``, then boundaries, and reads nothing."""
     text = jnp.asarray([*ids, 0], jnp.int32)
@@ -125,6 +141,7 @@ def forced(ids, vocab_size):
     return scanned(lambda _key: {}, lambda _params: jnp.int32(0), step)
 
 
+@functools.cache
 def fixed_logits(vocab_size):
     """A stub whose only parameter is its logits, always the same."""
     return scanned(
@@ -209,10 +226,14 @@ def infinite(model):
     return model._replace(apply=lambda p, t: model.apply(p, t).at[..., 3].set(-jnp.inf))
 
 
-def moody(model):
-    """A twin that is no function: every trace of it is a little different."""
-    count = itertools.count(1)
-    return model._replace(apply=lambda p, t: model.apply(p, t) * (1 + 0.1 * next(count)))
+def careless(model):
+    """A twin whose first parameters do not come from its key alone."""
+
+    def init(key):
+        noise = np.random.default_rng().standard_normal()
+        return jax.tree.map(lambda leaf: leaf + noise, model.init(key))
+
+    return model._replace(init=init)
 
 
 def weak(model):

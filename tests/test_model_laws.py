@@ -4,6 +4,7 @@ A law is a function of a model. Beside each stands a broken twin, which shows th
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections import Counter
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import FIVE_NAMES, V, assert_trees_close
+from helpers import FIVE_NAMES, V, assert_trees_close, first_params, quick_jit
 
 from mm_jax.config import MODEL_CONFIGS
 from mm_jax.loss import loss
@@ -41,19 +42,15 @@ ALL |= {"test-bigram": helpers.bigram(), "test-gru": helpers.gru()}
 
 
 def random_tokens(*shape):
-    return jnp.asarray(np.random.default_rng(0).integers(0, V, shape, np.int32))
+    return np.random.default_rng(0).integers(0, V, shape, np.int32)
 
 
 def five_rows(model):
     return rows(FIVE_NAMES, LETTERS, model.context)
 
 
-def params_of(model):
-    return model.init(jax.random.key(0))
-
-
 def law_of_shapes(model):
-    """T tokens give T - context + 1 float32 predictions over V symbols, and step keeps its carry."""
+    """T tokens give T - context + 1 float32 predictions of V logits; step keeps its carry."""
     params = jax.eval_shape(model.init, jax.random.key(0))
     for leading in (), (2,), (2, 3):
         tokens = jax.ShapeDtypeStruct((*leading, model.context + 4), jnp.int32)
@@ -69,11 +66,12 @@ def law_of_shapes(model):
 
 def law_of_streaming(model):
     """Reading token by token gives the logits of reading all at once."""
-    params = params_of(model)
-    row = random_tokens(9).at[0].set(0)
+    params = first_params(model)
+    row = random_tokens(9)
+    row[0] = 0
 
-    @jax.jit
-    def both(params):
+    @quick_jit
+    def both(params, row):
         def read(carry, token):
             return model.step(params, carry, token)
 
@@ -81,17 +79,18 @@ def law_of_streaming(model):
         padded = jnp.pad(row, (model.context - 1, 0))
         return streamed, model.apply(params, padded)
 
-    streamed, parallel = both(params)
+    streamed, parallel = both(params, row)
     assert_trees_close(streamed, parallel)
 
 
+@functools.cache
 def changed_at(model):
     """Whether logits at each prediction change with each token: (tokens, predictions)."""
-    params = params_of(model)
+    params = first_params(model)
     tokens = random_tokens(model.context + 5)
-    other = (tokens[None] + jnp.eye(len(tokens), dtype=jnp.int32)) % V  # row i: token i is another
-    logits = jax.jit(model.apply)(params, jnp.concatenate([tokens[None], other]))
-    return np.asarray((logits[1:] != logits[:1]).any(-1))
+    other = (tokens + np.eye(len(tokens), dtype=np.int32)) % V  # row i: token i is another
+    logits = np.asarray(quick_jit(model.apply)(params, np.stack([tokens, *other])))
+    return (logits[1:] != logits[:1]).any(-1)
 
 
 def law_of_causality(model):
@@ -109,16 +108,16 @@ def law_of_the_latest_token(model):
 
 def law_of_leading_axes(model):
     """More leading axes are as good as vmap."""
-    params = params_of(model)
+    params = first_params(model)
     tokens = random_tokens(2, 3, model.context + 3)
     each = jax.vmap(jax.vmap(lambda row: model.apply(params, row)))
-    assert_trees_close(*jax.jit(lambda t: (model.apply(params, t), each(t)))(tokens))
+    assert_trees_close(*quick_jit(lambda t: (model.apply(params, t), each(t)))(tokens))
 
 
 def law_of_gradients(model):
     """Every leaf gets a finite gradient that is not zero."""
-    grads = jax.jit(jax.grad(loss, argnums=1), static_argnums=0)(
-        model, params_of(model), five_rows(model)
+    grads = quick_jit(jax.grad(loss, argnums=1), static_argnums=0)(
+        model, first_params(model), five_rows(model)
     )
     for path, leaf in jax.tree.leaves_with_path(grads):
         assert np.isfinite(leaf).all(), path
@@ -127,14 +126,14 @@ def law_of_gradients(model):
 
 def law_of_the_first_loss(model):
     """Before the first step nothing is known: the loss is near ln V."""
-    value = jax.jit(loss, static_argnums=0)(model, params_of(model), five_rows(model))
+    value = quick_jit(loss, static_argnums=0)(model, first_params(model), five_rows(model))
     assert abs(float(value) - math.log(V)) < 0.1
 
 
 def law_of_finite_logits(model):
     """Whatever is read, no logit is infinite or NaN."""
     tokens = random_tokens(40, model.context + 3)
-    assert np.isfinite(jax.jit(model.apply)(params_of(model), tokens)).all()
+    assert np.isfinite(quick_jit(model.apply)(first_params(model), tokens)).all()
 
 
 def entropy_of_five_names(context):
@@ -154,9 +153,9 @@ def entropy_of_five_names(context):
 
 def law_of_overfitting(model):
     """32 examples are learned by heart, down to what the context leaves open."""
-    batch, optimizer = five_rows(model), optax.adam(0.03)
+    batch, optimizer = five_rows(model), optax.adam(0.1)
 
-    @jax.jit
+    @quick_jit
     def train(params):
         def step(carry, _):
             params, opt_state = carry
@@ -167,23 +166,22 @@ def law_of_overfitting(model):
         params = jax.lax.scan(step, (params, optimizer.init(params)), length=300)[0][0]
         return loss(model, params, batch)
 
-    assert train(params_of(model)) < entropy_of_five_names(model.context) + 0.02
+    assert train(first_params(model)) < entropy_of_five_names(model.context) + 0.02
 
 
 def law_of_populations(model):
     """Many models trained at once by vmap are those that are trained one by one."""
-    data, optimizer = five_rows(model), OPTIMIZER
-    states = jax.vmap(lambda key: init_state(model, optimizer, key))(
-        jax.random.split(jax.random.key(0), 2)
-    )
+    data, keys = five_rows(model), jax.random.split(jax.random.key(0), 2)
 
-    def train(state):
-        return fit(model, optimizer, state, data, num_steps=3, batch_size=4)
+    def train(key):
+        state = init_state(model, OPTIMIZER, key)
+        state, losses = fit(model, OPTIMIZER, state, data, num_steps=2, batch_size=4)
+        return state.params, losses
 
-    together = jax.vmap(train)(states)
-    for i in range(2):
-        alone = train(jax.tree.map(lambda leaf, i=i: leaf[i], states))
-        assert_trees_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone)
+    together = jax.device_get(quick_jit(jax.vmap(train))(keys))
+    for i, key in enumerate(keys):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], together)
+        assert_trees_close(one, jax.device_get(quick_jit(train)(key)))
 
 
 def law_of_one_trace(model):
@@ -195,7 +193,8 @@ def law_of_one_trace(model):
         return model.apply(params, tokens)
 
     counting = model._replace(apply=apply)
-    state, batch = init_state(counting, OPTIMIZER, jax.random.key(0)), five_rows(model)
+    state = quick_jit(lambda key: init_state(counting, OPTIMIZER, key))(jax.random.key(0))
+    batch = five_rows(model)
     for _ in range(2):
         state, _ = train_step(counting, OPTIMIZER, state, batch)
     assert next(traces) == 1
@@ -212,7 +211,7 @@ LAWS = {
     law_of_the_first_loss: helpers.loud,
     law_of_finite_logits: helpers.infinite,
     law_of_overfitting: helpers.numb,
-    law_of_populations: helpers.moody,
+    law_of_populations: helpers.careless,
     law_of_one_trace: helpers.weak,
 }
 each_law = pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)

@@ -49,6 +49,8 @@ def run(options: Options, console: Console) -> Outcome:
 
 def download(url: str, path: os.PathLike[str], sha256: str = LECTURE_SHA256) -> None:
     """Fetch ``url`` to ``path``, whole and with the right sha256, or not at all."""
+    import http.client
+    import urllib.error
     import urllib.request
     from pathlib import Path
 
@@ -63,8 +65,10 @@ def download(url: str, path: os.PathLike[str], sha256: str = LECTURE_SHA256) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(data)
         beside.replace(path)
-    except OSError as error:
-        why = getattr(error, "reason", None) or error.strerror or error
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the server's answer, too
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise InputError(
             f"cannot download {url}: {why}; or set {LECTURE_VARIABLE} to a copy of the file"
         ) from None

@@ -107,13 +107,16 @@ def run(options: Options, console: Console) -> Outcome:
         runs.append_metrics(
             path, [{"step": end.steps, "train_loss": train_loss, "dev_loss": dev_loss}]
         )
+        if not (math.isfinite(train_loss + dev_loss) or end.complaint):
+            why = f"the loss at the end is not finite (train {train_loss}, dev {dev_loss})"
+            end = end._replace(complaint=f"{why}; lower --learning-rate", exit_code=1)
         tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
         samples = decode_lines(vocab, jax.device_get(tokens))
         runs.save_results(path, params, samples)
 
-    perplexity = math.exp(min(dev_loss, 700))
+    perplexity = f"{math.exp(dev_loss):.2f}" if dev_loss < 20 else "huge"
     console.say(f"loss       train {train_loss:.4f}, dev {dev_loss:.4f} nats a symbol")
-    console.say(f"           (dev perplexity {perplexity:.2f}, {dev_loss / math.log(2):.4f} bits)")
+    console.say(f"           (dev perplexity {perplexity}, {dev_loss / math.log(2):.4f} bits)")
     console.say(f"time       {end.steps:,} steps in {end.seconds:.1f} s; {end.speed:,.0f} steps/s")
     console.say(f"run        {path}; {NUM_SAMPLES} lines it makes (more: mm-jax sample {path}):")
     console.say_samples(samples, set(splits.train))

@@ -1,0 +1,105 @@
+"""What README.md shows is true: its code runs, its commands exist, its tree is complete."""
+
+import math
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mm_jax.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    """Every mm-jax command line in a code block, without its comment."""
+    for _, block in BLOCKS:
+        for row in block.splitlines():
+            words = shlex.split(row, comments=True)
+            if "mm-jax" in words[:2]:
+                yield " ".join(words[words.index("mm-jax") + 1 :])
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    """The names that the first Python block defines, and what it printed."""
+    code = next(block for language, block in BLOCKS if language == "python")
+    assert len([row for row in code.splitlines() if row.strip()]) <= 20
+    printed, names = [], {"print": lambda *args: printed.append(" ".join(map(str, args)))}
+    exec(compile(code, "README.md", "exec"), names)
+    return names, printed
+
+
+def test_the_notebook_learns(notebook):
+    _, printed = notebook
+    loss = float(re.search(r"dev loss (\d+\.\d+)", "\n".join(printed))[1])
+    assert 1 < loss < math.log(27)  # below 1 nat it would have to know the names
+
+
+def test_the_notebook_says_the_loss_of_its_own_parameters(notebook):
+    import mm_jax as mm
+
+    names, printed = notebook
+    lines = mm.read_lines("names").lines
+    dev = mm.split_lines(lines).dev
+    vocab = mm.build_vocab(lines)
+    data = mm.rows(dev, vocab, names["model"].context)  # the block uses windows
+    loss = mm.evaluate(names["model"], names["state"].params, data, batch_size=64)
+    said = float(re.search(r"dev loss (\d+\.\d+)", "\n".join(printed))[1])
+    assert said == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_the_notebook_makes_names(notebook):
+    import ast
+
+    samples = ast.literal_eval(notebook[1][-1])
+    assert len(samples) == 10
+    assert len(set(samples)) > 5
+    assert all(re.fullmatch("[a-z]*", line) for line in samples)
+    assert 3 < sum(map(len, samples)) / 10 < 12  # as names are
+
+
+def test_there_are_commands_to_check():
+    assert {line.split()[0] for line in commands()} == set(COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def helps():
+    return {}
+
+
+@pytest.mark.parametrize("line", list(commands()))
+def test_a_command_line_of_the_readme_exists(line, capsys, helps):
+    name, *rest = line.split()
+    assert name in COMMANDS
+    if name not in helps:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        helps[name] = capsys.readouterr().out
+    for word in rest:
+        if word.startswith("--"):
+            known = re.search(rf"{word.partition('=')[0]}(?![\w-])", helps[name])
+            assert known, f"{word} is not in mm-jax {name} --help"
+
+
+def test_every_room_is_in_the_tree():
+    tree = next(block for _, block in BLOCKS if block.startswith("mm_jax/\n"))
+    entries = [row.split()[0] for row in tree.splitlines()]
+    rooms = {path.name for path in (ROOT / "mm_jax").glob("*.py")}
+    rooms |= {f"models/{p.name}" for p in (ROOT / "mm_jax/models").glob("[a-z]*.py")}
+    assert rooms <= set(entries)
+    for entry in entries[1:]:
+        assert (ROOT / "mm_jax" / entry).exists() or (ROOT / entry).exists(), entry
+
+
+def test_every_link_to_a_file_leads_somewhere():
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", README)
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+@pytest.mark.parametrize("what", re.findall(r"`make (\w+)`|^make (\w+)", README, re.MULTILINE))
+def test_every_make_target_exists(what):
+    assert re.search(rf"^{''.join(what)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
