@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	$(BIN)/mm-jax train --preset lecture
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -25,6 +25,11 @@ def printable(line: str) -> str:
     )
 
 
+def shown(loss_nats: float) -> str:
+    """Write a loss with four decimals, or short where it is so large that they say nothing."""
+    return f"{loss_nats:.4f}" if abs(loss_nats) < 1e6 else f"{loss_nats:.3g}"
+
+
 class Console:
     """Where text goes; ``say`` prints a line of it."""
 
@@ -70,23 +75,23 @@ class Console:
 
             def update(step: int, loss_nats: float) -> None:
                 speed = bar.tasks[task].speed
-                shown = f"{speed:,.0f}" if speed else "?"
-                bar.update(task, completed=step, loss=f"{loss_nats:.4f}", speed=shown)
+                rate = f"{speed:,.0f}" if speed else "?"
+                bar.update(task, completed=step, loss=shown(loss_nats), speed=rate)
 
             yield update
 
     @contextlib.contextmanager
     def _plain(self, total: int) -> Iterator[Callable[[int, float], None]]:
-        begun, shown = time.perf_counter(), 0
+        begun, printed = time.perf_counter(), 0
 
         def update(step: int, loss_nats: float) -> None:
-            nonlocal shown
-            if step * PLAIN_LINES // max(total, 1) > shown:
-                shown = step * PLAIN_LINES // total
+            nonlocal printed
+            if step * PLAIN_LINES // max(total, 1) > printed:
+                printed = step * PLAIN_LINES // total
                 seconds = time.perf_counter() - begun
                 left = seconds / step * (total - step)
                 self.say(
-                    f"step {step:>{len(f'{total:,}')},}/{total:,}  loss {loss_nats:.4f}  "
+                    f"step {step:>{len(f'{total:,}')},}/{total:,}  loss {shown(loss_nats)}  "
                     f"{step / seconds:,.0f} steps/s  {left:.0f} s left"
                 )
 

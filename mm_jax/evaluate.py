@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mm_jax.loss import nats
+from mm_jax.config import InputError
+from mm_jax.loss import weighted_nats
 from mm_jax.model import Model, Params
 from mm_jax.windows import Batch
 
@@ -20,6 +21,8 @@ def evaluate(
     ``batch_size`` bounds the memory and changes nothing else: the last batch is filled up with
     examples of weight 0, and sums are taken in small groups, so that rounding stays near 1e-7.
     """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, not {batch_size}")
     num_examples = len(data.targets)
     batch_size = min(batch_size, num_examples)
     num_batches = -(-num_examples // batch_size)
@@ -29,9 +32,8 @@ def evaluate(
         return jnp.pad(array, padding).reshape(num_batches, batch_size, *array.shape[1:])
 
     def block_sums(batch: Batch) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        # 0 * inf is NaN: a prediction of weight 0 must not count, whatever its loss.
-        each = jnp.where(batch.weights > 0, batch.weights * nats(model, params, batch), 0.0)
-        return _grouped_sum(each), _grouped_sum(batch.weights)
+        sums = _grouped_sum(weighted_nats(model, params, batch))
+        return sums, _grouped_sum(batch.weights)
 
     sums, weights = jax.lax.map(block_sums, jax.tree.map(blocks, data))
     return _grouped_sum(sums) / _grouped_sum(weights)

@@ -16,7 +16,12 @@ def nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
     return each.reshape(batch.targets.shape)
 
 
+def weighted_nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
+    """Return weight * nats of each prediction; of weight 0 it is 0, even where it is infinite."""
+    each = nats(model, params, batch)
+    return jnp.where(batch.weights > 0, batch.weights * each, 0.0)
+
+
 def loss(model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
     """Return the weighted mean of ``nats``: sum(weights * nats) / sum(weights)."""
-    each = nats(model, params, batch)
-    return jnp.sum(batch.weights * each) / jnp.sum(batch.weights)
+    return jnp.sum(weighted_nats(model, params, batch)) / jnp.sum(batch.weights)

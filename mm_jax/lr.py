@@ -4,6 +4,7 @@ Every number of an optimizer that a schedule or a sweep may change is injected i
 array, so that changing it never recompiles and a population can vmap it.
 """
 
+import dataclasses
 import inspect
 from functools import cache
 from typing import Any
@@ -17,7 +18,7 @@ from mm_jax.config import InputError, OptimizerConfig
 
 def step_decay(learning_rate: float, num_steps: int) -> optax.Schedule:
     """Return the lecture's schedule: the rate, and a tenth of it from the middle on."""
-    return optax.piecewise_constant_schedule(learning_rate, {num_steps // 2: 0.1})
+    return optax.piecewise_constant_schedule(learning_rate, {(num_steps + 1) // 2: 0.1})
 
 
 def warmup_cosine(learning_rate: float, num_steps: int, warmup_steps: int = 0) -> optax.Schedule:
@@ -44,7 +45,8 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
 
     One path for all: clip to a global norm, the optimizer by its name in optax, then decoupled
     weight decay (Loshchilov and Hutter 2019): params -= learning_rate * weight_decay * params.
-    For adamw and its like that is their own formula.
+    For adamw and its like that is their own formula. ``state.opt_state.hyperparams`` holds
+    learning_rate, weight_decay and clip_norm as arrays to change, and the schedule as a factor.
     """
     if num_steps < 0:
         raise InputError(f"steps must be at least 0, not {num_steps}")
@@ -55,17 +57,22 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     fixed = {"weight_decay": 0.0} if "weight_decay" in signature else {}
 
     def chain(
-        learning_rate: jax.Array, weight_decay: jax.Array, clip_norm: jax.Array | None
+        learning_rate: jax.Array,
+        schedule: jax.Array,
+        weight_decay: jax.Array,
+        clip_norm: jax.Array | None,
     ) -> optax.GradientTransformation:
-        parts = [by_name(learning_rate=learning_rate, **fixed)]
+        rate = learning_rate * schedule
+        parts = [by_name(learning_rate=rate, **fixed)]
         if config.clip_norm is not None:
             parts.insert(0, optax.clip_by_global_norm(clip_norm))
         if decay:
-            parts.append(optax.add_decayed_weights(-learning_rate * weight_decay))
+            parts.append(optax.add_decayed_weights(-rate * weight_decay))
         return optax.chain(*parts)
 
     return optax.inject_hyperparams(chain)(
-        learning_rate=make_schedule(config, num_steps),
+        learning_rate=config.learning_rate,
+        schedule=make_schedule(dataclasses.replace(config, learning_rate=1.0), num_steps),
         weight_decay=decay,
         clip_norm=config.clip_norm,
     )

@@ -24,10 +24,11 @@ def filter_logits(
     logits the lower id comes first.
     """
     order = jnp.argsort(-logits)
-    ranked = jnp.where(jnp.arange(logits.size) < top_k, logits[order], -jnp.inf)
+    ranked = jnp.where(jnp.arange(logits.size) < jnp.maximum(top_k, 1), logits[order], -jnp.inf)
     probs = jax.nn.softmax(ranked)
     before = jnp.cumsum(probs) - probs
-    kept = jnp.where(before < top_p, ranked, -jnp.inf).at[0].set(ranked[0])
+    within = (before < top_p) | (top_p >= 1)  # rounding can lift what comes before up to 1
+    kept = jnp.where(within, ranked, -jnp.inf).at[0].set(ranked[0])
     return jnp.zeros_like(logits).at[order].set(kept)
 
 
@@ -65,7 +66,7 @@ def sample(
         scaled = logits / jnp.where(greedy, 1, temperature)
         if top_k is not None or top_p is not None:
             k = logits.size if top_k is None else top_k
-            p = 2.0 if top_p is None else top_p  # more than there is, whatever the rounding
+            p = 1.0 if top_p is None else top_p
             scaled = filter_logits(scaled, jnp.asarray(k), jnp.asarray(p))
         token = jnp.where(greedy, jnp.argmax(logits), jax.random.categorical(key, scaled))
         return token.astype(jnp.int32)

@@ -7,7 +7,7 @@ Symbols are Unicode code points, looked up in one table for a whole file at once
 import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int, Int32
@@ -91,7 +91,7 @@ def encode(vocab: Vocab, line: str) -> Int32[np.ndarray, " symbols"]:
     return encode_lines(vocab, [line]).ids
 
 
-def decode(vocab: Vocab, ids: Iterable[int]) -> str:
+def decode(vocab: Vocab, ids: Iterable[SupportsIndex]) -> str:
     """Return the line that ids stand for, up to the first boundary.
 
     >>> decode(build_vocab(["emma", "ava"]), [2, 3, 3, 1, 0, 4])

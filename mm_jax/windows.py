@@ -44,7 +44,7 @@ def windows(lines: Sequence[str], vocab: Vocab, context: int) -> Batch:
     tokens = np.empty((count, context), np.int32)
     for offset in range(context):
         tokens[:, offset] = stretched[first + offset]
-    return Batch(jnp.asarray(tokens), jnp.asarray(targets), jnp.ones(count, jnp.float32))
+    return Batch(jnp.asarray(tokens), jnp.asarray(targets), jnp.asarray(np.ones(count, np.float32)))
 
 
 def rows(lines: Sequence[str], vocab: Vocab, context: int, length: int | None = None) -> Batch:

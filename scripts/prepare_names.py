@@ -24,6 +24,8 @@ def names(text: str) -> list[str]:
                 found.append(name.lower())
             case _:
                 raise ValueError(f"line {number} is not Name,F|M,Count but {line[:40]!r}")
+    if not found:
+        raise ValueError("there are no names in it")
     return found
 
 

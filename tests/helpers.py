@@ -18,12 +18,12 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 
 @functools.cache
 def init_of(init, seed):
-    return jax.device_get(quick_jit(init)(jax.random.key(seed)))
+    return quick_jit(init)(jax.random.key(seed))
 
 
 def first_params(model, seed=0):
     """What model.init makes of a key, as new arrays that may be donated."""
-    return jax.tree.map(jnp.asarray, init_of(model.init, seed))
+    return jax.tree.map(jnp.copy, init_of(model.init, seed))
 
 
 def assert_trees_close(actual, expected):

@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +62,12 @@ def test_masked_equals_filtered():
     filtered = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[kept]), batch)
     assert_trees_close(LOSS(MODEL, params, masked), LOSS(MODEL, params, filtered))
     assert_trees_close(GRAD(MODEL, params, masked), GRAD(MODEL, params, filtered))
+
+
+def test_an_infinite_loss_of_weight_0_does_not_count():
+    params = {"W": jnp.zeros((V, V)).at[1, 2].set(-jnp.inf)}
+    batch = Batch(jnp.array([[1], [0]]), jnp.array([2, 3]), jnp.array([0.0, 1.0]))
+    assert float(LOSS(bigram(), params, batch)) == pytest.approx(math.log(V))
 
 
 def test_twice_the_weights_is_the_same_loss_and_a_double_weight_counts_twice():

@@ -21,7 +21,7 @@ from mm_jax.config import MODEL_CONFIGS
 from mm_jax.loss import loss
 from mm_jax.models import MODELS, build_model
 from mm_jax.models.mlp import mlp
-from mm_jax.train import fit, init_state, train_step
+from mm_jax.train import TrainState, fit, init_state, train_step
 from mm_jax.vocab import Vocab
 from mm_jax.windows import rows
 
@@ -193,7 +193,8 @@ def law_of_one_trace(model):
         return model.apply(params, tokens)
 
     counting = model._replace(apply=apply)
-    state = quick_jit(lambda key: init_state(counting, OPTIMIZER, key))(jax.random.key(0))
+    params = first_params(counting)
+    state = TrainState(jnp.int32(0), params, OPTIMIZER.init(params), jax.random.key(0))
     batch = five_rows(model)
     for _ in range(2):
         state, _ = train_step(counting, OPTIMIZER, state, batch)

@@ -46,6 +46,7 @@ def test_a_yob_file_becomes_lower_case_names_in_its_order(prepare, capsys, data)
         (b"Mary-Ann,F,1\n", "line 1"),
         (b"emma\nolivia\n", "line 1"),
         (b"Em\xe9a,F,1\n", "ascii"),
+        (b"", "no names"),
         (None, "No such file"),
     ],
 )

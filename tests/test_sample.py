@@ -110,6 +110,14 @@ def test_the_filter_keeps_what_was_computed_by_hand(top_k, top_p, kept):
 FILTER = quick_jit(filter_logits)
 
 
+@pytest.mark.parametrize(
+    ("top_k", "kept"), [(4, [0, 20, -5, 3]), (0, [-np.inf, 20, *[-np.inf] * 2])]
+)
+def test_top_p_1_keeps_all_that_rounding_calls_impossible_and_top_k_0_the_likeliest(top_k, kept):
+    logits = FILTER(jnp.array([0.0, 20.0, -5.0, 3.0]), jnp.int32(top_k), jnp.float32(1.0))
+    assert logits.tolist() == kept
+
+
 def test_of_equal_logits_the_lower_ids_stay():
     logits = FILTER(jnp.zeros(4), jnp.int32(2), jnp.float32(1.0))
     assert logits.tolist() == [0.0, 0.0, -np.inf, -np.inf]

@@ -184,7 +184,9 @@ def test_minibatches_are_drawn_uniformly_and_no_two_steps_share_theirs(start):
 
 
 def test_a_limit_takes_that_many_steps_and_leaves_the_other_losses_nan(start, data):
-    after, losses = fit(MODEL, SGD, start, data, num_steps=100, batch_size=32, limit=jnp.int32(3))
+    after, losses = fit(
+        MODEL, SGD, start, data=data, num_steps=100, batch_size=32, limit=jnp.int32(3)
+    )
     assert int(after.step) == 3
     assert np.isfinite(losses[:3]).all()
     assert np.isnan(losses[3:]).all()
@@ -199,10 +201,11 @@ def test_fit_composes_under_jit_scan_and_vmap(start, data):
         scanned = jax.lax.scan(four, state, length=2)
         many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
         many = many.replace(step=jnp.array([0, 4]))
-        return scanned, jax.vmap(four)(many)
+        alone = fit(MODEL, SGD, state, data, num_steps=8, batch_size=8)
+        return alone, scanned, jax.vmap(four)(many)
 
-    (last, scanned_losses), (population, population_losses) = all_ways(start)
-    after, losses = fit(MODEL, SGD, start, data, num_steps=8, batch_size=8)
+    alone, scanned, (population, population_losses) = all_ways(start)
+    (after, losses), (last, scanned_losses) = alone, scanned
     assert_trees_close(last, after)
     assert_trees_close(scanned_losses.reshape(8), losses)
     assert_trees_close(population_losses[0], losses[:4])

@@ -8,7 +8,7 @@ import tyro
 
 from mm_jax.commands import Outcome
 from mm_jax.config import Choices, InputError, OneOf, to_dict
-from mm_jax.console import Console
+from mm_jax.console import Console, shown
 
 SPLITS = ("train", "dev", "test", "all")
 
@@ -60,6 +60,8 @@ def run(options: Options, console: Console) -> Outcome:
         raise InputError(f"{text.where(error.index)}: {error} of the run") from None
     batch = make_batch(lines, trained.vocab, trained.model, trained.config)
     loss_nats = float(evaluate(trained.model, trained.params, batch))
+    bits = loss_nats / math.log(2)
+    perplexity = math.exp(min(loss_nats, 700))
     record = {
         "command": "eval",
         "config": to_dict(trained.config),
@@ -70,8 +72,8 @@ def run(options: Options, console: Console) -> Outcome:
         "num_lines": len(lines),
         "num_examples": int(batch.weights.sum()),
         "loss": loss_nats,
-        "bits": loss_nats / math.log(2),
-        "perplexity": math.exp(min(loss_nats, 700)),
+        "bits": bits,
+        "perplexity": perplexity,
         "run_dir": options.run,
     }
     if name in ("test", "all") and text.sha256 == trained.data["sha256"]:
@@ -79,8 +81,7 @@ def run(options: Options, console: Console) -> Outcome:
         console.say(f"This is look {looks} at the test split of {options.run}.")
     record["seconds"] = time.perf_counter() - begun
     console.say(
-        f"{name} loss {loss_nats:.4f} nats a symbol ({record['bits']:.4f} bits, perplexity "
-        f"{record['perplexity']:.2f}) over {record['num_examples']:,} predictions in "
-        f"{len(lines):,} lines"
+        f"{name} loss {shown(loss_nats)} nats a symbol ({shown(bits)} bits, perplexity "
+        f"{shown(perplexity)}) over {record['num_examples']:,} predictions in {len(lines):,} lines"
     )
     return Outcome(record)

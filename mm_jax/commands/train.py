@@ -11,7 +11,7 @@ import tyro
 
 from mm_jax.commands import Outcome
 from mm_jax.config import MODEL_CONFIGS, PRESETS, InputError, RunConfig, to_dict
-from mm_jax.console import Console
+from mm_jax.console import Console, shown
 from mm_jax.text import find_data
 
 NUM_SAMPLES = 20
@@ -115,8 +115,9 @@ def run(options: Options, console: Console) -> Outcome:
         runs.save_results(path, params, samples)
 
     perplexity = f"{math.exp(dev_loss):.2f}" if dev_loss < 20 else "huge"
-    console.say(f"loss       train {train_loss:.4f}, dev {dev_loss:.4f} nats a symbol")
-    console.say(f"           (dev perplexity {perplexity}, {dev_loss / math.log(2):.4f} bits)")
+    console.say(f"loss       train {shown(train_loss)}, dev {shown(dev_loss)} nats a symbol")
+    bits = shown(dev_loss / math.log(2))
+    console.say(f"           (dev perplexity {perplexity}, {bits} bits)")
     console.say(f"time       {end.steps:,} steps in {end.seconds:.1f} s; {end.speed:,.0f} steps/s")
     console.say(f"run        {path}; {NUM_SAMPLES} lines it makes (more: mm-jax sample {path}):")
     console.say_samples(samples, set(splits.train))
