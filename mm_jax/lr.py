@@ -81,4 +81,5 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
 def learning_rates(config: OptimizerConfig, num_steps: int, steps: Any) -> jax.Array:
     """Return the learning rate at each of ``steps``, of the same shape."""
     steps = jnp.asarray(steps, jnp.int32)
-    return jnp.broadcast_to(make_schedule(config, num_steps)(steps), steps.shape)
+    rates = jax.jit(make_schedule(config, num_steps))(steps)  # one program, not one an operation
+    return jnp.broadcast_to(rates, steps.shape)

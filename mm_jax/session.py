@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mm_jax.config import RunConfig
+from mm_jax.config import OptimizerConfig, RunConfig
 from mm_jax.evaluate import evaluate
 from mm_jax.lr import learning_rates, make_optimizer
 from mm_jax.model import Model
@@ -30,11 +30,15 @@ DEV_LOOKS = 20  # times that the dev loss is measured during a run
 class LossLines:
     """Turns the loss of every step into lines of metrics, each the mean over as many steps.
 
+    A line says the learning rate of its last step.
+
     Where a line ends depends on the step alone, not on the chunks that the losses come in.
     """
 
-    def __init__(self, num_steps: int) -> None:
+    def __init__(self, config: OptimizerConfig, num_steps: int) -> None:
         self.interval = max(1, num_steps // METRIC_LINES)
+        ends = np.arange(self.interval, num_steps + 1, self.interval)
+        self.rates = learning_rates(config, num_steps, ends - 1).tolist()
         self.first = 0
         self.pending: list[float] = []  # losses of steps that fill no line yet
 
@@ -46,7 +50,8 @@ class LossLines:
             mean = math.fsum(self.pending[: self.interval]) / self.interval
             del self.pending[: self.interval]
             self.first += self.interval
-            lines.append({"step": self.first, "loss": mean})
+            rate = self.rates[self.first // self.interval - 1]
+            lines.append({"step": self.first, "loss": mean, "learning_rate": rate})
         return lines
 
 
@@ -74,7 +79,7 @@ def descend(
     """Train in chunks; after each write its metrics, show progress, and see whether to stop."""
     complaint, exit_code = None, 0
     done = looks = compiled_at = 0
-    lines = LossLines(config.steps)
+    lines = LossLines(config.optimizer, config.steps)
     good = state, 0  # where the loss on dev was last found finite, and after how many steps
     optimizer = make_optimizer(config.optimizer, config.steps)
     size = {"num_steps": config.steps, "batch_size": config.batch_size}
@@ -84,10 +89,6 @@ def descend(
             state = after
             done += len(losses)
             metrics = lines.add(losses)
-            at = [line["step"] - 1 for line in metrics]
-            rates = learning_rates(config.optimizer, config.steps, at).tolist()
-            for line, rate in zip(metrics, rates, strict=True):
-                line["learning_rate"] = rate
             if done * DEV_LOOKS // config.steps > looks:
                 looks = done * DEV_LOOKS // config.steps
                 dev_loss = float(evaluate(model, state.params, dev_data))

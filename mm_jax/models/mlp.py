@@ -6,12 +6,11 @@ the direct connections). The names of the arrays are the second makemore lecture
 
 from functools import cache
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mm_jax.config import InputError, MLPConfig
-from mm_jax.layers import dense, embed
+from mm_jax.layers import dense, embed, normals
 from mm_jax.model import Model, Params, windowed
 
 TANH_GAIN = 5 / 3  # keeps the variance of tanh units about constant; He et al. (2015), torch's gain
@@ -44,11 +43,7 @@ def mlp(
             "W2": (hidden_dim, vocab_size),
             "b2": (vocab_size,),
         }
-        keys = jax.random.split(key, len(shapes))
-        params = {
-            name: jax.random.normal(key, shape)
-            for key, (name, shape) in zip(keys, shapes.items(), strict=True)
-        }
+        params = normals(key, shapes)
         if init == "scaled":
             params["W1"] *= TANH_GAIN / (context * embed_dim) ** 0.5
             params["W2"] *= 0.1 / hidden_dim**0.5
