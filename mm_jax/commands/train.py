@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated, Any
 
@@ -99,20 +100,24 @@ def run(options: Options, console: Console) -> Outcome:
         console.say(line)
     runs.create(path, config, vocab, data)
 
-    with interruptible() as interrupted:
+    def results(params: Any) -> tuple[float, float, list[str]]:
+        train_loss = float(evaluate(model, params, train_data))
+        dev_loss = float(evaluate(model, params, dev_data))
+        tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
+        return train_loss, dev_loss, decode_lines(vocab, jax.device_get(tokens))
+
+    with interruptible() as interrupted, ThreadPoolExecutor(1) as aside:
+        aside.submit(results, state.params)  # compiled while training runs, on another core
         with console.progress(config.steps) as update:
             end = descend(config, model, state, train_data, dev_data, path, update, interrupted)
-        params = end.state.params
-        train_loss, dev_loss = (float(evaluate(model, params, d)) for d in (train_data, dev_data))
-        runs.append_metrics(
-            path, [{"step": end.steps, "train_loss": train_loss, "dev_loss": dev_loss}]
-        )
+        train_loss, dev_loss, samples = results(end.state.params)
         if not (math.isfinite(train_loss + dev_loss) or end.complaint):
             why = f"the loss at the end is not finite (train {train_loss}, dev {dev_loss})"
             end = end._replace(complaint=f"{why}; lower --learning-rate", exit_code=1)
-        tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
-        samples = decode_lines(vocab, jax.device_get(tokens))
-        runs.save_results(path, params, samples)
+        runs.append_metrics(
+            path, [{"step": end.steps, "train_loss": train_loss, "dev_loss": dev_loss}]
+        )
+        runs.save_results(path, end.state.params, samples)
 
     perplexity = f"{math.exp(dev_loss):.2f}" if dev_loss < 20 else "huge"
     console.say(f"loss       train {shown(train_loss)}, dev {shown(dev_loss)} nats a symbol")
