@@ -138,7 +138,6 @@ def _parse(command: Any, prog: str, flags: list[str]) -> Any:
 
     default = command.defaults(_given(flags)) if hasattr(command, "defaults") else None
     said = io.StringIO()
-    os.environ.setdefault("COLUMNS", "100")
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(

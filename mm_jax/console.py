@@ -62,15 +62,19 @@ class Console:
     def _bar(self, total: int) -> Iterator[Callable[[int, float], None]]:
         from rich import progress
         from rich.console import Console as RichConsole
+        from rich.table import Column
+
+        def text(format_string: str) -> progress.TextColumn:
+            return progress.TextColumn(format_string, table_column=Column(no_wrap=True))
 
         columns = (
-            progress.BarColumn(bar_width=None),
-            progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            progress.TextColumn("loss {task.fields[loss]}"),
-            progress.TextColumn("{task.fields[speed]} steps/s"),
-            progress.TimeRemainingColumn(),
+            progress.BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            text("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            text("loss {task.fields[loss]}"),
+            text("{task.fields[speed]} steps/s"),
+            progress.TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         )
-        with progress.Progress(*columns, console=RichConsole(file=self.stream)) as bar:
+        with progress.Progress(*columns, console=RichConsole(file=self.stream), expand=True) as bar:
             task = bar.add_task("", total=total, loss="?", speed="compiling; ?")
 
             def update(step: int, loss_nats: float) -> None:

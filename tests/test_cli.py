@@ -365,3 +365,10 @@ def test_the_scripts_do_what_the_commands_do(folder, tmp_path, monkeypatch, caps
     assert main(["sample", *sample]) == 0
     assert capsys.readouterr().out == script
     assert len(script.splitlines()) == 5
+
+
+def test_the_environment_is_left_alone(capsys):
+    """A COLUMNS that is set for tyro once made every progress bar 100 columns wide."""
+    before = dict(os.environ)
+    assert main(["train", "--steps", "many"]) == 2
+    assert dict(os.environ) == before
