@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from mm_jax.config import InputError, RunConfig, from_dict, to_dict, to_json
-from mm_jax.model import Model, Params
+from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
 from mm_jax.text import BOUNDARY, Splits, Text, load_splits
 from mm_jax.vocab import Vocab
@@ -145,6 +145,16 @@ def _load_params(path: Path, model: Model) -> Params:
         if not np.isfinite(got).all():
             raise InputError(f"{path} holds no usable model: {name} is not finite")
     return unflatten_dict({name: jnp.asarray(named[name]) for name in expected}, sep=".")
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """Return what every command that reads a run says of it in --json."""
+    return {
+        "config": to_dict(run.config),
+        "vocab_size": len(run.vocab),
+        "num_params": num_params(run.params),
+        "run_dir": str(run.path),
+    }
 
 
 def run_splits(run: Run) -> tuple[Text, Splits]:

@@ -136,6 +136,11 @@ def load_splits(config: DataConfig) -> tuple[Text, Splits]:
         raise InputError(f"{text.path}: {error}") from None
 
 
+def num_predictions(lines: list[str]) -> int:
+    """Return how many predictions ``lines`` ask for: one a symbol, and one for each line's end."""
+    return sum(map(len, lines)) + len(lines)
+
+
 def overlap(lines: list[str], train: list[str]) -> float:
     """Return the share of ``lines`` that stand in ``train`` too, 0 to 1."""
     known = set(train)

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from mm_jax.commands import Outcome
-from mm_jax.config import Choices, InputError, OneOf, to_dict
+from mm_jax.config import Choices, InputError, OneOf
 from mm_jax.console import Console, shown
 
 SPLITS = ("train", "dev", "test", "all")
@@ -36,9 +36,8 @@ def run(options: Options, console: Console) -> Outcome:
     import time
 
     from mm_jax.evaluate import evaluate
-    from mm_jax.model import num_params
-    from mm_jax.run import count_test_look, load_run, make_batch, run_splits
-    from mm_jax.text import read_lines, split_lines
+    from mm_jax.run import count_test_look, describe, load_run, make_batch, run_splits
+    from mm_jax.text import num_predictions, read_lines, split_lines
     from mm_jax.vocab import SymbolError, encode_lines
 
     begun = time.perf_counter()
@@ -64,17 +63,14 @@ def run(options: Options, console: Console) -> Outcome:
     perplexity = math.exp(min(loss_nats, 700))
     record = {
         "command": "eval",
-        "config": to_dict(trained.config),
+        **describe(trained),
         "data": str(text.path),
         "split_name": name,
-        "vocab_size": len(trained.vocab),
-        "num_params": num_params(trained.params),
         "num_lines": len(lines),
-        "num_examples": int(batch.weights.sum()),
+        "num_examples": num_predictions(lines),
         "loss": loss_nats,
         "bits": bits,
         "perplexity": perplexity,
-        "run_dir": options.run,
     }
     if name in ("test", "all") and text.sha256 == trained.data["sha256"]:
         record["test_looks"] = looks = count_test_look(trained.path, loss_nats)

@@ -1,7 +1,6 @@
 """Make new lines with a trained model."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -44,7 +43,7 @@ def run(options: Options, console: Console) -> Outcome:
     """Sample from a run."""
     import jax
 
-    from mm_jax.run import load_run, run_splits
+    from mm_jax.run import describe, load_run, run_splits
     from mm_jax.sample import sample
     from mm_jax.vocab import SymbolError, decode_lines, encode
 
@@ -81,7 +80,7 @@ def run(options: Options, console: Console) -> Outcome:
         console.say_samples(samples, train)
     record = {
         "command": "sample",
-        "run_dir": str(Path(options.run)),
+        **describe(trained),
         "samples": samples,
         "in_train": None if train is None else [line in train for line in samples],
         "num_cut": num_cut,

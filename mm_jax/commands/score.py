@@ -32,7 +32,7 @@ def run(options: Options, console: Console) -> Outcome:
     import numpy as np
 
     from mm_jax.loss import nats
-    from mm_jax.run import load_run
+    from mm_jax.run import describe, load_run
     from mm_jax.vocab import SymbolError
     from mm_jax.windows import rows
 
@@ -55,7 +55,7 @@ def run(options: Options, console: Console) -> Outcome:
         console.say(f"{line}: {total:.4f} nats, {mean:.4f} a symbol:  {detail}")
     record = {
         "command": "score",
-        "run_dir": options.run,
+        **describe(trained),
         "lines": list(options.lines),
         "nats": totals,
         "nats_per_symbol": means,

@@ -13,7 +13,7 @@ import tyro
 from mm_jax.commands import Outcome
 from mm_jax.config import MODEL_CONFIGS, PRESETS, InputError, RunConfig, to_dict
 from mm_jax.console import Console, shown
-from mm_jax.text import find_data
+from mm_jax.text import find_data, num_predictions
 
 NUM_SAMPLES = 20
 
@@ -92,7 +92,7 @@ def run(options: Options, console: Console) -> Outcome:
         "config": to_dict(config),
         "vocab_size": len(vocab),
         "num_params": num_params(state.params),
-        "num_examples": int(train_data.weights.sum()),
+        "num_examples": num_predictions(splits.train),
         "dev_lines_in_train": data["dev_lines_in_train"],
         "run_dir": str(path),
     }
@@ -153,7 +153,7 @@ def check_memory(leaves: list[Any], lines: list[str], context: int, device: Any)
     there = stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # The state before a chunk, the state in it, and gradients; windows as they are made and after.
     needed = 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    needed += 2 * 4 * (context + 2) * (sum(map(len, lines)) + len(lines))
+    needed += 2 * 4 * (context + 2) * num_predictions(lines)
     if needed > there:
         raise InputError(
             f"training this takes about {needed / 1e9:,.0f} GB, and there is "
