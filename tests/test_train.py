@@ -238,6 +238,21 @@ BLOWING_UP = make_optimizer(
 )
 
 
+def test_a_gradient_flows_through_fit_to_the_learning_rate(start, data):
+    """It is the slope that two runs with slightly other rates show."""
+
+    def after(rate):
+        numbers = {**start.opt_state.hyperparams, "learning_rate": rate}
+        state = start.replace(opt_state=start.opt_state._replace(hyperparams=numbers))
+        state, _ = fit(MODEL, SGD, state, data, num_steps=20, batch_size=8)
+        return loss(MODEL, state.params, data)
+
+    slope = quick_jit(jax.grad(after))(jnp.float32(0.1))
+    lower, upper = quick_jit(jax.vmap(after))(jnp.array([0.09, 0.11]))
+    assert slope < -0.1
+    np.testing.assert_allclose(slope, (upper - lower) / 0.02, rtol=0.05)
+
+
 @pytest.fixture(scope="module")
 def pairs():
     return windows(FIVE_NAMES, LETTERS, 1)
