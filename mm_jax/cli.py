@@ -31,7 +31,7 @@ commands:
 {commands}
 
 mm-jax COMMAND --help says what a command takes. A first run:
-  mm-jax train --out runs/first      (about 10 s on two cores)
+  mm-jax train --out runs/first
   mm-jax sample runs/first
 """
 

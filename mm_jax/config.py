@@ -92,13 +92,15 @@ def _complaint(hint: Any, value: Any) -> str | None:
 
 
 LARGE = 1e30  # well inside float32
+MAX_LEN = 64  # symbols after which a sampled line is cut, where nothing else is said
 Count = Annotated[int, Between(1, 2**31 - 1)]
 Seed = Annotated[int, Between(0, 2**32 - 1)]
 
 OPTIMIZERS = (
     *("sgd", "adam", "adamw", "lion", "adabelief", "adadelta", "adagrad", "adamax", "adamaxw"),
     *("adan", "amsgrad", "lamb", "nadam", "nadamw", "novograd", "radam", "rmsprop", "rprop"),
-    *("sign_sgd", "yogi"),
+    *("sign_sgd", "yogi", "adafactor", "fromage", "lars", "signum", "sm3"),
+    *("optimistic_adam_v2", "optimistic_gradient_descent"),
 )
 
 
@@ -165,7 +167,7 @@ class RunConfig(Choices):
     batch_size: Count = 32
     """Examples per minibatch."""
     seed: Seed = 0
-    """Decides the first parameters, the minibatches and the samples."""
+    """Decides the first parameters and the minibatches."""
 
 
 class Preset(NamedTuple):

@@ -11,8 +11,6 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 PLAIN_LINES = 20  # of progress, where there is no terminal for a bar
-
-
 STEERING = {"Cc", "Cs", "Zl", "Zp"}  # categories of control, surrogate and line-break symbols
 BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn text around
 

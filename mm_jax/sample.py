@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from mm_jax.config import InputError
+from mm_jax.config import MAX_LEN, InputError
 from mm_jax.model import Model, Params
 
 
@@ -39,7 +39,7 @@ def sample(
     key: Key[Array, ""],
     *,
     num: int,
-    max_len: int = 64,
+    max_len: int = MAX_LEN,
     temperature: float | Float[Array, ""] = 1.0,
     top_k: int | Int[Array, ""] | None = None,
     top_p: float | Float[Array, ""] | None = None,

@@ -30,9 +30,8 @@ DEV_LOOKS = 20  # times that the dev loss is measured during a run
 class LossLines:
     """Turns the loss of every step into lines of metrics, each the mean over as many steps.
 
-    A line says the learning rate of its last step.
-
-    Where a line ends depends on the step alone, not on the chunks that the losses come in.
+    A line says the learning rate of its last step. Where it ends depends on the step alone, not on
+    the chunks that the losses come in.
     """
 
     def __init__(self, config: OptimizerConfig, num_steps: int) -> None:

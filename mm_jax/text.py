@@ -51,6 +51,8 @@ def find_data(name: str) -> Path:
     ``names`` ships with the package. ``lecture-names`` is the file of the makemore lectures: the
     path in $MM_JAX_LECTURE_NAMES, or what ``mm-jax data lecture-names`` downloaded.
     """
+    if not name:
+        raise InputError("the name of the data is empty; give a path, names or lecture-names")
     if name == "names":
         package = Path(__file__).parent
         inside = package / "data" / "names.txt"  # a wheel has it inside, a checkout beside
@@ -65,14 +67,12 @@ def find_data(name: str) -> Path:
     return Path(name)
 
 
-def read_lines(name: str | os.PathLike[str] = "names") -> Text:
+def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
     """Read the lines of a data set or file (see find_data for the names).
 
     Raises InputError where there is no such file, it is no UTF-8, has no line that is not blank, or
     has a line with the boundary symbol in it.
     """
-    if not os.fspath(name):
-        raise InputError("the name of the data is empty; give a path, names or lecture-names")
     path = find_data(os.fspath(name))
     try:
         data = path.read_bytes()
@@ -110,7 +110,9 @@ def read_lines(name: str | os.PathLike[str] = "names") -> Text:
     return text
 
 
-def split_lines(lines: list[str], scheme: str = "lecture", seed: int = 42) -> Splits:
+def split_lines(
+    lines: list[str], scheme: str = DataConfig.split, seed: int = DataConfig.split_seed
+) -> Splits:
     """Shuffle lines and split them 80/10/10 by count, as the lecture does.
 
     Source: the second makemore lecture, ``random.seed(42); random.shuffle(words)``. A line that

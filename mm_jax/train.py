@@ -94,7 +94,10 @@ def fit(
     A pure function: vmap it over states for a population. All minibatches are gathered first, so
     memory grows with num_steps * batch_size; ``fit_chunks`` is for long runs. With ``limit`` only
     the first ``limit`` steps are taken and the other losses are NaN: one program serves them all.
+    Raises InputError where ``batch_size`` is below 1.
     """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, not {batch_size}")
     steps = state.step + jnp.arange(num_steps)
     draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
     ids = jax.vmap(draw, in_axes=(None, 0))(state.key, steps)
@@ -112,7 +115,7 @@ def fit(
 
 def chunk_length(data: Batch, batch_size: int, most: int = 1000) -> int:
     """Return how many steps a chunk may have for its minibatches to fit CHUNK_TOKENS."""
-    per_step = batch_size * (data.tokens.shape[-1] + 1)
+    per_step = max(1, batch_size) * (data.tokens.shape[-1] + 1)
     return max(1, min(most, CHUNK_TOKENS // per_step))
 
 
@@ -131,8 +134,6 @@ def fit_chunks(
     The length of a chunk changes no bit of the result. Raises NotFiniteError at the first loss
     that is NaN or infinite, with the state of the last step whose loss was finite.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, not {batch_size}")
     length = chunk_steps or chunk_length(data, batch_size)
     take = partial(fit, model, optimizer, data=data, num_steps=length, batch_size=batch_size)
     before, step = state, int(state.step)

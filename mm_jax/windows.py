@@ -28,6 +28,7 @@ def windows(lines: Sequence[str], vocab: Vocab, context: int) -> Batch:
     """Return one example for each prediction: tokens (N, C), targets (N,), weights (N,) of one.
 
     N is the number of symbols plus the number of lines, for each line ends with a boundary.
+    Raises SymbolError where a symbol is not in the vocabulary, InputError where there is no line.
     Source: the data set of Bengio et al. (2003), as the second makemore lecture builds it.
 
     >>> from mm_jax.vocab import build_vocab
@@ -50,7 +51,8 @@ def windows(lines: Sequence[str], vocab: Vocab, context: int) -> Batch:
 def rows(lines: Sequence[str], vocab: Vocab, context: int, length: int | None = None) -> Batch:
     """Return one example for each line: tokens (N, C + L), targets and weights (N, L + 1).
 
-    L is ``length``, in symbols, or that of the longest line.
+    L is ``length``, in symbols, or that of the longest line. Raises as ``windows`` does, and
+    InputError where a line is longer.
 
     >>> from mm_jax.vocab import build_vocab
     >>> rows(["emma", "em"], build_vocab(["emma"]), context=1).targets.tolist()

@@ -89,7 +89,7 @@ def fails(folder, monkeypatch, capsys):
         ("dot.txt", ["dot.txt, line 4", "'.'"]),
         ("in_the_way/x", ["in_the_way/x"]),
         ("two\nlines\x1b[31m.txt", ["two\\nlines\\x1b[31m.txt"]),
-        ("", ["directory"]),
+        ("", ["name of the data is empty"]),
     ],
 )
 def test_data_that_cannot_be_learned_from(fails, name, words):

@@ -85,7 +85,8 @@ def test_each_step_of_sgd_moves_by_the_rate_of_the_schedule(schedule):
     np.testing.assert_allclose(make_schedule(config, num)(3), expected[3], rtol=1e-6)
 
 
-RATES = {"sgd": 5.0, "adadelta": 100.0, "novograd": 5.0, "radam": 5.0}
+RATES = {"sgd": 5.0, "adadelta": 100.0, "lars": 100.0, "novograd": 5.0, "radam": 5.0}
+RATES |= {"optimistic_gradient_descent": 1.0}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

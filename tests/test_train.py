@@ -318,6 +318,8 @@ def test_a_run_that_is_not_finite_at_its_first_step_gives_back_what_it_was_given
 def test_a_batch_size_below_one_is_refused(start, data):
     with pytest.raises(InputError, match="batch_size must be at least 1, not 0"):
         next(fit_chunks(MODEL, SGD, start, data, num_steps=1, batch_size=0))
+    with pytest.raises(InputError, match="batch_size must be at least 1, not -3"):
+        fit(MODEL, SGD, start, data, num_steps=1, batch_size=-3)
 
 
 @pytest.mark.parametrize("batch_size", [1, 32, 10**6, 10**8])

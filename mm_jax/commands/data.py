@@ -28,8 +28,8 @@ class Options:
 def run(options: Options, console: Console) -> Outcome:
     """Make sure that a data set is there, and describe it."""
     cached = cache_dir() / "lecture-names.txt"
-    ours = options.name == "names" or os.environ.get(LECTURE_VARIABLE)
-    if not ours and not cached.exists():
+    given = options.name == "names" or os.environ.get(LECTURE_VARIABLE)
+    if not given and not cached.exists():
         console.say(f"downloading {URL}")
         download(URL, cached)
     text = read_lines(options.name)

@@ -53,10 +53,10 @@ def run(options: Options, console: Console) -> Outcome:
         lines = text.lines
         if name != "all":
             lines = getattr(split_lines(text.lines, own.split, own.split_seed), name)
-    try:
-        encode_lines(trained.vocab, text.lines)
-    except SymbolError as error:
-        raise InputError(f"{text.where(error.index)}: {error} of the run") from None
+        try:
+            encode_lines(trained.vocab, text.lines)
+        except SymbolError as error:
+            raise InputError(f"{text.where(error.index)}: {error} of the run") from None
     batch = make_batch(lines, trained.vocab, trained.model, trained.config)
     loss_nats = float(evaluate(trained.model, trained.params, batch))
     bits = loss_nats / math.log(2)

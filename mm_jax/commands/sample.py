@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from mm_jax.commands import Outcome
-from mm_jax.config import LARGE, Between, Choices, Count, InputError, Seed
+from mm_jax.config import LARGE, MAX_LEN, Between, Choices, Count, InputError, Seed
 from mm_jax.console import Console
 
 BATCH = 8192  # lines drawn at once
@@ -33,7 +33,7 @@ class Options(Choices):
     """Choose among the likeliest symbols whose probability adds up to P."""
     prefix: str = ""
     """What every line begins with."""
-    max_len: Annotated[int, Between(1, 1_000_000)] = 64
+    max_len: Annotated[int, Between(1, 1_000_000)] = MAX_LEN
     """A line that reaches so many symbols is cut there."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""

@@ -16,13 +16,16 @@ from mm_jax.console import Console, shown
 from mm_jax.text import find_data, num_predictions
 
 NUM_SAMPLES = 20
+PRESET_HELP = "Choices to start from; other flags override them. " + " ".join(
+    f"{name}: {preset.help}." for name, preset in PRESETS.items()
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Train a model on a file of lines and keep it in a run directory.
 
-    Without flags: the last MLP of the second makemore lecture on names (200,000 steps).
+    Without flags: the last MLP of the second makemore lecture, on names.
     """
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(
@@ -30,8 +33,7 @@ class Options:
     )
     model: Annotated[str, tyro.conf.arg(metavar="|".join(MODEL_CONFIGS))] = "mlp"
     """Which model; the flags that are its own stand below."""
-    preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS))] = None
-    """A set of choices to start from; other flags override it."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS), help=PRESET_HELP)] = None
     out: str | None = None
     """The run directory. By default the first free one of runs/NAME-1, runs/NAME-2, ..."""
     json: bool = False

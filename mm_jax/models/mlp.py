@@ -13,7 +13,7 @@ from mm_jax.config import InputError, MLPConfig
 from mm_jax.layers import dense, embed, normals
 from mm_jax.model import Model, Params, windowed
 
-TANH_GAIN = 5 / 3  # keeps the variance of tanh units about constant; He et al. (2015), torch's gain
+TANH_GAIN = 5 / 3  # what torch.nn.init.calculate_gain gives for tanh, which shrinks what it gets
 
 
 @cache
@@ -27,7 +27,7 @@ def mlp(
     """Return the MLP with parameters C (V, D), W1 (C*D, H), b1 (H,), W2 (H, V) and b2 (V,).
 
     ``init="lecture"`` draws every array from a standard normal. ``init="scaled"`` divides W1 by
-    sqrt(fan-in), times 5/3 for the tanh, makes W2 small and the biases zero: the first prediction
+    sqrt(fan-in), times the gain of tanh, makes W2 small and the biases zero: the first prediction
     is then near uniform, its loss near ln V.
     """
     if min(vocab_size, context, embed_dim, hidden_dim) < 1:
