@@ -1,9 +1,9 @@
 """Small language models as pure JAX functions.
 
-The rooms, in the order in which data goes through them: config -> text -> vocab -> windows ->
-model, layers, models/ -> loss -> train, lr -> evaluate -> sample -> run -> session -> console,
-commands/, cli. Imports point up this list only. Every public name is imported when it is first
-used, so that ``import mm_jax`` costs nothing.
+The rooms, in the order in which data goes through them: config, memory -> text -> vocab -> stream
+-> counts, windows -> model, layers, models/ -> floors, loss -> train, lr -> evaluate -> sample ->
+run -> session -> console, commands/, cli. Imports point up this list only. Every public name is
+imported when it is first used, so that ``import mm_jax`` costs nothing.
 """
 
 import importlib
@@ -14,14 +14,26 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "config": ["DataConfig", "InputError", "MLPConfig", "OptimizerConfig", "PRESETS", "RunConfig"],
+    "config": [
+        "CountConfig",
+        "DataConfig",
+        "InputError",
+        "MLPConfig",
+        "OptimizerConfig",
+        "PRESETS",
+        "RunConfig",
+    ],
     "text": ["overlap", "read_lines", "split_lines"],
     "vocab": ["Vocab", "build_vocab", "decode", "decode_lines", "encode", "encode_lines"],
-    "windows": ["Batch", "rows", "windows"],
+    "counts": ["count_ngrams"],
+    "windows": ["Batch", "distinct", "rows", "windows"],
     "model": ["Model", "num_params", "scanned", "windowed"],
     "models": ["MODELS", "build_model"],
+    "models.ngram": ["examples", "fit_ngram", "log_probs", "ngram", "probs"],
+    "models.kneser_ney": ["fit_kneser_ney", "kneser_ney"],
+    "models.bigram": ["bigram"],
     "models.mlp": ["mlp"],
-    "loss": ["loss", "nats"],
+    "loss": ["loss", "mean_square", "nats"],
     "train": ["NotFiniteError", "TrainState", "fit", "fit_chunks", "init_state", "train_step"],
     "lr": ["make_optimizer", "make_schedule", "step_decay", "warmup_cosine"],
     "evaluate": ["evaluate"],
@@ -58,13 +70,16 @@ sys.modules[__name__].__class__ = _Package
 
 if TYPE_CHECKING:
     from mm_jax.config import PRESETS as PRESETS
+    from mm_jax.config import CountConfig as CountConfig
     from mm_jax.config import DataConfig as DataConfig
     from mm_jax.config import InputError as InputError
     from mm_jax.config import MLPConfig as MLPConfig
     from mm_jax.config import OptimizerConfig as OptimizerConfig
     from mm_jax.config import RunConfig as RunConfig
+    from mm_jax.counts import count_ngrams as count_ngrams
     from mm_jax.evaluate import evaluate as evaluate
     from mm_jax.loss import loss as loss
+    from mm_jax.loss import mean_square as mean_square
     from mm_jax.loss import nats as nats
     from mm_jax.lr import make_optimizer as make_optimizer
     from mm_jax.lr import make_schedule as make_schedule
@@ -76,7 +91,15 @@ if TYPE_CHECKING:
     from mm_jax.model import windowed as windowed
     from mm_jax.models import MODELS as MODELS
     from mm_jax.models import build_model as build_model
+    from mm_jax.models.bigram import bigram as bigram
+    from mm_jax.models.kneser_ney import fit_kneser_ney as fit_kneser_ney
+    from mm_jax.models.kneser_ney import kneser_ney as kneser_ney
     from mm_jax.models.mlp import mlp as mlp
+    from mm_jax.models.ngram import examples as examples
+    from mm_jax.models.ngram import fit_ngram as fit_ngram
+    from mm_jax.models.ngram import log_probs as log_probs
+    from mm_jax.models.ngram import ngram as ngram
+    from mm_jax.models.ngram import probs as probs
     from mm_jax.run import load_run as load_run
     from mm_jax.sample import sample as sample
     from mm_jax.text import overlap as overlap
@@ -95,5 +118,6 @@ if TYPE_CHECKING:
     from mm_jax.vocab import encode as encode
     from mm_jax.vocab import encode_lines as encode_lines
     from mm_jax.windows import Batch as Batch
+    from mm_jax.windows import distinct as distinct
     from mm_jax.windows import rows as rows
     from mm_jax.windows import windows as windows

@@ -17,6 +17,7 @@ from typing import Any
 
 COMMANDS = {
     "train": "train a model on a file of lines and keep it in a run directory",
+    "count": "count n-grams: the reference for every trained model",
     "sample": "make new lines with a trained model",
     "eval": "measure the exact loss of a trained model",
     "score": "say how surprised a model is by single lines, symbol by symbol",
@@ -149,6 +150,7 @@ def _parse(command: Any, prog: str, flags: list[str]) -> Any:
                     tyro.conf.OmitArgPrefixes,
                     tyro.conf.FlagCreatePairsOff,
                     tyro.conf.DisallowNone,
+                    tyro.conf.AvoidSubcommands,
                 ),
             )
     except SystemExit as error:

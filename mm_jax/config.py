@@ -76,12 +76,16 @@ def _complaint(hint: Any, value: Any) -> str | None:
     if typing.get_origin(hint) is Annotated:
         hint, *rest = typing.get_args(hint)
         limits = tuple(limit for limit in rest if isinstance(limit, Between | OneOf))
-    if typing.get_origin(hint) is types.UnionType:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         members = typing.get_args(hint)
         if value is None and type(None) in members:
             return None
         if dataclasses.is_dataclass(members[0]):
             return None if isinstance(value, members) else "must be a table of choices"
+        if isinstance(value, str) and typing.get_origin(members[-1]) is Literal:
+            return _complaint(members[-1], value)
+        if typing.get_origin(members[0]) is Annotated:
+            return _complaint(members[0], value)
         hint = members[0]
     if typing.get_origin(hint) is Literal:
         return OneOf(typing.get_args(hint)).complaint(value)
@@ -100,7 +104,7 @@ OPTIMIZERS = (
     *("sgd", "adam", "adamw", "lion", "adabelief", "adadelta", "adagrad", "adamax", "adamaxw"),
     *("adan", "amsgrad", "lamb", "nadam", "nadamw", "novograd", "radam", "rmsprop", "rprop"),
     *("sign_sgd", "yogi", "adafactor", "fromage", "lars", "signum", "sm3"),
-    *("optimistic_adam_v2", "optimistic_gradient_descent"),
+    *("optimistic_adam_v2", "optimistic_gradient_descent", "lbfgs"),
 )
 
 
@@ -110,18 +114,58 @@ class DataConfig(Choices):
 
     data: str = "names"
     """A text file with one item a line; or names (ships with mm-jax), or lecture-names."""
-    split: Literal["lecture", "unique"] = "lecture"
-    """80/10/10 by count after a shuffle; unique drops repeated lines first."""
+    split: Literal["lecture", "unique", "none"] = "lecture"
+    """80/10/10 by count after a shuffle; unique drops repeated lines first; none holds none out."""
     split_seed: Seed = 42
     """Seed of the shuffle before the split."""
 
 
+class Traits:
+    """What the other rooms ask a model's config about its kind."""
+
+    name: ClassVar[str]
+    layout: ClassVar[Literal["windows", "rows"]] = "windows"
+    grows: ClassVar[bool] = False  # the first axis of its arrays is as long as its data asks for
+
+
 @dataclasses.dataclass(frozen=True)
-class MLPConfig(Choices):
+class NgramConfig(Choices, Traits):
+    """Counts of n-grams, each with k added."""
+
+    name: ClassVar[str] = "ngram"
+
+    order: Annotated[int, Between(1, 60)] = 2
+    """Symbols in an n-gram: the one that is predicted and those before it."""
+    smoothing: Annotated[float, Between(0, LARGE)] = 1.0
+    """The k that is added to every count; 0 is maximum likelihood."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KneserNeyConfig(Choices, Traits):
+    """Interpolated Kneser-Ney: each order is discounted and mixed with the one below."""
+
+    name: ClassVar[str] = "kneser-ney"
+    grows: ClassVar[bool] = True
+
+    order: Annotated[int, Between(2, 6)] = 6
+    """Symbols in the longest n-gram."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BigramConfig(Choices, Traits):
+    """The bigram as a net: one matrix W, whose row W[last symbol] is the logits."""
+
+    name: ClassVar[str] = "bigram"
+
+    init: Literal["lecture", "scaled"] = "lecture"
+    """lecture: standard normal; scaled: a tenth of it, so that the first loss is near ln V."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MLPConfig(Choices, Traits):
     """The multilayer perceptron of Bengio et al. (2003)."""
 
     name: ClassVar[str] = "mlp"
-    layout: ClassVar[Literal["windows", "rows"]] = "windows"
 
     context: Count = 3
     """How many symbols the model sees before it predicts the next."""
@@ -138,7 +182,8 @@ class OptimizerConfig(Choices):
     """How to descend."""
 
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "sgd"
-    """An optax optimizer: sgd, adam, adamw, lion, ... (a wrong name lists them all)."""
+    """An optax optimizer: sgd, adam, adamw, lion, ... (a wrong name lists them all).
+    lbfgs finds the length of each step itself and needs --full-batch."""
     learning_rate: Annotated[float, Between(0, LARGE, open_low=True)] = 0.1
     """The highest learning rate of the schedule."""
     schedule: Literal["constant", "step", "cosine"] = "step"
@@ -151,8 +196,24 @@ class OptimizerConfig(Choices):
     """Scale gradients down to this global norm where theirs is larger."""
 
 
-ModelConfig = MLPConfig
-MODEL_CONFIGS: dict[str, type[ModelConfig]] = {MLPConfig.name: MLPConfig}
+CountedConfig = NgramConfig | KneserNeyConfig
+TrainedConfig = MLPConfig | BigramConfig
+ModelConfig = CountedConfig | TrainedConfig
+COUNTED: dict[str, type[CountedConfig]] = {
+    config.name: config for config in (NgramConfig, KneserNeyConfig)
+}
+TRAINED: dict[str, type[TrainedConfig]] = {
+    config.name: config for config in (BigramConfig, MLPConfig)
+}
+MODEL_CONFIGS: dict[str, type[ModelConfig]] = {**COUNTED, **TRAINED}
+
+
+@dataclasses.dataclass(frozen=True)
+class CountConfig(Choices):
+    """All choices of one counted run."""
+
+    data: DataConfig = DataConfig()
+    model: CountedConfig = NgramConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,14 +221,24 @@ class RunConfig(Choices):
     """All choices of one training run."""
 
     data: DataConfig = DataConfig()
-    model: ModelConfig = MLPConfig()
+    model: TrainedConfig = MLPConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     steps: Annotated[int, Between(0, 2**31 - 1)] = 200_000
     """Training steps, one minibatch each."""
     batch_size: Count = 32
     """Examples per minibatch."""
+    full_batch: bool = False
+    """Every step takes all examples, equal ones as one with a weight; not --batch-size of them."""
+    regularization: Annotated[float, Between(0, LARGE)] = 0.0
+    """Adds this times the mean square of the parameters to what training minimises."""
     seed: Seed = 0
     """Decides the first parameters and the minibatches."""
+
+    def __post_init__(self) -> None:
+        """Check what no field can tell by itself."""
+        super().__post_init__()
+        if self.optimizer.optimizer == "lbfgs" and not self.full_batch:
+            raise InputError("--optimizer lbfgs needs --full-batch: minibatches mislead it")
 
 
 class Preset(NamedTuple):
@@ -206,15 +277,15 @@ def to_json(record: Any) -> str:
     return json.dumps(strict(record), allow_nan=False)
 
 
-def to_dict(config: RunConfig) -> dict[str, Any]:
+def to_dict(config: RunConfig | CountConfig) -> dict[str, Any]:
     """Return the choices as plain nested values for JSON, the model's name among them."""
     values = dataclasses.asdict(config)
     values["model"] = {"name": config.model.name, **values["model"]}
     return values
 
 
-def from_dict(values: dict[str, Any]) -> RunConfig:
-    """Return the RunConfig that ``to_dict`` made ``values`` of.
+def from_dict(values: dict[str, Any]) -> RunConfig | CountConfig:
+    """Return the RunConfig, or of a counted model the CountConfig, that ``to_dict`` was given.
 
     Raises InputError where a choice is missing or unknown, or a value is out of its limits.
     """
@@ -225,6 +296,8 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
         raise InputError(f"unknown model {name!r}; there is {', '.join(MODEL_CONFIGS)}")
     tables["model"] = _build(MODEL_CONFIGS[name], model)
     tables["data"] = _build(DataConfig, _table(tables.get("data"), "data"))
+    if name in COUNTED:
+        return _build(CountConfig, tables)
     tables["optimizer"] = _build(OptimizerConfig, _table(tables.get("optimizer"), "optimizer"))
     return _build(RunConfig, tables)
 

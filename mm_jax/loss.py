@@ -1,5 +1,6 @@
 """Weighted softmax cross-entropy in nats, through optax."""
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -25,3 +26,12 @@ def weighted_nats(model: Model, params: Params, batch: Batch) -> Float[Array, ".
 def loss(model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
     """Return the weighted mean of ``nats``: sum(weights * nats) / sum(weights)."""
     return jnp.sum(weighted_nats(model, params, batch)) / jnp.sum(batch.weights)
+
+
+def mean_square(params: Params) -> Float[Array, ""]:
+    """Return the mean of the squares of all parameters; of a single W it is mean(W**2).
+
+    Source: the first makemore lecture, which adds 0.01 * (W**2).mean() to its loss.
+    """
+    leaves = jax.tree.leaves(params)
+    return sum(jnp.sum(leaf**2) for leaf in leaves) / sum(leaf.size for leaf in leaves)

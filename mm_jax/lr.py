@@ -45,8 +45,10 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
 
     One path for all: clip to a global norm, the optimizer by its name in optax, then decoupled
     weight decay (Loshchilov and Hutter 2019): params -= learning_rate * weight_decay * params.
-    For adamw and its like that is their own formula. ``state.opt_state.hyperparams`` holds
-    learning_rate, weight_decay and clip_norm as arrays to change, and the schedule as a factor.
+    For adamw and its like that is their own formula. lbfgs (Liu and Nocedal 1989) finds the length
+    of each step by a line search and takes neither rate, decay nor clipping. Of all the others
+    ``state.opt_state.hyperparams`` holds learning_rate, weight_decay and clip_norm as arrays to
+    change, and the schedule as a factor.
     """
     if num_steps < 0:
         raise InputError(f"steps must be at least 0, not {num_steps}")
@@ -55,6 +57,10 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     own_decay = signature["weight_decay"].default if "weight_decay" in signature else 0.0
     decay = own_decay if config.weight_decay is None else config.weight_decay
     fixed = {"weight_decay": 0.0} if "weight_decay" in signature else {}
+    if config.optimizer == "lbfgs":
+        if config.weight_decay is not None or config.clip_norm is not None:
+            raise InputError("lbfgs takes no --weight-decay and no --clip-norm")
+        return optax.lbfgs()
 
     def chain(
         learning_rate: jax.Array,

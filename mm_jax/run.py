@@ -21,14 +21,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from mm_jax.config import InputError, RunConfig, from_dict, to_dict, to_json
+from mm_jax.config import CountConfig, InputError, RunConfig, from_dict, to_dict, to_json
 from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
 from mm_jax.text import BOUNDARY, Splits, Text, load_splits
 from mm_jax.vocab import Vocab
 from mm_jax.windows import LAYOUTS, Batch
 
-FORMAT = 1  # of config.json; a later one that an older mm-jax cannot read gets a higher number
+FORMAT = 2  # of config.json; a later one that an older mm-jax cannot read gets a higher number
+SINCE_FORMAT_2 = {"full_batch": False, "regularization": 0.0}  # what format 1 does not say
 CONFIG, METRICS, PARAMS = "config.json", "metrics.jsonl", "params.safetensors"
 SAMPLES, TEST_LOOKS = "samples.txt", "test_looks.jsonl"
 
@@ -37,7 +38,7 @@ class Run(NamedTuple):
     """A trained model with all that is needed to use it."""
 
     path: Path
-    config: RunConfig
+    config: RunConfig | CountConfig
     vocab: Vocab
     model: Model
     params: Params
@@ -65,7 +66,7 @@ def choose_dir(out: str | None, stem: str) -> Path:
     return path
 
 
-def create(path: Path, config: RunConfig, vocab: Vocab, data: dict[str, Any]) -> None:
+def create(path: Path, config: RunConfig | CountConfig, vocab: Vocab, data: dict[str, Any]) -> None:
     """Make the directory and write config.json."""
     libraries = ("jax", "jaxlib", "optax", "flax", "numpy", "mm_jax")
     record = {
@@ -116,7 +117,10 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         record = json.loads((path / CONFIG).read_bytes())
         if record["format"] > FORMAT:
             raise InputError(f"a newer mm-jax wrote it (format {record['format']}); upgrade")
-        config, data, symbols = from_dict(record["config"]), record["data"], record["symbols"]
+        choices, data, symbols = record["config"], record["data"], record["symbols"]
+        if record["format"] == 1 and isinstance(choices, dict):
+            choices = choices | SINCE_FORMAT_2
+        config = from_dict(choices)
         distinct = len({*symbols}) == len(symbols) and {*map(len, symbols)} == {1}
         if symbols[0] != BOUNDARY or not distinct or not "".join(symbols).encode():
             raise InputError("its symbols are not the boundary and distinct code points")
@@ -127,16 +131,26 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(f"{path / CONFIG} is damaged: {type(error).__name__}: {error}") from None
     model = build_model(config.model, len(symbols))
-    return Run(path, config, Vocab(tuple(symbols)), model, _load_params(path / PARAMS, model), data)
+    params = _load_params(path / PARAMS, model, config.model.grows)
+    return Run(path, config, Vocab(tuple(symbols)), model, params, data)
 
 
-def _load_params(path: Path, model: Model) -> Params:
-    """Read the parameters and hold them against the shapes that the model would make."""
+def _load_params(path: Path, model: Model, grows: bool) -> Params:
+    """Read the parameters and hold them against the shapes that the model would make.
+
+    Of a model that grows with its data the first axis may be longer, by the same for all arrays.
+    """
     try:
         named = load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}") from None
     expected = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep=".")
+    if grows and named:
+        length = next(iter(named.values())).shape[:1]
+        expected = {
+            name: jax.ShapeDtypeStruct(length + leaf.shape[1:], leaf.dtype)
+            for name, leaf in expected.items()
+        }
     for name in sorted(expected.keys() | named.keys()):
         want, got = expected.get(name), named.get(name)
         if want is None or got is None or (want.shape, want.dtype) != (got.shape, got.dtype):
@@ -165,7 +179,9 @@ def run_splits(run: Run) -> tuple[Text, Splits]:
     return text, splits
 
 
-def make_batch(lines: list[str], vocab: Vocab, model: Model, config: RunConfig) -> Batch:
+def make_batch(
+    lines: list[str], vocab: Vocab, model: Model, config: RunConfig | CountConfig
+) -> Batch:
     """Return ``lines`` in the layout that the run's model is trained on."""
     return LAYOUTS[config.model.layout](lines, vocab, model.context)
 

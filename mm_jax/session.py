@@ -30,13 +30,14 @@ DEV_LOOKS = 20  # times that the dev loss is measured during a run
 class LossLines:
     """Turns the loss of every step into lines of metrics, each the mean over as many steps.
 
-    A line says the learning rate of its last step. Where it ends depends on the step alone, not on
-    the chunks that the losses come in.
+    A line says the learning rate of its last step, where the optimizer has one. Where a line ends
+    depends on the step alone, not on the chunks that the losses come in.
     """
 
     def __init__(self, config: OptimizerConfig, num_steps: int) -> None:
         self.interval = max(1, num_steps // METRIC_LINES)
         ends = np.arange(self.interval, num_steps + 1, self.interval)
+        self.rated = config.optimizer != "lbfgs"  # which finds the length of each step itself
         self.rates = learning_rates(config, num_steps, ends - 1).tolist()
         self.first = 0
         self.pending: list[float] = []  # losses of steps that fill no line yet
@@ -49,8 +50,9 @@ class LossLines:
             mean = math.fsum(self.pending[: self.interval]) / self.interval
             del self.pending[: self.interval]
             self.first += self.interval
-            rate = self.rates[self.first // self.interval - 1]
-            lines.append({"step": self.first, "loss": mean, "learning_rate": rate})
+            lines.append({"step": self.first, "loss": mean})
+            if self.rated:
+                lines[-1]["learning_rate"] = self.rates[self.first // self.interval - 1]
         return lines
 
 
@@ -70,25 +72,29 @@ def descend(
     model: Model,
     state: TrainState,
     data: Batch,
-    dev_data: Batch,
+    dev_data: Batch | None,
     path: Path,
     update: Callable[[int, float], None],
     interrupted: Callable[[], bool],
 ) -> Ending:
-    """Train in chunks; after each write its metrics, show progress, and see whether to stop."""
+    """Train in chunks; after each write its metrics, show progress, and see whether to stop.
+
+    Where no lines were held out for dev, losses of the steps alone tell whether all is well.
+    """
     complaint, exit_code = None, 0
     done = looks = compiled_at = 0
     lines = LossLines(config.optimizer, config.steps)
     good = state, 0  # where the loss on dev was last found finite, and after how many steps
     optimizer = make_optimizer(config.optimizer, config.steps)
-    size = {"num_steps": config.steps, "batch_size": config.batch_size}
+    size = None if config.full_batch else config.batch_size
+    chunks = fit_chunks(model, optimizer, state, data, num_steps=config.steps, batch_size=size)
     begun = compiled = time.perf_counter()
     try:
-        for after, losses in fit_chunks(model, optimizer, state, data, **size):
+        for after, losses in chunks:
             state = after
             done += len(losses)
             metrics = lines.add(losses)
-            if done * DEV_LOOKS // config.steps > looks:
+            if dev_data is not None and done * DEV_LOOKS // config.steps > looks:
                 looks = done * DEV_LOOKS // config.steps
                 dev_loss = float(evaluate(model, state.params, dev_data))
                 metrics.append({"step": done, "dev_loss": dev_loss})

@@ -77,37 +77,64 @@ def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
     try:
         data = path.read_bytes()
     except OSError as error:
-        hint = "" if path.exists() else " (--data takes a path, names or lecture-names)"
-        raise InputError(f"cannot read {path}: {error.strerror or error}{hint}") from None
+        raise unreadable(path, error) from None
     sha256 = hashlib.sha256(data).hexdigest()
-    if os.fspath(name) == "lecture-names" and sha256 != LECTURE_SHA256:
-        raise InputError(f"{path} is not the lecture's names.txt: its sha256 is {sha256}")
-    try:
-        decoded = data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        byte = f"byte {error.start} (0x{data[error.start]:02x})"
-        raise InputError(
-            f"{path} is not UTF-8 at {byte}; convert it, for example with iconv"
-        ) from None
+    check_name(os.fspath(name), path, sha256)
+    lines, numbers, num_raw = clean(path, decode_utf8(path, data).removeprefix("\ufeff"))
+    check_any(path, len(lines), num_raw)
+    return Text(path, lines, numbers, num_raw - len(lines), sha256)
+
+
+def clean(path: Path, decoded: str, before: int = 0) -> tuple[list[str], list[int] | range, int]:
+    """Return the lines that are not blank, the number of each, and how many lines there were.
+
+    ``before`` is how many lines of the file came earlier.
+    """
     raw = decoded.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if not raw[-1]:
         raw.pop()  # what follows the final newline is no line
     lines = [line.strip() for line in raw]
-    numbers: list[int] | range = range(1, len(lines) + 1)
+    numbers: list[int] | range = range(before + 1, before + len(lines) + 1)
     if not all(lines):
         numbers = [number for number, line in zip(numbers, lines, strict=True) if line]
         lines = [line for line in lines if line]
-    if not lines:
-        what = f"{len(raw)} blank lines and nothing else" if raw else "nothing in it"
-        raise InputError(f"{path} has {what}; it needs one item a line")
-    text = Text(path, lines, numbers, len(raw) - len(lines), sha256)
     if BOUNDARY in decoded:
         index = next(i for i, line in enumerate(lines) if BOUNDARY in line)
         raise InputError(
-            f"{text.where(index)}: {BOUNDARY!r} marks the ends of a line inside the models; "
-            "remove or replace it"
+            f"{path}, line {numbers[index]}: {BOUNDARY!r} marks the ends of a line inside the "
+            "models; remove or replace it"
         )
-    return text
+    return lines, numbers, len(raw)
+
+
+def decode_utf8(path: Path, data: bytes, offset: int = 0) -> str:
+    """Decode what stands in a file from byte ``offset`` on; raises InputError with the place."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte {offset + error.start} (0x{data[error.start]:02x})"
+        raise InputError(
+            f"{path} is not UTF-8 at {byte}; convert it, for example with iconv"
+        ) from None
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """Return what to say of a file that cannot be read."""
+    hint = "" if path.exists() else " (--data takes a path, names or lecture-names)"
+    return InputError(f"cannot read {path}: {error.strerror or error}{hint}")
+
+
+def check_name(name: str, path: Path, sha256: str) -> None:
+    """Raise InputError where a file is not what its name promises."""
+    if name == "lecture-names" and sha256 != LECTURE_SHA256:
+        raise InputError(f"{path} is not the lecture's names.txt: its sha256 is {sha256}")
+
+
+def check_any(path: Path, num_lines: int, num_raw: int) -> None:
+    """Raise InputError where a file has no line that is not blank."""
+    if not num_lines:
+        what = f"{num_raw} blank lines and nothing else" if num_raw else "nothing in it"
+        raise InputError(f"{path} has {what}; it needs one item a line")
 
 
 def split_lines(
@@ -116,17 +143,25 @@ def split_lines(
     """Shuffle lines and split them 80/10/10 by count, as the lecture does.
 
     Source: the second makemore lecture, ``random.seed(42); random.shuffle(words)``. A line that
-    stands twice can fall into two splits; ``scheme="unique"`` drops repetitions first.
+    stands twice can fall into two splits; ``scheme="unique"`` drops repetitions first. With
+    ``"none"`` all lines are for training, in their order.
     """
-    if scheme not in ("lecture", "unique"):
-        raise InputError(f"unknown split {scheme!r}; there is lecture, unique")
+    if scheme not in ("lecture", "unique", "none"):
+        raise InputError(f"unknown split {scheme!r}; there is lecture, unique, none")
+    if scheme == "none":
+        return Splits(list(lines), [], [])
     shuffled = list(dict.fromkeys(lines)) if scheme == "unique" else list(lines)
     random.Random(seed).shuffle(shuffled)
-    first, second = int(0.8 * len(shuffled)), int(0.9 * len(shuffled))
-    splits = Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
-    if not all(splits):
-        raise InputError(f"{len(shuffled)} lines are too few to split 80/10/10; give at least ten")
-    return splits
+    first, second = ends(len(shuffled))
+    return Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
+
+
+def ends(num_lines: int) -> tuple[int, int]:
+    """Return where train ends and where dev does."""
+    first, second = int(0.8 * num_lines), int(0.9 * num_lines)
+    if not 0 < first < second < num_lines:
+        raise InputError(f"{num_lines} lines are too few to split 80/10/10; give at least ten")
+    return first, second
 
 
 def load_splits(config: DataConfig) -> tuple[Text, Splits]:

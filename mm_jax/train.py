@@ -1,7 +1,7 @@
 """Training: one step, many steps in one program, and a run in chunks.
 
 Enters: a Model, an optax optimizer, a Batch that holds the whole data set. Leaves: a TrainState and
-the loss of every minibatch in nats. The minibatch of step i is drawn from fold_in(key, i) alone.
+the loss of every step in nats. The minibatch of step i is drawn from fold_in(key, i) alone.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from mm_jax.config import InputError
-from mm_jax.loss import loss
+from mm_jax.loss import loss, mean_square
 from mm_jax.model import Model, Params
 from mm_jax.windows import Batch
 
@@ -34,6 +34,7 @@ class TrainState:
     params: Params
     opt_state: Any
     key: Key[Array, "..."]  # ()
+    regularization: Float[Array, "..."] | None = None  # () times mean_square(params) is minimised
 
 
 class NotFiniteError(ArithmeticError):
@@ -45,12 +46,21 @@ class NotFiniteError(ArithmeticError):
 
 
 def init_state(
-    model: Model, optimizer: optax.GradientTransformation, key: Key[Array, ""]
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, ""],
+    *,
+    regularization: float | Float[Array, ""] | None = None,
 ) -> TrainState:
-    """Return the state before the first step: parameters and minibatches both come from ``key``."""
+    """Return the state before the first step: parameters and minibatches both come from ``key``.
+
+    With ``regularization`` the loss plus that times mean_square(params) is minimised; the losses
+    that come back are without it.
+    """
     key_init, key_batch = jax.random.split(key)
     params = model.init(key_init)
-    return TrainState(jnp.int32(0), params, optimizer.init(params), key_batch)
+    strength = None if regularization is None else jnp.asarray(regularization, jnp.float32)
+    return TrainState(jnp.int32(0), params, optimizer.init(params), key_batch, strength)
 
 
 def _train_step(
@@ -60,10 +70,24 @@ def _train_step(
 
     Jitted; the state that is handed in is donated, so use the returned one.
     """
-    loss_nats, grads = jax.value_and_grad(loss, argnums=1)(model, state.params, batch)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+
+    def objective(params: Params) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        loss_nats = loss(model, params, batch)
+        if state.regularization is None:
+            return loss_nats, loss_nats
+        return loss_nats + state.regularization * mean_square(params), loss_nats
+
+    (value, loss_nats), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    updates, opt_state = optax.with_extra_args_support(optimizer).update(
+        grads,
+        state.opt_state,
+        state.params,
+        value=value,  # these three are for a line search; other optimizers do not look at them
+        grad=grads,
+        value_fn=lambda params: objective(params)[0],
+    )
     params = optax.apply_updates(state.params, updates)
-    after = TrainState(state.step + 1, params, opt_state, state.key)
+    after = TrainState(state.step + 1, params, opt_state, state.key, state.regularization)
     return after, {"loss_nats": loss_nats}
 
 
@@ -86,26 +110,29 @@ def fit(
     data: Batch,
     *,
     num_steps: int,
-    batch_size: int,
+    batch_size: int | None,
     limit: Int[Array, ""] | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
-    """Take ``num_steps`` minibatch steps in one program; return the state and each step's loss.
+    """Take ``num_steps`` steps in one program; return the state and the loss before each step.
 
-    A pure function: vmap it over states for a population. All minibatches are gathered first, so
-    memory grows with num_steps * batch_size; ``fit_chunks`` is for long runs. With ``limit`` only
-    the first ``limit`` steps are taken and the other losses are NaN: one program serves them all.
+    A step takes a minibatch, or the whole of ``data`` where ``batch_size`` is None. A pure
+    function: vmap it over states for a population. All minibatches are gathered first, so memory
+    grows with num_steps * batch_size; ``fit_chunks`` is for long runs. With ``limit`` only the
+    first ``limit`` steps are taken and the other losses are NaN: one program serves them all.
     Raises InputError where ``batch_size`` is below 1.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, not {batch_size}")
-    steps = state.step + jnp.arange(num_steps)
-    draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
-    ids = jax.vmap(draw, in_axes=(None, 0))(state.key, steps)
-    batches = jax.tree.map(lambda array: array[ids], data)  # (steps, B, ...)
+    if batch_size is not None:
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        steps = state.step + jnp.arange(num_steps)
+        draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
+        ids = jax.vmap(draw, in_axes=(None, 0))(state.key, steps)
+        batches = jax.tree.map(lambda array: array[ids], data)  # (steps, B, ...)
 
     def body(i: Int[Array, ""], carry: tuple) -> tuple:
         state, losses = carry
-        state, metrics = _train_step(model, optimizer, state, jax.tree.map(lambda a: a[i], batches))
+        batch = data if batch_size is None else jax.tree.map(lambda array: array[i], batches)
+        state, metrics = _train_step(model, optimizer, state, batch)
         return state, losses.at[i].set(metrics["loss_nats"])
 
     # A fori_loop that writes its losses is up to a quarter faster on the CPU than scan's stacking.
@@ -113,10 +140,10 @@ def fit(
     return jax.lax.fori_loop(0, count, body, (state, jnp.full(num_steps, jnp.nan)))
 
 
-def chunk_length(data: Batch, batch_size: int, most: int = 1000) -> int:
-    """Return how many steps a chunk may have for its minibatches to fit CHUNK_TOKENS."""
-    per_step = max(1, batch_size) * (data.tokens.shape[-1] + 1)
-    return max(1, min(most, CHUNK_TOKENS // per_step))
+def chunk_length(data: Batch, batch_size: int | None, most: int = 1000) -> int:
+    """Return how many steps a chunk may have for what its steps read to fit CHUNK_TOKENS."""
+    examples = len(data.targets) if batch_size is None else max(1, batch_size)
+    return max(1, min(most, CHUNK_TOKENS // (examples * (data.tokens.shape[-1] + 1))))
 
 
 def fit_chunks(
@@ -126,7 +153,7 @@ def fit_chunks(
     data: Batch,
     *,
     num_steps: int,
-    batch_size: int,
+    batch_size: int | None,
     chunk_steps: int | None = None,
 ) -> Iterator[tuple[TrainState, Float[np.ndarray, " steps"]]]:
     """Train until ``state.step`` is ``num_steps``, yielding (state, losses) after every chunk.

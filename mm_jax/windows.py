@@ -74,6 +74,36 @@ def rows(lines: Sequence[str], vocab: Vocab, context: int, length: int | None = 
 LAYOUTS = {"windows": windows, "rows": rows}
 
 
+def distinct(batch: Batch) -> Batch:
+    """Return each different example once, with the sum of its weights: the same loss, less work.
+
+    Examples come out sorted. Windows of few symbols repeat most: all bigrams of a text are at most
+    V * V different ones.
+    """
+    tokens, targets, weights = map(np.asarray, (batch.tokens, batch.targets, batch.weights))
+    columns = np.concatenate([tokens, targets.reshape(len(targets), -1)], 1)
+    each, inverse = np.unique(columns, axis=0, return_inverse=True)
+    sums = np.zeros((len(each), *weights.shape[1:]))
+    np.add.at(sums, inverse.reshape(-1), weights)
+    length = tokens.shape[1]
+    return Batch(
+        jnp.asarray(each[:, :length]),
+        jnp.asarray(each[:, length:].reshape(sums.shape)),
+        jnp.asarray(sums.astype(np.float32)),
+    )
+
+
+def never(batch: Batch, nats: Float[np.ndarray, "..."], vocab: Vocab) -> list[str]:
+    """Return what has no probability, where nats are infinite: context and symbol, in their order.
+
+    ``batch`` is one of windows, ``nats`` those of its predictions.
+    """
+    tokens, targets = np.asarray(batch.tokens), np.asarray(batch.targets)
+    columns = np.concatenate([tokens, targets[:, None]], 1)[np.isinf(nats)]
+    spelled = ("".join(vocab.symbols[i] for i in row) for row in columns.tolist())
+    return list(dict.fromkeys(spelled))
+
+
 def _checked(lines: Sequence[str], vocab: Vocab, context: int) -> Encoded:
     if context < 1:
         raise InputError(f"context must be at least 1, not {context}")

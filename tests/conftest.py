@@ -8,7 +8,8 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-ROOMS = ["vocab", "windows", "model", "layers", "models", "loss", "train", "evaluate", "sample"]
+ROOMS = ["vocab", "stream", "counts", "windows", "model", "layers", "models", "floors", "loss"]
+ROOMS += ["train", "evaluate", "sample"]
 install_import_hook([f"mm_jax.{room}" for room in ROOMS], "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile(

@@ -11,6 +11,8 @@ from mm_jax.config import Choices, InputError, OneOf
 from mm_jax.console import Console, shown
 
 SPLITS = ("train", "dev", "test", "all")
+HOLD_TEST = ("test", "all")
+SHOWN = 10  # of what has no probability
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +37,26 @@ def run(options: Options, console: Console) -> Outcome:
     """Evaluate a run."""
     import time
 
+    import jax
+    import numpy as np
+
     from mm_jax.evaluate import evaluate
+    from mm_jax.loss import nats
     from mm_jax.run import count_test_look, describe, load_run, make_batch, run_splits
     from mm_jax.text import num_predictions, read_lines, split_lines
     from mm_jax.vocab import SymbolError, encode_lines
+    from mm_jax.windows import never
 
     begun = time.perf_counter()
     trained = load_run(options.run)
+    scheme = trained.config.data.split
+    if scheme == "none" and options.split_name in ("dev", "test"):
+        raise InputError(
+            f"{options.run} holds no lines out (--split none); give --data another file"
+        )
     if options.data is None:
         text, splits = run_splits(trained)
-        name = options.split_name or "dev"
+        name = options.split_name or ("all" if scheme == "none" else "dev")
         lines = text.lines if name == "all" else getattr(splits, name)
     else:
         text = read_lines(options.data)
@@ -52,7 +64,7 @@ def run(options: Options, console: Console) -> Outcome:
         own = trained.config.data
         lines = text.lines
         if name != "all":
-            lines = getattr(split_lines(text.lines, own.split, own.split_seed), name)
+            lines = getattr(split_lines(text.lines, scheme, own.split_seed), name)
         try:
             encode_lines(trained.vocab, text.lines)
         except SymbolError as error:
@@ -60,7 +72,11 @@ def run(options: Options, console: Console) -> Outcome:
     batch = make_batch(lines, trained.vocab, trained.model, trained.config)
     loss_nats = float(evaluate(trained.model, trained.params, batch))
     bits = loss_nats / math.log(2)
-    perplexity = math.exp(min(loss_nats, 700))
+    perplexity = math.exp(loss_nats) if loss_nats < 700 else math.inf
+    impossible: list[str] = []
+    if math.isinf(loss_nats):
+        each = np.asarray(jax.jit(nats, static_argnums=0)(trained.model, trained.params, batch))
+        impossible = never(batch, each, trained.vocab)
     record = {
         "command": "eval",
         **describe(trained),
@@ -72,7 +88,9 @@ def run(options: Options, console: Console) -> Outcome:
         "bits": bits,
         "perplexity": perplexity,
     }
-    if name in ("test", "all") and text.sha256 == trained.data["sha256"]:
+    if impossible:
+        record |= {"impossible": impossible[:SHOWN], "num_impossible": len(impossible)}
+    if name in HOLD_TEST and scheme != "none" and text.sha256 == trained.data["sha256"]:
         record["test_looks"] = looks = count_test_look(trained.path, loss_nats)
         console.say(f"This is look {looks} at the test split of {options.run}.")
     record["seconds"] = time.perf_counter() - begun
@@ -80,4 +98,7 @@ def run(options: Options, console: Console) -> Outcome:
         f"{name} loss {shown(loss_nats)} nats a symbol ({shown(bits)} bits, perplexity "
         f"{shown(perplexity)}) over {record['num_examples']:,} predictions in {len(lines):,} lines"
     )
+    if impossible:
+        more = f" and {len(impossible) - SHOWN:,} more" if len(impossible) > SHOWN else ""
+        console.say(f"no probability at all have {', '.join(impossible[:SHOWN])}{more}")
     return Outcome(record)

@@ -1,6 +1,8 @@
 """Say how surprised a trained model is by single lines, symbol by symbol."""
 
 import dataclasses
+import math
+from itertools import chain
 from typing import Annotated
 
 import tyro
@@ -53,6 +55,9 @@ def run(options: Options, console: Console) -> Outcome:
     for line, total, mean, parts in zip(options.lines, totals, means, symbols, strict=True):
         detail = "  ".join(f"{symbol} {n:.3f}" for symbol, n in parts)
         console.say(f"{line}: {total:.4f} nats, {mean:.4f} a symbol:  {detail}")
+    impossible = [blame(parts, trained.model.context) for parts in symbols]
+    for ngram in dict.fromkeys(chain.from_iterable(impossible)):
+        console.say(f"{ngram} has no probability: {ngram[-1]!r} never came after {ngram[:-1]!r}")
     record = {
         "command": "score",
         **describe(trained),
@@ -60,5 +65,13 @@ def run(options: Options, console: Console) -> Outcome:
         "nats": totals,
         "nats_per_symbol": means,
         "symbols": symbols,
+        "impossible": impossible,
     }
     return Outcome(record)
+
+
+def blame(symbols: list[tuple[str, float]], context: int) -> list[str]:
+    """Return what of a scored line is infinite: the last ``context`` symbols, and the symbol."""
+    padded = BOUNDARY * context + "".join(symbol for symbol, _ in symbols)
+    places = (place for place, (_, nats) in enumerate(symbols) if math.isinf(nats))
+    return [padded[place : place + context + 1] for place in places]

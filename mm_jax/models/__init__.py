@@ -4,9 +4,17 @@ from collections.abc import Callable
 
 from mm_jax.config import ModelConfig
 from mm_jax.model import Model
+from mm_jax.models import bigram as _bigram
+from mm_jax.models import kneser_ney as _kneser_ney
 from mm_jax.models import mlp as _mlp
+from mm_jax.models import ngram as _ngram
 
-MODELS: dict[str, Callable[[ModelConfig, int], Model]] = {"mlp": _mlp.from_config}
+MODELS: dict[str, Callable[..., Model]] = {
+    "ngram": _ngram.from_config,
+    "kneser-ney": _kneser_ney.from_config,
+    "bigram": _bigram.from_config,
+    "mlp": _mlp.from_config,
+}
 
 
 def build_model(config: ModelConfig, vocab_size: int) -> Model:

@@ -1,0 +1,303 @@
+"""Count n-grams: the reference that every trained model is held against."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from mm_jax.commands import NUM_SAMPLES, Outcome, describe_split, with_absolute_path
+from mm_jax.config import (
+    LARGE,
+    Between,
+    Choices,
+    CountConfig,
+    CountedConfig,
+    DataConfig,
+    InputError,
+    KneserNeyConfig,
+    NgramConfig,
+    to_dict,
+)
+from mm_jax.console import Console, shown
+
+if TYPE_CHECKING:
+    from mm_jax.counts import Counts
+    from mm_jax.floors import Rung
+    from mm_jax.vocab import Vocab
+
+SHOWN = 10  # n-grams in each column of the table
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Choices):
+    """Count the n-grams of a file of lines: the loss on train and dev, and what counting can reach.
+
+    The file is read in pieces, so it may be large. The test split is not looked at: keep the model
+    with --out, then mm-jax eval RUN --split-name test.
+    """
+
+    data: Annotated[DataConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=DataConfig
+    )
+    order: Annotated[
+        Annotated[int, Between(1, 60)] | Literal["auto"], tyro.conf.arg(metavar="N|auto")
+    ] = NgramConfig.order
+    """Symbols in an n-gram, 2 for bigrams; auto: the order with the lowest loss on dev."""
+    smoothing: Annotated[
+        Annotated[float, Between(0, LARGE)] | Literal["auto", "kneser-ney"],
+        tyro.conf.arg(metavar="K|auto|kneser-ney"),
+    ] = NgramConfig.smoothing
+    """What is added to every count, 0 for maximum likelihood; auto: what has the lowest loss on
+    dev; kneser-ney: discounts, and the lower orders mixed in."""
+    out: str | None = None
+    """Keep the model in this run directory, for sample, eval and score."""
+    json: bool = False
+    """Print one JSON object on stdout, everything else on stderr."""
+
+
+def run(options: Options, console: Console) -> Outcome:
+    """Count, compare, sample, and write a run directory where one is asked for."""
+    import time
+
+    import jax
+
+    from mm_jax import run as runs
+    from mm_jax.counts import count_stream
+    from mm_jax.floors import ladder
+    from mm_jax.model import num_params
+    from mm_jax.models import build_model
+    from mm_jax.sample import sample
+    from mm_jax.stream import Stream, survey
+    from mm_jax.vocab import decode_lines
+
+    begun = time.perf_counter()
+    data = with_absolute_path(options.data)
+    path = None if options.out is None else runs.choose_dir(options.out, "count")
+    if "auto" in (options.order, options.smoothing) and data.split == "none":
+        raise InputError("auto means the lowest loss on dev, and --split none holds no lines out")
+    stream = Stream(data.data)
+    seen = survey(stream, data)
+    top = highest(options, len(seen.vocab))
+    console.say(
+        f"data       {data.data}: {seen.num_lines:,} lines, {len(seen.vocab)} symbols, "
+        f"{seen.num_blank:,} blank lines dropped"
+    )
+    console.say(f"split      {describe_split(seen.split_lines, seen.dev_lines_in_train)}")
+    train, dev_or_empty = count_stream(stream, seen, top)
+    dev = None if data.split == "none" else dev_or_empty
+    if train.order < top:
+        console.say(f"           too many different n-grams to count beyond order {train.order}")
+    given = options.smoothing if isinstance(options.smoothing, float | int) else 0.0
+    rungs = list(ladder(train, dev, float(given)))
+    chosen = choose(options, rungs, train, dev)
+    train, dev = train.lower(chosen.order), dev and dev.lower(chosen.order)
+    config = CountConfig(data, model_config(chosen))
+    for line in (*loss_table(rungs, chosen), "", *ngram_table(train, seen.vocab), ""):
+        console.say(line)
+    impossible = [] if dev is None else unseen(train, dev, chosen, seen.vocab)
+    if impossible:
+        worst, times = impossible[0]
+        console.say(
+            f"The loss on dev is infinite: {len(impossible):,} n-grams of dev never come in train, "
+            f"first of them {worst!r} ({times:,} times in dev). --smoothing 1 gives each a chance."
+        )
+    params = parameters(chosen, train)
+    model = build_model(config.model, len(seen.vocab))
+    tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
+    samples = decode_lines(seen.vocab, jax.device_get(tokens))
+    losses = {"train_loss": chosen.train_loss, "dev_loss": chosen.dev_loss}
+    if path is not None:
+        about = {
+            "path": str(seen.path),
+            "sha256": seen.sha256,
+            "num_lines": seen.num_lines,
+            "num_blank": seen.num_blank,
+            "split_lines": seen.split_lines,
+            "dev_lines_in_train": seen.dev_lines_in_train,
+        }
+        runs.create(path, config, seen.vocab, about)
+        runs.append_metrics(path, [losses])
+        runs.save_results(path, params, samples)
+    where = f"{path}; " if path else ""
+    more = f"mm-jax sample {path}" if path else "keep the model with --out"
+    console.say(f"samples    {where}{NUM_SAMPLES} lines it makes (more: {more}):")
+    console.say_samples(samples, None)
+    most, least = extremes(train, seen.vocab)
+    record = {
+        "command": "count",
+        "config": to_dict(config),
+        "vocab_size": len(seen.vocab),
+        "num_params": num_params(params),
+        "num_lines": seen.num_lines,
+        "num_examples": train.total,
+        "num_distinct": len(train.keys),
+        **losses,
+        "loss": chosen.train_loss if dev is None else chosen.dev_loss,
+        "floors": floors(rungs),
+        "rungs": [rung._asdict() for rung in rungs],
+        "most_frequent": most,
+        "least_frequent": least,
+        "impossible": impossible[:SHOWN],
+        "num_impossible": len(impossible),
+        "samples": samples,
+        "run_dir": str(path) if path else None,
+        "seconds": time.perf_counter() - begun,
+    }
+    return Outcome(record)
+
+
+def highest(options: Options, vocab_size: int) -> int:
+    """Return the highest order to count. Raises InputError where the order asked for cannot be."""
+    from mm_jax.counts import check_fits, highest_order
+    from mm_jax.floors import MAX_ORDER
+
+    numbered = highest_order(vocab_size)
+    if options.order == "auto":
+        return min(numbered, MAX_ORDER)
+    if options.smoothing == "kneser-ney":
+        KneserNeyConfig(options.order)  # raises InputError where it is not for this order
+        if options.order > numbered:
+            raise InputError(f"{vocab_size:,} symbols are too many for orders above {numbered}")
+    else:
+        check_fits(vocab_size, options.order)
+    return min(numbered, max(MAX_ORDER, options.order))
+
+
+def choose(options: Options, rungs: "list[Rung]", train: "Counts", dev: "Counts | None") -> "Rung":
+    """Return the rung that was asked for."""
+    from mm_jax.counts import fits
+    from mm_jax.floors import ORDERS, add_k, best, best_smoothing, kneser_ney
+
+    def rung(order: int) -> "Rung":
+        counts, held_out = train.lower(order), dev and dev.lower(order)
+        if options.smoothing == "kneser-ney":
+            return known.get(order) or kneser_ney(counts, held_out)
+        if options.smoothing == "auto":
+            assert held_out is not None
+            return known.get(order) or add_k(counts, held_out, best_smoothing(counts, held_out))
+        return add_k(counts, held_out, float(options.smoothing))
+
+    kind = "kneser-ney" if options.smoothing == "kneser-ney" else "add-k"
+    known = {rung.order: rung for rung in rungs if rung.kind == kind}
+    if options.order != "auto":
+        if options.order > train.order:
+            raise InputError(
+                f"there are too many different n-grams for order {options.order}; "
+                f"order {train.order} can be counted"
+            )
+        return rung(options.order)
+    able = ORDERS if kind == "kneser-ney" else range(1, train.order + 1)
+    return best(
+        rung(n)
+        for n in able
+        if n <= train.order and (kind == "kneser-ney" or fits(train.vocab_size, n))
+    )
+
+
+def model_config(rung: "Rung") -> CountedConfig:
+    """Return the choices of the model that a rung is."""
+    if rung.smoothing is None:
+        return KneserNeyConfig(rung.order)
+    return NgramConfig(rung.order, rung.smoothing)
+
+
+def parameters(rung: "Rung", train: "Counts") -> Any:
+    """Return the parameters of the model that a rung is, from counts of its order."""
+    from mm_jax.models import kneser_ney, ngram
+
+    if rung.smoothing is None:
+        return kneser_ney.from_tables(kneser_ney.estimate(train))
+    return ngram.from_counts(train)
+
+
+def unseen(train: "Counts", dev: "Counts", rung: "Rung", vocab: "Vocab") -> list[tuple[str, int]]:
+    """Return the n-grams of dev that the model gives no probability, and how often each comes."""
+    import numpy as np
+
+    if rung.smoothing != 0:
+        return []
+    never = (train.find(dev.keys) == 0) & (train.contexts().find(dev.keys // len(vocab)) > 0)
+    order = np.argsort(-dev.counts[never], kind="stable")
+    pairs = zip(dev.keys[never][order], dev.counts[never][order], strict=True)
+    return [(dev.spell(key, vocab), int(count)) for key, count in pairs]
+
+
+def floors(rungs: "list[Rung]") -> dict[str, Any]:
+    """Return the losses that curves are held against: on dev, or on all lines where none is."""
+    from mm_jax.floors import best
+
+    def loss(rung: "Rung") -> float:
+        return rung.train_loss if rung.dev_loss is None else rung.dev_loss
+
+    plain = {0: "uniform", 1: "unigram", 2: "bigram"}
+    found: dict[str, Any] = {
+        plain[rung.order]: loss(rung)
+        for rung in rungs
+        if rung.kind != "kneser-ney" and rung.order in plain
+    }
+    if rungs[0].dev_loss is not None:
+        for kind in ("add-k", "kneser-ney"):
+            if any(rung.kind == kind for rung in rungs):
+                found[kind.replace("-", "_")] = best(rungs, kind)._asdict()
+    return found
+
+
+def loss_table(rungs: "list[Rung]", chosen: "Rung") -> Iterator[str]:
+    """Write the losses of all rungs, the best on dev marked, and last the model asked for."""
+    from mm_jax.floors import best
+    from mm_jax.models.kneser_ney import FALLBACK_DISCOUNTS
+
+    def row(rung: "Rung", note: str = "") -> str:
+        dev = "" if rung.dev_loss is None else shown(rung.dev_loss)
+        return f"  {name(rung):26}{shown(rung.train_loss):>10}{dev:>10}  {note}".rstrip()
+
+    def name(rung: "Rung") -> str:
+        if rung.kind == "uniform":
+            return "uniform, ln V"
+        if rung.kind == "kneser-ney":
+            return f"order {rung.order}, Kneser-Ney"
+        called = {1: "unigram", 2: "bigram"}.get(rung.order, f"order {rung.order}")
+        return f"{called}, k = {rung.smoothing:g}"
+
+    held_out = chosen.dev_loss is not None
+    yield f"{'loss in nats a symbol':28}{'train':>10}{'dev' if held_out else '':>10}".rstrip()
+    for rung in rungs:
+        marks = []
+        if held_out and rung == best(rungs, rung.kind) and rung.kind != "uniform":
+            marks.append("lowest of all" if rung == best(rungs) else f"lowest {rung.kind}")
+        yield row(rung, ", ".join(marks))
+    yield row(chosen, "this model")
+    fell_back = sorted({order for rung in (*rungs, chosen) for order in rung.fell_back})
+    if fell_back:
+        orders = ", ".join(map(str, fell_back))
+        values = ", ".join(f"{value:g}" for value in FALLBACK_DISCOUNTS)
+        yield f"  (Kneser-Ney: order {orders} has too few n-grams for discounts; they are {values})"
+
+
+def ngram_table(counts: "Counts", vocab: "Vocab") -> Iterator[str]:
+    """Write the most and the least frequent n-grams side by side."""
+    cells = counts.vocab_size**counts.order
+    once = int((counts.counts == 1).sum())
+    yield (
+        f"n-grams    {counts.total:,} of order {counts.order}; {len(counts.keys):,} of {cells:,} "
+        f"occur, {once:,} once"
+    )
+    yield f"  {'most frequent':26}least frequent"
+    for (often, most), (rarely, least) in zip(*extremes(counts, vocab), strict=True):
+        yield f"  {quoted(often):8}{most:>11,}       {quoted(rarely):8}{least:>11,}"
+
+
+def extremes(counts: "Counts", vocab: "Vocab") -> tuple[list[tuple[str, int]], ...]:
+    """Return the most and the least frequent n-grams that occur, among equals in their order."""
+    import numpy as np
+
+    return tuple(
+        [(counts.spell(counts.keys[i], vocab), int(counts.counts[i])) for i in order[:SHOWN]]
+        for order in (np.argsort(sign * counts.counts, kind="stable") for sign in (-1, 1))
+    )
+
+
+def quoted(ngram: str) -> str:
+    """Return an n-gram so that white space in it can be seen."""
+    return repr(ngram) if any(symbol.isspace() for symbol in ngram) else ngram

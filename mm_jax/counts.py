@@ -1,0 +1,242 @@
+"""Lines -> how often each n-gram occurs, in one vectorised pass, or in pieces for a large file.
+
+An n-gram is written as one number, its symbols the digits in base V, the oldest first. A line has
+as many n-grams as predictions; what comes before its first symbol are boundaries. Imports no jax.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int32, Int64, Integer
+
+from mm_jax.config import InputError
+from mm_jax.memory import memory_bytes
+from mm_jax.stream import DEV, Stream, Survey
+from mm_jax.vocab import Vocab, encode_lines
+
+TABLE = 2**20  # cells up to which n-grams are counted in a table, not by sorting
+MOST = 2**25  # distinct n-grams that are held; 0.5 GB
+PARTS = 2  # train and dev
+
+
+class Counts(NamedTuple):
+    """The n-grams that occur, in the order of their numbers, and how often each does."""
+
+    vocab_size: int
+    order: int
+    keys: Int64[np.ndarray, " ngrams"]
+    counts: Int64[np.ndarray, " ngrams"]
+
+    @property
+    def total(self) -> int:
+        """How many n-grams there are, repetitions included."""
+        return int(self.counts.sum())
+
+    def lower(self, order: int) -> "Counts":
+        """Return the counts of a lower order: the oldest symbols are forgotten."""
+        if order == self.order:
+            return self
+        keys, counts = sum_by(self.keys % self.vocab_size**order, self.counts)
+        return Counts(self.vocab_size, order, keys, counts)
+
+    def contexts(self) -> "Counts":
+        """Return how often each context occurs: the newest symbol is forgotten."""
+        keys, counts = sum_by(self.keys // self.vocab_size, self.counts)
+        return Counts(self.vocab_size, self.order - 1, keys, counts)
+
+    def find(self, keys: Int64[np.ndarray, " queries"]) -> Int64[np.ndarray, " queries"]:
+        """Return how often each of these n-grams occurs."""
+        place, found = find(self.keys, keys)
+        return np.where(found, self.counts[place], 0) if len(self.keys) else np.zeros_like(keys)
+
+    def spell(self, key: int, vocab: Vocab) -> str:
+        """Return the symbols of an n-gram."""
+        powers = self.vocab_size ** np.arange(self.order)[::-1]
+        return "".join(vocab.symbols[i] for i in int(key) // powers % self.vocab_size)
+
+    def dense(self) -> Int32[np.ndarray, "..."]:
+        """Return a table with an axis of V a symbol. Raises InputError if it is too large."""
+        check_fits(self.vocab_size, self.order)
+        if len(self.counts) and self.counts.max() > np.iinfo(np.int32).max:
+            raise InputError(
+                f"an n-gram occurs {self.counts.max():,} times, more than 32 bits hold"
+            )
+        table = np.zeros(self.vocab_size**self.order, np.int32)
+        table[self.keys] = self.counts
+        return table.reshape((self.vocab_size,) * self.order)
+
+
+def sum_by(
+    keys: Int64[np.ndarray, " n"], values: Int64[np.ndarray, " n"]
+) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
+    """Return the distinct keys in order, and the sum of the values of each."""
+    order = np.argsort(keys)
+    keys, values = keys[order], values[order]
+    first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]][: len(keys)])
+    return keys[first], np.add.reduceat(values, first) if len(first) else values
+
+
+def find(
+    keys: Int64[np.ndarray, " n"], queries: Int64[np.ndarray, " queries"]
+) -> tuple[Int64[np.ndarray, " queries"], Bool[np.ndarray, " queries"]]:
+    """Return where each query stands among sorted keys, and whether it does."""
+    place = np.minimum(np.searchsorted(keys, queries), max(len(keys) - 1, 0))
+    return place, keys[place] == queries if len(keys) else np.zeros(len(queries), bool)
+
+
+def ngram_keys(
+    ids: Integer[np.ndarray, " n"], order: int, vocab_size: int
+) -> Int64[np.ndarray, " n"]:
+    """Return the number of the n-gram that ends at each place of lines, each ended by a 0.
+
+    >>> ngram_keys(np.array([2, 1, 0, 3, 0]), order=2, vocab_size=10).tolist()
+    [2, 21, 10, 3, 30]
+    """
+    keys = ids.astype(np.int64)
+    before = keys
+    for place in range(1, order):
+        older = np.zeros_like(keys)
+        older[place:] = ids[:-place]
+        if place > 1:
+            older[before == 0] = 0  # what lies beyond a boundary belongs to another line
+        before = older
+        keys = keys + older * vocab_size**place
+    return keys
+
+
+class Tally:
+    """Adds up n-grams that come in pieces, in a table where they are few, by sorting otherwise.
+
+    Where more than ``most`` different ones would have to be held, it goes down to a lower order.
+    """
+
+    def __init__(self, order: int, vocab_size: int, most: int = MOST) -> None:
+        self.order, self.vocab_size, self.most = order, vocab_size, most
+        cells = PARTS * vocab_size**order
+        self.table = np.zeros(cells, np.int64) if cells <= TABLE else None
+        nothing = np.zeros(0, np.int64)
+        self.sums, self.pending, self.waiting = (nothing, nothing), [(nothing, nothing)], 0
+
+    def add(self, keys: Int64[np.ndarray, " n"], part: Integer[np.ndarray, " n"] | int) -> None:
+        """Count n-grams, of ``self.order`` or higher, each in its part."""
+        size = self.vocab_size**self.order
+        if self.table is not None:
+            self.table += np.bincount(keys + part * size, minlength=len(self.table))
+            return
+        keys = keys % size + part * size
+        self.pending.append(np.unique(keys, return_counts=True))
+        self.waiting += len(self.pending[-1][0])
+        if self.waiting > max(2**20, len(self.sums[0])):
+            self._merge()
+
+    def _merge(self) -> None:
+        keys, counts = map(np.concatenate, zip(self.sums, *self.pending, strict=True))
+        self.sums, self.pending, self.waiting = sum_by(keys, counts), [], 0
+        while len(self.sums[0]) > self.most:
+            size, less = self.vocab_size**self.order, self.vocab_size ** (self.order - 1)
+            keys, counts = self.sums
+            self.sums = sum_by(keys // size * less + keys % less, counts)
+            self.order -= 1
+
+    def result(self) -> list[Counts]:
+        """Return the counts of each part."""
+        if self.table is not None:
+            keys = np.flatnonzero(self.table)
+            self.sums = keys, self.table[keys]
+        elif self.pending:
+            self._merge()
+        keys, counts = self.sums
+        size = self.vocab_size**self.order
+        ends = np.searchsorted(keys, np.arange(PARTS + 1) * size)
+        return [
+            Counts(self.vocab_size, self.order, keys[a:b] % size, counts[a:b])
+            for a, b in pairwise(ends.tolist())
+        ]
+
+
+def highest_order(vocab_size: int) -> int:
+    """Return the highest order whose n-grams can be numbered with 64 bits."""
+    order = 1
+    while PARTS * vocab_size ** (order + 1) < 2**62:
+        order += 1
+    return order
+
+
+def count_lines(lines: Sequence[str], vocab: Vocab, order: int) -> Counts:
+    """Return the counts of the n-grams of lines. Raises SymbolError as encode_lines does."""
+    ids, lengths = encode_lines(vocab, lines)
+    tally = Tally(order, len(vocab))
+    tally.add(ngram_keys(np.insert(ids, np.cumsum(lengths), 0), order, len(vocab)), 0)
+    return tally.result()[0]
+
+
+def count_ngrams(lines: Sequence[str], vocab: Vocab, order: int = 2) -> Int32[np.ndarray, "..."]:
+    """Return how often each n-gram occurs: a table with an axis of V for each symbol, oldest first.
+
+    Raises InputError where the table does not fit in memory, SymbolError as encode_lines does.
+
+    >>> from mm_jax.vocab import build_vocab
+    >>> count_ngrams(["emma"], build_vocab(["emma"]), order=2).tolist()  # rows and columns . a e m
+    [[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 1]]
+    """
+    check_fits(len(vocab), order)
+    return count_lines(lines, vocab, order).dense()
+
+
+def count_stream(stream: Stream, seen: Survey, order: int) -> list[Counts]:
+    """Return the counts of train and of dev; test is not looked at.
+
+    Memory is bounded: where there are more different n-grams than can be held (MOST), the counts
+    are of a lower order.
+    """
+    vocab_size, split_of = len(seen.vocab), seen.split_of
+    table = ascii_table(seen.vocab)
+    tally, first = Tally(order, vocab_size), 0
+    for text in stream.pieces():
+        if text.isascii():
+            ids = np.frombuffer(text.encode("ascii").translate(table), np.uint8)
+        else:
+            codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+            ids = np.maximum(seen.vocab.ids[codes], 0)
+        keys = ngram_keys(ids, order, vocab_size)
+        if split_of is None:
+            tally.add(keys, 0)
+            continue
+        ended = np.cumsum(ids == 0)
+        part = split_of[first + ended - (ids == 0)]
+        first += int(ended[-1])
+        wanted = part <= DEV
+        tally.add(keys[wanted], part[wanted].astype(np.int64))
+    return tally.result()
+
+
+def ascii_table(vocab: Vocab) -> bytes:
+    """Return the id of each byte for bytes.translate; 0, the boundary's, for a newline."""
+    table = bytearray(256)
+    for i, symbol in enumerate(vocab.symbols):
+        if i and symbol.isascii():
+            table[ord(symbol)] = i  # below 128, since sorted symbols begin with those of ASCII
+    return bytes(table)
+
+
+def check_fits(vocab_size: int, order: int) -> None:
+    """Raise InputError where a table of ``order`` does not fit in memory, saying which do."""
+    if fits(vocab_size, order):
+        return
+    most = max((n for n in range(1, order) if fits(vocab_size, n)), default=0)
+    which = (
+        "no order fits" if not most else f"orders 1 to {most} fit" if most > 1 else "order 1 fits"
+    )
+    cells = f"{vocab_size}^{order} = {float(vocab_size) ** order:.3g} counts"
+    raise InputError(
+        f"a table of order {order} has {cells}, {4e-9 * vocab_size**order:,.3g} GB, and fits in "
+        f"memory less than once for counting, once for computing and once for saving; {which}"
+    )
+
+
+def fits(vocab_size: int, order: int) -> bool:
+    """Tell whether a table of ``order`` fits: thrice in memory, its cells numbered by 32 bits."""
+    cells = vocab_size**order
+    return cells < 2**31 and 3 * 4 * cells <= memory_bytes()

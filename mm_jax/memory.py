@@ -1,0 +1,15 @@
+"""How much memory there is. Imports no jax."""
+
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup/memory.max")  # where a container says what it may take
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, or of this container where that is less."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(there, int(CGROUP.read_text()))
+    except (OSError, ValueError):  # no container, or no limit: "max"
+        return there

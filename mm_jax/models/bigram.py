@@ -1,0 +1,40 @@
+"""The bigram as a net of one linear layer: the first makemore lecture's second half.
+
+A one-hot symbol times W is a row of W, and that row is the logits. Trained, softmax(W) becomes the
+normalised counts; with W = log(counts) it is the count model (models/ngram.py).
+"""
+
+from functools import cache
+
+from jaxtyping import Array, Float, Int
+
+from mm_jax.config import BigramConfig, InputError
+from mm_jax.layers import embed, normals
+from mm_jax.model import Model, Params, windowed
+
+
+@cache
+def bigram(vocab_size: int, init: str = BigramConfig.init) -> Model:
+    """Return the neural bigram with the parameter W (V, V).
+
+    ``init="lecture"`` draws W from a standard normal, ``init="scaled"`` a tenth of that: the first
+    prediction is then near uniform, its loss near ln V.
+    """
+    if vocab_size < 1:
+        raise InputError("vocab_size must be at least 1")
+    if init not in ("lecture", "scaled"):
+        raise InputError(f"unknown init {init!r}; there is lecture, scaled")
+
+    def init_params(key: Array) -> Params:
+        params = normals(key, {"W": (vocab_size, vocab_size)})
+        return params if init == "lecture" else {"W": 0.1 * params["W"]}
+
+    def predict(params: Params, windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
+        return embed(params["W"], windows[..., 0])
+
+    return windowed(init_params, predict, context=1)
+
+
+def from_config(config: BigramConfig, vocab_size: int) -> Model:
+    """Return the bigram of a BigramConfig."""
+    return bigram(vocab_size, config.init)

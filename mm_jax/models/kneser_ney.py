@@ -1,0 +1,179 @@
+"""Interpolated Kneser-Ney over symbols, three discounts an order: the strongest counting model.
+
+p(s | c) = (a(c, s) - D(a(c, s))) / a(c) + gamma(c) p(s | c without its oldest symbol), down to the
+uniform distribution; a is the count at the highest order and at the start of a line, elsewhere the
+number of different symbols before. Kneser and Ney (1995); Chen and Goodman (1999), section 3.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float64, Int, Int64
+
+from mm_jax.config import InputError, KneserNeyConfig
+from mm_jax.counts import Counts, count_lines, find, sum_by
+from mm_jax.memory import memory_bytes
+from mm_jax.model import Model, Params, windowed
+from mm_jax.vocab import Vocab
+
+FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # where an order has too few n-grams to estimate its own
+ORDERS = range(2, 7)
+
+
+class Level(NamedTuple):
+    """One order m of the model: n-grams that occur, and contexts, sorted by their numbers."""
+
+    ngrams: Int64[np.ndarray, " ngrams"]  # of m symbols
+    shares: Float64[np.ndarray, " ngrams"]  # (a - D(a)) / a(context)
+    contexts: Int64[np.ndarray, " contexts"]  # of m - 1 symbols
+    gammas: Float64[np.ndarray, " contexts"]  # what of each context is left for the order below
+    discounts: tuple[float, float, float]  # D of a = 1, 2, and 3 or more
+    fell_back: bool  # they are FALLBACK_DISCOUNTS
+
+
+class Tables(NamedTuple):
+    """The levels of an interpolated model, from order 1 up."""
+
+    vocab_size: int
+    levels: list[Level]
+
+
+def estimate_discounts(counts: Int64[np.ndarray, " ngrams"]) -> tuple[float, float, float] | None:
+    """Return D(1), D(2), D(3 or more) of Chen and Goodman, or None where they are undefined.
+
+    With n_r the number of n-grams of count r and Y = n1 / (n1 + 2 n2): D(r) = r - (r+1) Y n_(r+1) /
+    n_r. Undefined is a division by zero, and a discount that is not within 0 < D(r) <= r.
+    """
+    n1, n2, n3, n4 = (int((counts == r).sum()) for r in (1, 2, 3, 4))
+    if not (n1 and n2 and n3):
+        return None
+    y = n1 / (n1 + 2 * n2)
+    one, two, three = 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3
+    return (one, two, three) if 0 < one <= 1 and 0 < two <= 2 and 0 < three <= 3 else None
+
+
+def estimate(counts: Counts) -> Tables:
+    """Return the tables that counts of the highest order give."""
+    if not len(counts.keys):
+        raise InputError("there are no n-grams to estimate Kneser-Ney from")
+    V, levels, above = counts.vocab_size, [], None
+    for order in range(counts.order, 0, -1):
+        occurred = counts.lower(order)
+        within = _within_a_line(occurred.keys, order, V)
+        ngrams, adjusted = occurred.keys[within], occurred.counts[within]
+        if above is not None:
+            of_above, before = sum_by(above % V**order, np.ones_like(above))
+            begins = ngrams // V ** (order - 1) == 0 if order > 1 else np.zeros(len(ngrams), bool)
+            place, found = find(of_above, ngrams)
+            adjusted = np.where(begins | ~found, adjusted, before[place])
+        levels.append(_level(ngrams, adjusted, V))
+        above = ngrams
+    return Tables(V, levels[::-1])
+
+
+def _within_a_line(
+    keys: Int64[np.ndarray, " n"], order: int, vocab_size: int
+) -> Bool[np.ndarray, " n"]:
+    """Tell which n-grams have no boundary but at their beginning or as the symbol predicted."""
+    within = np.ones(len(keys), bool)
+    for place in range(1, order - 1):
+        within &= keys // vocab_size**place % vocab_size != 0
+    return within
+
+
+def _level(
+    ngrams: Int64[np.ndarray, " n"], adjusted: Int64[np.ndarray, " n"], vocab_size: int
+) -> Level:
+    discounts = estimate_discounts(adjusted)
+    used = discounts or FALLBACK_DISCOUNTS
+    off = np.array([0, *used])[np.minimum(adjusted, 3)]
+    contexts, totals = sum_by(ngrams // vocab_size, adjusted)
+    place = np.searchsorted(contexts, ngrams // vocab_size)
+    gammas = np.bincount(place, weights=off, minlength=len(contexts)) / totals
+    shares = (adjusted - off) / totals[place]
+    return Level(ngrams, shares, contexts, gammas, used, discounts is None)
+
+
+def ngram_log_probs(tables: Tables, ngrams: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """Return log p(last symbol | the others) of n-grams of the highest order, by their numbers."""
+    probs = np.full(len(ngrams), 1 / tables.vocab_size)
+    for order, level in enumerate(tables.levels, 1):
+        keys = ngrams % tables.vocab_size**order
+        context, seen = find(level.contexts, keys // tables.vocab_size)
+        ngram, occurs = find(level.ngrams, keys)
+        mixed = np.where(occurs, level.shares[ngram], 0) + level.gammas[context] * probs
+        probs = np.where(seen, mixed, probs)
+    return np.log(probs)
+
+
+@cache
+def kneser_ney(vocab_size: int, order: int = KneserNeyConfig.order) -> Model:
+    """Return the Kneser-Ney model as an automaton whose S states are the contexts that occur.
+
+    Parameters: ``logits`` (S, V), log p of each symbol in each state, and ``next`` (S, V), the
+    state that each symbol leads to: the longest ending of what was read that occurs as a context.
+    State 0 is the empty context, and ``init`` knows no other; ``fit_kneser_ney`` gives the rest.
+    """
+    if vocab_size < 1 or order not in ORDERS:
+        raise InputError(f"Kneser-Ney has orders {ORDERS[0]} to {ORDERS[-1]}, not {order}")
+
+    def init(key: Array) -> Params:
+        del key
+        nothing = (1, vocab_size)
+        return {"logits": jnp.zeros(nothing), "next": jnp.zeros(nothing, jnp.int32)}
+
+    def predict(params: Params, windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
+        state = jnp.zeros(windows.shape[:-1], jnp.int32)
+        for place in range(order - 1):
+            state = params["next"][state, windows[..., place]]
+        return params["logits"][state]
+
+    return windowed(init, predict, order - 1)
+
+
+def fit_kneser_ney(
+    lines: Sequence[str], vocab: Vocab, order: int = KneserNeyConfig.order
+) -> Params:
+    """Return the parameters of ``kneser_ney`` that lines give, in closed form."""
+    return from_tables(estimate(count_lines(lines, vocab, order)))
+
+
+def from_tables(tables: Tables) -> Params:
+    """Return the parameters of ``kneser_ney``: a state for each context of every order."""
+    V, levels = tables.vocab_size, tables.levels
+    sizes = [len(level.contexts) for level in levels]
+    needed, there = 24 * V * sum(sizes), memory_bytes()
+    if needed > there:
+        raise InputError(
+            f"Kneser-Ney of order {len(levels)} has {sum(sizes):,} contexts of {V} symbols, which "
+            f"take {needed / 1e9:,.0f} GB, and there is {there / 1e9:,.0f} GB; a lower --order fits"
+        )
+    probs = np.full((1, V), 1 / V)  # of the order below, then of each context of the order
+    steps = np.zeros((1, V), np.int32)
+    all_probs, all_steps, first = [], [], 0
+    for order, level in enumerate(levels, 1):
+        # A context of this order has one symbol more than its shorter one, which stands below.
+        shorter = level.contexts % V ** (order - 2) if order > 1 else level.contexts
+        parent = np.searchsorted(levels[order - 2].contexts, shorter) if order > 1 else shorter
+        probs, steps = level.gammas[:, None] * probs[parent], steps[parent]
+        context, symbol = np.divmod(level.ngrams, V)
+        probs[np.searchsorted(level.contexts, context), symbol] += level.shares
+        if order < len(levels):
+            longer = levels[order].contexts
+            context, symbol = np.divmod(longer, V)
+            steps[np.searchsorted(level.contexts, context), symbol] = (
+                np.arange(len(longer)) + first + len(level.contexts)
+            )
+        all_probs.append(np.log(probs).astype(np.float32))
+        all_steps.append(steps)
+        first += len(level.contexts)
+    logits, following = np.concatenate(all_probs), np.concatenate(all_steps)
+    return {"logits": jnp.asarray(logits), "next": jnp.asarray(following)}
+
+
+def from_config(config: KneserNeyConfig, vocab_size: int) -> Model:
+    """Return the model of a KneserNeyConfig."""
+    return kneser_ney(vocab_size, config.order)

@@ -1,0 +1,98 @@
+"""Counts of n-grams as a model: add k to every count, normalise. The bigram is the first rung.
+
+p(s | c) = (count(c, s) + k) / (count(c) + k V): maximum likelihood for k = 0, Laplace's rule for
+k = 1 (Lidstone 1920, Jeffreys 1948 for other k). The logits are the logarithms of the counts.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Integer
+
+from mm_jax.config import InputError, NgramConfig
+from mm_jax.counts import Counts, check_fits, count_ngrams
+from mm_jax.model import Model, Params, windowed
+from mm_jax.vocab import Vocab
+from mm_jax.windows import Batch
+
+
+def count_logits(counts: Integer[Array, "... V"], smoothing: float) -> Float[Array, "... V"]:
+    """Return log(count + k): logits whose softmax is the smoothed distribution of each row.
+
+    Without smoothing a symbol that never came has -inf; a row in which nothing came is uniform,
+    which is its limit as k goes to 0.
+    """
+    total = counts.astype(jnp.float32) + smoothing
+    return jnp.where(jnp.any(total > 0, -1, keepdims=True), jnp.log(total), 0.0)
+
+
+def log_probs(counts: Integer[Array, "... V"], smoothing: float = 0.0) -> Float[Array, "... V"]:
+    """Return log p(symbol) of each row of counts with ``smoothing`` added, in nats."""
+    return jax.nn.log_softmax(count_logits(counts, smoothing))
+
+
+def probs(counts: Integer[Array, "... V"], smoothing: float = 0.0) -> Float[Array, "... V"]:
+    """Return p(symbol) of each row of counts with ``smoothing`` added.
+
+    >>> probs(jnp.array([[3, 1], [0, 0]])).tolist()
+    [[0.75, 0.25], [0.5, 0.5]]
+    """
+    total = counts.astype(jnp.float32) + smoothing
+    total = jnp.where(jnp.any(total > 0, -1, keepdims=True), total, 1.0)
+    return total / jnp.sum(total, -1, keepdims=True)
+
+
+@cache
+def ngram(
+    vocab_size: int, order: int = NgramConfig.order, smoothing: float = NgramConfig.smoothing
+) -> Model:
+    """Return the model of n-grams with the parameter ``counts``, (V,) * order integers.
+
+    ``init`` counts nothing; ``fit_ngram`` gives the parameters. Raises InputError where the table
+    does not fit in memory.
+    """
+    if vocab_size < 1 or order < 1 or not 0 <= smoothing < float("inf"):
+        raise InputError(
+            "vocab_size and order must be at least 1, smoothing finite and not below 0"
+        )
+    check_fits(vocab_size, order)
+    context = max(1, order - 1)
+
+    def init(key: Array) -> Params:
+        del key
+        return {"counts": jnp.zeros((vocab_size,) * order, jnp.int32)}
+
+    def predict(params: Params, windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
+        row = jnp.zeros(windows.shape[:-1], jnp.int32)
+        for place in range(context - order + 1, context):
+            row = row * vocab_size + windows[..., place]
+        return count_logits(params["counts"].reshape(-1, vocab_size)[row], smoothing)
+
+    return windowed(init, predict, context)
+
+
+def fit_ngram(lines: Sequence[str], vocab: Vocab, order: int = NgramConfig.order) -> Params:
+    """Return the parameters of ``ngram`` that lines give, in closed form: their counts."""
+    return {"counts": jnp.asarray(count_ngrams(lines, vocab, order))}
+
+
+def from_counts(counts: Counts) -> Params:
+    """Return the parameters of ``ngram`` that counts of its order give."""
+    return {"counts": jnp.asarray(counts.dense())}
+
+
+def examples(counts: Integer[Array, "*V"]) -> Batch:
+    """Return every n-gram once, weighted by its count: what is left of a data set.
+
+    tokens (V**(n-1), n-1) are repeated for each of V targets, so N is V**n, or for order 2 V * V.
+    Loss and gradient of a model of n-1 symbols are those of all the examples that were counted.
+    """
+    grid = jnp.indices(counts.shape, jnp.int32).reshape(counts.ndim, -1)
+    return Batch(grid[:-1].T, grid[-1], counts.reshape(-1).astype(jnp.float32))
+
+
+def from_config(config: NgramConfig, vocab_size: int) -> Model:
+    """Return the model of a NgramConfig."""
+    return ngram(vocab_size, config.order, config.smoothing)
