@@ -250,6 +250,15 @@ class Preset(NamedTuple):
 
 PRESETS = {
     "lecture": Preset("the last MLP of the second makemore lecture; the default", RunConfig()),
+    "bigram": Preset(
+        "the net of the first lecture: all bigrams at every step, at a rate of 50",
+        RunConfig(
+            model=BigramConfig(),
+            optimizer=OptimizerConfig(learning_rate=50.0, schedule="constant"),
+            steps=200,
+            full_batch=True,
+        ),
+    ),
     "modern": Preset(
         "fewer parameters and a lower loss: scaled init, adamw, cosine",
         RunConfig(

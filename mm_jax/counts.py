@@ -226,17 +226,19 @@ def check_fits(vocab_size: int, order: int) -> None:
     if fits(vocab_size, order):
         return
     most = max((n for n in range(1, order) if fits(vocab_size, n)), default=0)
-    which = (
-        "no order fits" if not most else f"orders 1 to {most} fit" if most > 1 else "order 1 fits"
-    )
-    cells = f"{vocab_size}^{order} = {float(vocab_size) ** order:.3g} counts"
+    which = f"orders 1 to {most} fit" if most > 1 else "only order 1 fits" if most else "none fits"
+    size = float(vocab_size) ** order
     raise InputError(
-        f"a table of order {order} has {cells}, {4e-9 * vocab_size**order:,.3g} GB, and fits in "
-        f"memory less than once for counting, once for computing and once for saving; {which}"
+        f"a table of order {order} has {vocab_size}^{order} = {size:.3g} counts, {4e-9 * size:,.3g} "
+        f"GB; at most {4e-9 * most_cells():,.3g} GB can be worked with here, so {which}"
     )
 
 
 def fits(vocab_size: int, order: int) -> bool:
-    """Tell whether a table of ``order`` fits: thrice in memory, its cells numbered by 32 bits."""
-    cells = vocab_size**order
-    return cells < 2**31 and 3 * 4 * cells <= memory_bytes()
+    """Tell whether a table of ``order`` can be worked with."""
+    return vocab_size**order <= most_cells()
+
+
+def most_cells() -> int:
+    """Return how many counts a table may have: thrice in memory, and numbered by 32 bits."""
+    return min(2**31 - 1, memory_bytes() // (3 * 4))

@@ -138,7 +138,8 @@ def load_run(path: str | os.PathLike[str]) -> Run:
 def _load_params(path: Path, model: Model, grows: bool) -> Params:
     """Read the parameters and hold them against the shapes that the model would make.
 
-    Of a model that grows with its data the first axis may be longer, by the same for all arrays.
+    Of a model that grows with its data the first axis may be longer, but the same for all arrays,
+    and its integers number the rows.
     """
     try:
         named = load_file(path)
@@ -158,6 +159,8 @@ def _load_params(path: Path, model: Model, grows: bool) -> Params:
             raise InputError(f"{path} does not fit {CONFIG}: {name} is {found}, should be {due}")
         if not np.isfinite(got).all():
             raise InputError(f"{path} holds no usable model: {name} is not finite")
+        if got.dtype.kind == "i" and (got.min() < 0 or (grows and got.max() >= len(got))):
+            raise InputError(f"{path} holds no usable model: {name} has a number out of its range")
     return unflatten_dict({name: jnp.asarray(named[name]) for name in expected}, sep=".")
 
 

@@ -1,16 +1,22 @@
-"""Measure whole processes side by side: our lecture job, the same job in eager PyTorch, --help.
+"""Measure side by side: what takes turns (A B A B ...) shares a drift of the machine's speed.
 
-The jobs take turns (A B A B ...), so that a drift of the machine's speed falls on both; what is
-quoted is the ratio of the medians.
+    python scripts/bench.py [lecture] [counting] [bigram] [--repeats 5] [--steps 200000] [--json]
 
-    python scripts/bench.py [--repeats 5] [--steps 200000] [--json]
+lecture: the lecture job as a whole process, ours and in eager PyTorch, and --help. counting:
+bigrams of a file of 100 MB, ours, with numpy.add.at and with a Counter, each in a process of its
+own. bigram: a full-batch step of the neural bigram on V * V weighted examples and on all of them.
+What is quoted is the ratio of medians.
 """
 
 import argparse
+import contextlib
+import importlib
+import itertools
 import json
 import os
 import platform
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -81,6 +87,116 @@ def lecture_job_in_pytorch(steps: int) -> None:
     print(json.dumps({"train_loss": train_loss, "dev_loss": dev_loss, "samples": made}))
 
 
+def count_with_mm_jax(path: Path) -> int:
+    """Count the bigrams of a file as mm-jax count does, in two readings."""
+    from mm_jax.config import DataConfig
+    from mm_jax.counts import count_stream
+    from mm_jax.stream import Stream, survey
+
+    stream = Stream(path)
+    seen = survey(stream, DataConfig(split="none"))
+    return count_stream(stream, seen, order=2)[0].total
+
+
+def count_with_add_at(path: Path) -> int:
+    """Count the bigrams of a file with numpy.add.at, the file as one array."""
+    import numpy as np
+
+    codes = np.frombuffer(path.read_bytes(), np.uint8)
+    symbols = np.unique(codes)  # a newline is the boundary
+    ids = np.searchsorted(symbols, codes)
+    table = np.zeros((len(symbols), len(symbols)), np.int64)
+    np.add.at(table, (ids[:-1], ids[1:]), 1)
+    return int(table.sum()) + 1  # the first line has no newline before it
+
+
+def count_with_counter(path: Path) -> int:
+    """Count the bigrams of a file as the first makemore lecture does."""
+    from collections import Counter
+
+    counts: Counter[tuple[str, str]] = Counter()
+    for word in path.read_text().splitlines():
+        symbols = [".", *word, "."]
+        counts.update(itertools.pairwise(symbols))
+    return counts.total()
+
+
+COUNTERS = {
+    "mm_jax": count_with_mm_jax,
+    "numpy.add.at": count_with_add_at,
+    "Counter loop": count_with_counter,
+}
+
+
+def counting_job(name: str, path: Path) -> None:
+    """Count with one of COUNTERS; print how many there were, seconds and peak memory."""
+    importlib.import_module("numpy")  # whose import is nobody's work
+    begun = time.perf_counter()
+    total = COUNTERS[name](path)
+    seconds = time.perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000  # kilobytes on Linux
+    print(json.dumps({"total": total, "seconds": seconds, "peak_mb": peak}))
+
+
+def counting(repeats: int) -> dict:
+    """Measure COUNTERS on a file of 100 MB."""
+    from mm_jax.text import find_data
+
+    found: dict[str, list[dict]] = {name: [] for name in COUNTERS}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.txt"
+        names = find_data("names").read_bytes()
+        path.write_bytes(names * (100_000_000 // len(names)))
+        size = path.stat().st_size / 1e6
+        for _ in range(repeats):
+            for name in COUNTERS:
+                job = [sys.executable, __file__, "--counting-job", name, "--path", str(path)]
+                found[name].append(json.loads(timed(job)[1]))
+    assert len({one["total"] for ones in found.values() for one in ones}) == 1
+    print(f"\n| bigrams of {size:.0f} MB | MB/s | min | max | peak MB |")
+    print("|---|---|---|---|---|")
+    for name, ones in found.items():
+        speeds = [size / one["seconds"] for one in ones]
+        spread = f"{min(speeds):.1f} | {max(speeds):.1f}"
+        peak = max(one["peak_mb"] for one in ones)
+        print(f"| {name} | {statistics.median(speeds):.1f} | {spread} | {peak:.0f} |")
+    return found
+
+
+def bigram(repeats: int, num_steps: int = 200) -> dict:
+    """Measure full-batch steps of the neural bigram on weighted examples and on all of them."""
+    import jax
+    import optax
+
+    import mm_jax as mm
+
+    lines = mm.read_lines("names").lines
+    vocab = mm.build_vocab(lines)
+    model, optimizer = mm.bigram(len(vocab)), optax.sgd(50.0)
+    state = mm.init_state(model, optimizer, jax.random.key(0))
+    everything = mm.windows(lines, vocab, context=1)
+    batches = {
+        f"{len(everything.targets):,} examples": everything,
+        "V x V weighted": mm.examples(jax.numpy.asarray(mm.count_ngrams(lines, vocab))),
+    }
+    found: dict[str, list[float]] = {name: [] for name in batches}
+    for repeat in range(repeats + 1):
+        for name, batch in batches.items():
+            begun = time.perf_counter()
+            _, losses = mm.fit(model, optimizer, state, batch, num_steps=num_steps, batch_size=None)
+            losses.block_until_ready()
+            if repeat:  # the first time it is compiled
+                found[name].append((time.perf_counter() - begun) / num_steps)
+    print("\n| full-batch step of the bigram | median us | min | max |")
+    print("|---|---|---|---|")
+    for name, times in found.items():
+        cells = (1e6 * each for each in (statistics.median(times), min(times), max(times)))
+        print(f"| {name} | {' | '.join(f'{cell:.0f}' for cell in cells)} |")
+    rows, weighted = (statistics.median(times) for times in found.values())
+    print(f"\nall examples / V x V weighted: {rows / weighted:.0f}")
+    return found
+
+
 def timed(command: list[str]) -> tuple[float, str]:
     """Return the seconds that a process took from start to end, and its stdout."""
     begun = time.perf_counter()
@@ -97,22 +213,49 @@ def machine() -> dict[str, object]:
     return {"cores": os.cpu_count(), "cpu": cpu, "python": platform.python_version(), **libraries}
 
 
+SECTIONS = ("lecture", "counting", "bigram")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", nargs="*", default=SECTIONS, help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--repeats", type=int, default=5, help="of each process (default: 5)")
     parser.add_argument("--steps", type=int, default=200_000, help="of the lecture job")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--pytorch-job", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--counting-job", choices=COUNTERS, help=argparse.SUPPRESS)
+    parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.pytorch_job:
         lecture_job_in_pytorch(options.steps)
         return 0
+    if options.counting_job:
+        counting_job(options.counting_job, options.path)
+        return 0
+    if wrong := set(options.what) - set(SECTIONS):
+        parser.error(f"there is {', '.join(SECTIONS)}, no {min(wrong)}")
+    found: dict[str, object] = {"machine": machine()}
+    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+        print(", ".join(f"{name} {value}" for name, value in machine().items()))
+        if "lecture" in options.what:
+            found["lecture"] = lecture(options.repeats, options.steps)
+        if "counting" in options.what:
+            found["counting"] = counting(options.repeats)
+        if "bigram" in options.what:
+            found["bigram"] = bigram(options.repeats)
+    if options.json:
+        print(json.dumps(found))
+    return 0
+
+
+def lecture(repeats: int, num_steps: int) -> dict:
+    """Measure the lecture job as a whole process, and how long --help takes."""
     ours, peer, start = "mm-jax train", "eager PyTorch", "mm-jax --help"
-    steps = ["--steps", str(options.steps)]
+    steps = ["--steps", str(num_steps)]
     seconds: dict[str, list[float]] = {ours: [], peer: [], start: []}
     found: dict[str, dict] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for repeat in range(options.repeats):
+        for repeat in range(repeats):
             out = ["--out", f"{folder}/{repeat}"]
             mm_jax = [sys.executable, "-m", "mm_jax"]
             commands = {
@@ -127,11 +270,7 @@ def main() -> int:
                     found[name] = json.loads(said)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     ratio = medians[peer] / medians[ours]
-    if options.json:
-        print(json.dumps({"machine": machine(), "seconds": seconds, "ratio": ratio}))
-        return 0
-    print(", ".join(f"{name} {value}" for name, value in machine().items()))
-    print(f"\n| whole process, {options.steps:,} steps | median s | min | max | train | dev |")
+    print(f"\n| whole process, {num_steps:,} steps | median s | min | max | train | dev |")
     print("|---|---|---|---|---|---|")
     for name, times in seconds.items():
         losses = [found[name][k] for k in ("train_loss", "dev_loss")] if name in found else []
@@ -139,7 +278,7 @@ def main() -> int:
         spread = f"{medians[name]:.2f} | {min(times):.2f} | {max(times):.2f}"
         print(f"| {name} | {spread} | {' | '.join(cells)} |")
     print(f"\neager PyTorch / mm-jax: {ratio:.1f}")
-    return 0
+    return {"seconds": seconds, "ratio": ratio}
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
 """What several tests need: comparisons, an MLP in NumPy, models for tests, and broken twins."""
 
+import contextlib
 import functools
+import io
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mm_jax.model import scanned, windowed
+from mm_jax.cli import main
+from mm_jax.model import scanned
+from mm_jax.models.bigram import bigram as neural_bigram
 
 V = 27  # the boundary and a to z
 FIVE_NAMES = ["emma", "olivia", "ava", "isabella", "sophia"]  # 32 examples: the lecture's first
@@ -90,17 +95,40 @@ def mlp64(params, windows):
     return h, h @ p["W2"] + p["b2"]
 
 
+# Commands
+
+
+def strict_json(text):
+    """Read JSON without the numbers that it does not have."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def call(*args, code=0):
+    """Run a command in this process; return its stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        assert main(list(args)) == code, err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def record_of(*args, code=0):
+    """Run a command with --json; return its record, which must be all of stdout."""
+    out, _ = call(*args, "--json", code=code)
+    assert out.endswith("}\n")
+    assert out.count("\n") == 1
+    return strict_json(out)
+
+
 # Models for tests
 
 
-@functools.cache
-def bigram(vocab_size=V, scale=0.1):
+def bigram(vocab_size=V):
     """The smallest model of windows: row W[last symbol] is the logits."""
-
-    def init(key):
-        return {"W": scale * jax.random.normal(key, (vocab_size, vocab_size))}
-
-    return windowed(init, lambda params, windows: params["W"][windows[..., 0]], 1)
+    return neural_bigram(vocab_size, "scaled")
 
 
 @functools.cache

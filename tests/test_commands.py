@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import BESIDE
-from helpers import mlp64, nats64
+from helpers import call, mlp64, nats64, record_of, strict_json
 from safetensors.numpy import load_file
 
 from mm_jax.cli import main
@@ -37,31 +37,6 @@ USUAL = ["--steps", str(STEPS), *SMALL]  # one model and one size of data compil
 STARTS = ("em", "av", "li", "no", "ka", "so", "ir", "be")
 ENDS = ("ma", "a", "el", "ora", "nie", "lia", "bel", "rin", "tta", "na")
 LINES = [start + end for start in STARTS for end in ENDS]
-
-
-def strict_json(text):
-    """Read JSON without the numbers that it does not have."""
-
-    def refuse(name):
-        raise AssertionError(f"{name} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def call(*args, code=0):
-    """Run a command in this process; return its stdout and stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        assert main(list(args)) == code, err.getvalue()
-    return out.getvalue(), err.getvalue()
-
-
-def record_of(*args, code=0):
-    """Run a command with --json; return its record, which must be all of stdout."""
-    out, _ = call(*args, "--json", code=code)
-    assert out.endswith("}\n")
-    assert out.count("\n") == 1
-    return strict_json(out)
 
 
 def start(*args, cwd, env=None, **kwargs):

@@ -12,6 +12,7 @@ from mm_jax.cli import COMMANDS, main
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PYTHON = [block for language, block in BLOCKS if language == "python"]
 
 
 def commands():
@@ -26,11 +27,25 @@ def commands():
 @pytest.fixture(scope="module")
 def notebook():
     """The names that the first Python block defines, and what it printed."""
-    code = next(block for language, block in BLOCKS if language == "python")
+    code = PYTHON[0]
     assert len([row for row in code.splitlines() if row.strip()]) <= 20
     printed, names = [], {"print": lambda *args: printed.append(" ".join(map(str, args)))}
     exec(compile(code, "README.md", "exec"), names)
     return names, printed
+
+
+def test_the_bridge_from_counts_to_the_net(notebook):
+    import numpy as np
+
+    printed = []
+    names = dict(notebook[0], print=printed.append)
+    for block in PYTHON[1:]:
+        exec(compile(block, "README.md", "exec"), names)
+    losses, samples = printed
+    assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-6)
+    assert 2 < float(losses[0]) < math.log(27)
+    assert np.array_equal(*samples)
+    assert np.any(samples[0])
 
 
 def test_the_notebook_learns(notebook):

@@ -220,7 +220,7 @@ def unseen(train: "Counts", dev: "Counts", rung: "Rung", vocab: "Vocab") -> list
     never = (train.find(dev.keys) == 0) & (train.contexts().find(dev.keys // len(vocab)) > 0)
     order = np.argsort(-dev.counts[never], kind="stable")
     pairs = zip(dev.keys[never][order], dev.counts[never][order], strict=True)
-    return [(dev.spell(key, vocab), int(count)) for key, count in pairs]
+    return [(dev.spell(int(key), vocab), int(count)) for key, count in pairs]
 
 
 def floors(rungs: "list[Rung]") -> dict[str, Any]:
@@ -293,7 +293,7 @@ def extremes(counts: "Counts", vocab: "Vocab") -> tuple[list[tuple[str, int]], .
     import numpy as np
 
     return tuple(
-        [(counts.spell(counts.keys[i], vocab), int(counts.counts[i])) for i in order[:SHOWN]]
+        [(counts.spell(int(counts.keys[i]), vocab), int(counts.counts[i])) for i in order[:SHOWN]]
         for order in (np.argsort(sign * counts.counts, kind="stable") for sign in (-1, 1))
     )
 
