@@ -134,7 +134,7 @@ class NgramConfig(Choices, Traits):
 
     name: ClassVar[str] = "ngram"
 
-    order: Annotated[int, Between(1, 60)] = 2
+    order: Annotated[int, Between(1, 30)] = 2
     """Symbols in an n-gram: the one that is predicted and those before it."""
     smoothing: Annotated[float, Between(0, LARGE)] = 1.0
     """The k that is added to every count; 0 is maximum likelihood."""

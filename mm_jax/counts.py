@@ -17,7 +17,7 @@ from mm_jax.stream import DEV, Stream, Survey
 from mm_jax.vocab import Vocab, encode_lines
 
 TABLE = 2**20  # cells up to which n-grams are counted in a table, not by sorting
-MOST = 2**25  # distinct n-grams that are held; 0.5 GB
+MOST = 2**23  # distinct n-grams that are held: 0.13 GB, five times that while they are merged
 PARTS = 2  # train and dev
 
 
@@ -227,10 +227,11 @@ def check_fits(vocab_size: int, order: int) -> None:
         return
     most = max((n for n in range(1, order) if fits(vocab_size, n)), default=0)
     which = f"orders 1 to {most} fit" if most > 1 else "only order 1 fits" if most else "none fits"
-    size = float(vocab_size) ** order
+    cells = float(vocab_size) ** order
+    size, most_size = (f"{4e-9 * number:,.3g} GB" for number in (cells, most_cells()))
     raise InputError(
-        f"a table of order {order} has {vocab_size}^{order} = {size:.3g} counts, {4e-9 * size:,.3g} "
-        f"GB; at most {4e-9 * most_cells():,.3g} GB can be worked with here, so {which}"
+        f"a table of order {order} has {vocab_size}^{order} = {cells:.3g} counts, {size}; "
+        f"at most {most_size} can be worked with here, so {which}"
     )
 
 

@@ -41,7 +41,7 @@ class Options(Choices):
         default_factory=DataConfig
     )
     order: Annotated[
-        Annotated[int, Between(1, 60)] | Literal["auto"], tyro.conf.arg(metavar="N|auto")
+        Annotated[int, Between(1, 30)] | Literal["auto"], tyro.conf.arg(metavar="N|auto")
     ] = NgramConfig.order
     """Symbols in an n-gram, 2 for bigrams; auto: the order with the lowest loss on dev."""
     smoothing: Annotated[
@@ -270,9 +270,9 @@ def loss_table(rungs: "list[Rung]", chosen: "Rung") -> Iterator[str]:
     yield row(chosen, "this model")
     fell_back = sorted({order for rung in (*rungs, chosen) for order in rung.fell_back})
     if fell_back:
-        orders = ", ".join(map(str, fell_back))
+        orders = f"order{'s' * (len(fell_back) > 1)} {', '.join(map(str, fell_back))}"
         values = ", ".join(f"{value:g}" for value in FALLBACK_DISCOUNTS)
-        yield f"  (Kneser-Ney: order {orders} has too few n-grams for discounts; they are {values})"
+        yield f"  (no discounts can be estimated for {orders} of Kneser-Ney; taken are {values})"
 
 
 def ngram_table(counts: "Counts", vocab: "Vocab") -> Iterator[str]:
