@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 COMMANDS = {
@@ -50,6 +51,8 @@ _PLAINER = (  # what tyro says, and what a newcomer understands; the rest is pas
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # where whoever started us closed it
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")
     for stream in (sys.stdout, sys.stderr):  # a symbol that a terminal lacks is escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

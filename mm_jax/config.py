@@ -139,6 +139,12 @@ class NgramConfig(Choices, Traits):
     smoothing: Annotated[float, Between(0, LARGE)] = 1.0
     """The k that is added to every count; 0 is maximum likelihood."""
 
+    def __post_init__(self) -> None:
+        """Check what float32 cannot tell from 0."""
+        super().__post_init__()
+        if 0 < self.smoothing < 1 / LARGE:
+            raise InputError(f"--smoothing must be 0 or at least {1 / LARGE:g}")
+
 
 @dataclasses.dataclass(frozen=True)
 class KneserNeyConfig(Choices, Traits):

@@ -19,6 +19,7 @@ from mm_jax.vocab import Vocab, encode_lines
 TABLE = 2**20  # cells up to which n-grams are counted in a table, not by sorting
 MOST = 2**23  # distinct n-grams that are held: 0.13 GB, five times that while they are merged
 PARTS = 2  # train and dev
+SLICE = 2**20  # symbols that are counted at once
 
 
 class Counts(NamedTuple):
@@ -199,16 +200,22 @@ def count_stream(stream: Stream, seen: Survey, order: int) -> list[Counts]:
             ids = np.frombuffer(text.encode("ascii").translate(table), np.uint8)
         else:
             codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-            ids = np.maximum(seen.vocab.ids[codes], 0)
-        keys = ngram_keys(ids, order, vocab_size)
-        if split_of is None:
-            tally.add(keys, 0)
-            continue
-        ended = np.cumsum(ids == 0)
-        part = split_of[first + ended - (ids == 0)]
-        first += int(ended[-1])
-        wanted = part <= DEV
-        tally.add(keys[wanted], part[wanted].astype(np.int64))
+            known = seen.vocab.ids
+            ids = np.maximum(known[np.minimum(codes, len(known) - 1)], 0)
+        for begin in range(0, len(ids), SLICE):  # a single line may be longer
+            shared = min(begin, order - 1)
+            part_ids = ids[begin - shared : begin + SLICE]
+            keys = ngram_keys(part_ids, order, vocab_size)[shared:]
+            if split_of is None:
+                tally.add(keys, 0)
+                continue
+            ends = part_ids[shared:] == 0
+            ended = np.cumsum(ends)
+            # Lines that were not there before are an error, but pieces() says so at its end.
+            part = split_of[np.minimum(first + ended - ends, len(split_of) - 1)]
+            first += int(ended[-1])
+            wanted = part <= DEV
+            tally.add(keys[wanted], part[wanted].astype(np.int64))
     return tally.result()
 
 
@@ -241,5 +248,5 @@ def fits(vocab_size: int, order: int) -> bool:
 
 
 def most_cells() -> int:
-    """Return how many counts a table may have: thrice in memory, and numbered by 32 bits."""
-    return min(2**31 - 1, memory_bytes() // (3 * 4))
+    """Return how many counts a table may have: in memory four times, and numbered by 32 bits."""
+    return min(2**31 - 1, memory_bytes() // (4 * 4))

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save
 from mm_jax.config import CountConfig, InputError, RunConfig, from_dict, to_dict, to_json
 from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
-from mm_jax.text import BOUNDARY, Splits, Text, load_splits
+from mm_jax.text import BOUNDARY, Splits, Text, find_data, load_splits
 from mm_jax.vocab import Vocab
 from mm_jax.windows import LAYOUTS, Batch
 
@@ -176,6 +176,9 @@ def describe(run: Run) -> dict[str, Any]:
 
 def run_splits(run: Run) -> tuple[Text, Splits]:
     """Read the data that a run was trained on. Raises InputError where the file has changed."""
+    path = find_data(run.config.data.data)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file: what {run.path} was trained on is gone")
     text, splits = load_splits(run.config.data)
     if text.sha256 != run.data["sha256"]:
         raise InputError(f"{text.path} has changed since {run.path} was trained on it")

@@ -5,6 +5,7 @@ mark; LF, CRLF or CR ends a line; white space around a line goes, blank lines ar
 counted. A symbol is a Unicode code point. Imports no jax.
 """
 
+import errno
 import hashlib
 import os
 import random
@@ -120,7 +121,8 @@ def decode_utf8(path: Path, data: bytes, offset: int = 0) -> str:
 
 def unreadable(path: Path, error: OSError) -> InputError:
     """Return what to say of a file that cannot be read."""
-    hint = "" if path.exists() else " (--data takes a path, names or lecture-names)"
+    missing = error.errno == errno.ENOENT
+    hint = " (--data takes a path, names or lecture-names)" if missing else ""
     return InputError(f"cannot read {path}: {error.strerror or error}{hint}")
 
 

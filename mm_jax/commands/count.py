@@ -76,6 +76,8 @@ def run(options: Options, console: Console) -> Outcome:
     path = None if options.out is None else runs.choose_dir(options.out, "count")
     if "auto" in (options.order, options.smoothing) and data.split == "none":
         raise InputError("auto means the lowest loss on dev, and --split none holds no lines out")
+    if not isinstance(options.smoothing, str):
+        NgramConfig(smoothing=options.smoothing)  # raises InputError before the file is read
     stream = Stream(data.data)
     seen = survey(stream, data)
     top = highest(options, len(seen.vocab))

@@ -68,7 +68,8 @@ def estimate(counts: Counts) -> Tables:
             of_above, before = sum_by(above % V**order, np.ones_like(above))
             begins = ngrams // V ** (order - 1) == 0 if order > 1 else np.zeros(len(ngrams), bool)
             place, found = find(of_above, ngrams)
-            adjusted = np.where(begins | ~found, adjusted, before[place])
+            inner = found & ~begins
+            adjusted[inner] = before[place[inner]]
         levels.append(_level(ngrams, adjusted, V))
         above = ngrams
     return Tables(V, levels[::-1])
@@ -101,6 +102,8 @@ def ngram_log_probs(tables: Tables, ngrams: Int64[np.ndarray, " n"]) -> Float64[
     """Return log p(last symbol | the others) of n-grams of the highest order, by their numbers."""
     probs = np.full(len(ngrams), 1 / tables.vocab_size)
     for order, level in enumerate(tables.levels, 1):
+        if not len(level.contexts):  # no line is so long
+            break
         keys = ngrams % tables.vocab_size**order
         context, seen = find(level.contexts, keys // tables.vocab_size)
         ngram, occurs = find(level.ngrams, keys)
@@ -145,11 +148,12 @@ def from_tables(tables: Tables) -> Params:
     """Return the parameters of ``kneser_ney``: a state for each context of every order."""
     V, levels = tables.vocab_size, tables.levels
     sizes = [len(level.contexts) for level in levels]
-    needed, there = 24 * V * sum(sizes), memory_bytes()
+    needed, there = 32 * V * sum(sizes), memory_bytes()
     if needed > there:
         raise InputError(
-            f"Kneser-Ney of order {len(levels)} has {sum(sizes):,} contexts of {V} symbols, which "
-            f"take {needed / 1e9:,.0f} GB, and there is {there / 1e9:,.0f} GB; a lower --order fits"
+            f"Kneser-Ney of order {len(levels)} has {sum(sizes):,} contexts of {V:,} symbols, "
+            f"which take {needed / 1e9:,.0f} GB, and there is {there / 1e9:,.0f} GB; lower orders "
+            "take less"
         )
     probs = np.full((1, V), 1 / V)  # of the order below, then of each context of the order
     steps = np.zeros((1, V), np.int32)
