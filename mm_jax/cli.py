@@ -51,8 +51,9 @@ _PLAINER = (  # what tyro says, and what a newcomer understands; the rest is pas
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # where whoever started us closed it
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")
+    # Whoever started us may have closed them.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # a symbol that a terminal lacks is escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,7 +1,10 @@
 """mm-jax count, and training the neural bigram: what they say, write, and that numbers agree."""
 
+import functools
 import json
 import math
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from helpers import call, record_of
 from safetensors.numpy import load_file, save_file
 
+from mm_jax import counts
 from mm_jax.text import overlap, read_lines, split_lines
 
 NAMES = read_lines("names").lines
@@ -194,6 +198,7 @@ def test_without_out_nothing_is_written(tmp_path):
         ("--order 1 --smoothing kneser-ney", ["--order", "at least 2"]),
         ("--smoothing -1", ["--smoothing", "at least 0"]),
         ("--smoothing nan", ["--smoothing", "finite"]),
+        ("--smoothing 1e-38", ["--smoothing", "0 or at least 1e-30"]),
         ("--smoothing some", ["--smoothing", "some"]),
         ("--order auto --split none", ["auto", "--split none"]),
         ("--smoothing auto --split none", ["auto", "--split none"]),
@@ -208,6 +213,43 @@ def test_what_cannot_be_counted_is_refused_in_one_line(tmp_path, flags, words):
     for word in words:
         assert word in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("split", ["lecture", "none"])
+def test_lines_shorter_than_the_orders(split):
+    Path("short.txt").write_text("\n".join("abcdefghij"))
+    flags = ["--data", "short.txt", "--split", split, "--smoothing", "kneser-ney"]
+    record = record_of("count", *flags, "--order", "6", "--out", "run")
+    said = record_of("eval", "run", "--split-name", "train")
+    assert said["loss"] == pytest.approx(record["train_loss"], abs=1e-5)
+
+
+def test_a_giant_line_is_counted_in_slices(monkeypatch):
+    line = "".join(NAMES[:200])
+    Path("giant.txt").write_text(line)
+    flags = ["--data", "giant.txt", "--split", "none", "--order", "3", "--smoothing", "0"]
+    whole = record_of("count", *flags)
+    monkeypatch.setattr(counts, "SLICE", 7)
+    sliced = record_of("count", *flags)
+    for name in ("train_loss", "rungs", "most_frequent", "least_frequent", "num_examples"):
+        assert sliced[name] == whole[name]
+    assert whole["num_examples"] == len(line) + 1
+
+
+def test_a_pipe_is_counted_and_never_read_again(tmp_path):
+    text = "\n".join(NAMES[:300])
+    command = [sys.executable, "-m", "mm_jax"]
+    run = functools.partial(subprocess.run, capture_output=True, text=True, timeout=120)
+    counted = run([*command, "count", "--data", "/dev/stdin", "--out", "run"], input=text)
+    assert counted.returncode == 0, counted.stderr
+    assert "300 lines" in counted.stdout
+    made = run([*command, "sample", "run", "--num", "3"], input="never read")
+    assert made.returncode == 0
+    assert made.stdout.splitlines() == counted.stdout.splitlines()[-20:-17]
+    assert "not marked" in made.stderr
+    again = run([*command, "eval", "run"], input="never read")
+    assert again.returncode == 2
+    assert "no regular file" in again.stderr
 
 
 # Runs of counts that were damaged
