@@ -121,7 +121,7 @@ class Tally:
         self.sums, self.pending, self.waiting = (nothing, nothing), [(nothing, nothing)], 0
 
     def add(self, keys: Int64[np.ndarray, " n"], part: Integer[np.ndarray, " n"] | int) -> None:
-        """Count n-grams, of ``self.order`` or higher, each in its part."""
+        """Count n-grams of the order that it began with, each in its part."""
         size = self.vocab_size**self.order
         if self.table is not None:
             self.table += np.bincount(keys + part * size, minlength=len(self.table))
@@ -158,15 +158,19 @@ class Tally:
 
 
 def highest_order(vocab_size: int) -> int:
-    """Return the highest order whose n-grams can be numbered with 64 bits."""
-    order = 1
-    while PARTS * vocab_size ** (order + 1) < 2**62:
-        order += 1
-    return order
+    """Return the highest order whose n-grams can be numbered with 64 bits, 30 at most."""
+    return max(n for n in range(1, 31) if n == 1 or PARTS * vocab_size**n < 2**62)
 
 
 def count_lines(lines: Sequence[str], vocab: Vocab, order: int) -> Counts:
-    """Return the counts of the n-grams of lines. Raises SymbolError as encode_lines does."""
+    """Return the counts of the n-grams of lines.
+
+    Raises InputError where so many symbols cannot be numbered in n-grams of that order, SymbolError
+    as encode_lines does.
+    """
+    if not 1 <= order <= highest_order(len(vocab)):
+        most = highest_order(len(vocab))
+        raise InputError(f"{len(vocab):,} symbols can have orders 1 to {most}, not {order}")
     ids, lengths = encode_lines(vocab, lines)
     tally = Tally(order, len(vocab))
     tally.add(ngram_keys(np.insert(ids, np.cumsum(lengths), 0), order, len(vocab)), 0)

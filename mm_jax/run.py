@@ -5,6 +5,7 @@ goes on, params.safetensors comes last and whole: a directory without it is half
 run needs neither the flags that it was made with nor, without a loss on data, the data file.
 """
 
+import contextlib
 import datetime
 import json
 import os
@@ -48,7 +49,8 @@ class Run(NamedTuple):
 def choose_dir(out: str | None, stem: str) -> Path:
     """Return where a new run goes: ``out``, or the first free of runs/STEM-1, runs/STEM-2, ...
 
-    Raises InputError where ``out`` exists and is not an empty directory. Creates nothing.
+    Raises InputError where ``out`` exists and is not an empty directory, or cannot be made. Creates
+    nothing.
     """
     if out is None:
         number = 1
@@ -61,8 +63,13 @@ def choose_dir(out: str | None, stem: str) -> Path:
             raise InputError(f"--out {path} exists and is not a directory")
         if path.is_dir() and any(path.iterdir()):
             raise InputError(f"--out {path} exists and is not empty; name another")
+        if path.is_symlink() and not path.exists():
+            raise InputError(f"--out {path} is a link that leads nowhere")
+        there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     except OSError as error:
         raise InputError(f"--out {path}: {error.strerror}") from None
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--out {path}: {there} is no directory that can be written to")
     return path
 
 
@@ -157,6 +164,8 @@ def _load_params(path: Path, model: Model, grows: bool) -> Params:
         if want is None or got is None or (want.shape, want.dtype) != (got.shape, got.dtype):
             found, due = (a if a is None else f"{a.dtype}{list(a.shape)}" for a in (got, want))
             raise InputError(f"{path} does not fit {CONFIG}: {name} is {found}, should be {due}")
+        if not got.size:
+            raise InputError(f"{path} holds no usable model: {name} is empty")
         if not np.isfinite(got).all():
             raise InputError(f"{path} holds no usable model: {name} is not finite")
         if got.dtype.kind == "i" and (got.min() < 0 or (grows and got.max() >= len(got))):
@@ -202,6 +211,8 @@ def _write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 

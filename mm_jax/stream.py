@@ -12,7 +12,7 @@ import random
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -52,8 +52,9 @@ class Stream:
         except OSError as error:
             raise unreadable(self.path, error) from None
         self.stamp = status.st_size, status.st_mtime_ns
+        self.num_bytes = status.st_size if self.kept is None else len(self.kept)
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> io.RawIOBase | io.BytesIO:
         return io.BytesIO(self.kept) if self.kept is not None else self.path.open("rb", buffering=0)
 
     def _raw(self) -> Iterator[bytes]:
@@ -86,7 +87,7 @@ class Stream:
                 marked = offset == 0 and data.startswith(BOM)
                 decoded = decode_utf8(self.path, data, offset).removeprefix("\ufeff" * marked)
                 offset += len(data)
-                if not decoded.endswith(("\n", "\r")):
+                if decoded and not decoded.endswith(("\n", "\r")):
                     decoded += "\n"
                 if _is_clean(decoded):
                     num_raw = num_lines = decoded.count("\n")
@@ -114,7 +115,7 @@ class Meter:
 
 def _is_clean(text: str) -> bool:
     """Tell whether ``clean`` would change nothing; these searches are twenty times as fast."""
-    if "\r" in text or BOUNDARY in text or "\n\n" in text or text[0] == "\n":
+    if not text or "\r" in text or BOUNDARY in text or "\n\n" in text or text[0] == "\n":
         return False
     return not any(
         space in text and (text[0] == space or "\n" + space in text or space + "\n" in text)

@@ -144,7 +144,7 @@ def test_a_wrong_choice_for_training(fails, flags, words):
 
 def test_a_run_directory_below_a_file(fails):
     args = ["train", "--data", "names.txt", "--steps", "3", "--out", "in_the_way/run"]
-    fails(args, "in_the_way/run", "Not a directory")
+    fails(args, "in_the_way/run", "in_the_way is no directory")
 
 
 OTHERS = {

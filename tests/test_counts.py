@@ -355,10 +355,22 @@ def test_a_file_of_too_many_ngrams_is_that_of_the_lower_order(path, monkeypatch)
 # What fits
 
 
+@pytest.mark.parametrize(("vocab_size", "order"), [(1, 0), (1, -1), (1, 31), (27, 13), (1501, 6)])
+def test_an_order_that_has_no_numbers_is_refused(vocab_size, order):
+    vocab = Vocab((".", *map(chr, range(0x4E00, 0x4E00 + vocab_size - 1))))
+    with pytest.raises(InputError, match="can have orders 1 to"):
+        count_lines([vocab.symbols[-1] * 3] if vocab_size > 1 else [""], vocab, order)
+
+
+def test_a_vocabulary_of_the_boundary_alone_is_counted():
+    assert count_lines([""], Vocab((".",)), 2).counts.tolist() == [1]
+
+
 @pytest.mark.parametrize("vocab_size", [2, 3, 27, 100, 5000, 70_000])
 def test_the_highest_order_is_the_last_that_64_bits_can_number(vocab_size):
     order = highest_order(vocab_size)
-    assert 2 * vocab_size**order < 2**62 <= 2 * vocab_size ** (order + 1)
+    assert 2 * vocab_size**order < 2**62
+    assert order == 30 or 2 * vocab_size ** (order + 1) >= 2**62
     ids = np.array([vocab_size - 1] * order + [0])
     digits = [vocab_size - 1] * order
     assert ngram_keys(ids, order, vocab_size)[-2] == sum(

@@ -187,18 +187,39 @@ def test_fitting_is_counting(order):
 
 
 @pytest.mark.parametrize(
-    ("vocab_size", "order", "smoothing"),
-    [(0, 2, 1.0), (27, 0, 1.0), (27, -1, 1.0), (27, 2, -1.0), (27, 2, -1e-9)]
-    + [(27, 2, bad) for bad in (math.nan, math.inf, -math.inf)],
+    ("vocab_size", "order", "smoothing", "complaint"),
+    [
+        (0, 2, 1.0, "vocab_size must be at least 1"),
+        *((27, order, 1.0, "--order must be at least 1") for order in (0, -1)),
+        *((27, order, 1.0, "--order must be at most 30") for order in (31, 300)),
+        *((27, 2, k, "--smoothing must be at least 0") for k in (-1.0, -1e-9)),
+        *((27, 2, k, "--smoothing must be a finite") for k in (math.nan, math.inf, -math.inf)),
+        (27, 2, 1e39, "--smoothing must be at most 1e"),
+        (27, 2, 1e-39, "--smoothing must be 0 or at least 1e-30"),
+    ],
 )
-def test_a_model_that_makes_no_sense_is_refused(vocab_size, order, smoothing):
-    with pytest.raises(InputError, match="at least 1, smoothing finite and not below 0"):
+def test_a_model_that_makes_no_sense_is_refused(vocab_size, order, smoothing, complaint):
+    with pytest.raises(InputError, match=complaint):
         ngram(vocab_size, order, smoothing)
+
+
+@pytest.mark.parametrize("smoothing", [1e-30, 1e30])
+def test_the_limits_of_smoothing_are_within_float32(smoothing):
+    table = jnp.array([[3, 1, 0], [0, 0, 0]])
+    for found in (probs(table, smoothing), jnp.exp(log_probs(table, smoothing))):
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-6)
+    assert np.isfinite(log_probs(table, smoothing)).all()
+
+
+def test_examples_of_single_symbols_are_refused():
+    with pytest.raises(InputError, match="order 2 or more"):
+        examples(jnp.array([3, 1, 2]))
 
 
 def test_a_table_too_large_is_refused_before_it_is_made(monkeypatch):
     with pytest.raises(InputError, match="orders 1 to"):
-        ngram(27, 40)
+        ngram(27, 30)
     monkeypatch.setattr("mm_jax.counts.memory_bytes", lambda: 4 * 4 * 29**2)
     assert ngram(29, 2).context == 1
     with pytest.raises(InputError, match="orders 1 to 2 fit"):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mm_jax.vocab import Vocab
 
 SHOWN = 10  # n-grams in each column of the table
+LONG = 2**26  # bytes whose reading takes more than a moment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +80,8 @@ def run(options: Options, console: Console) -> Outcome:
     if not isinstance(options.smoothing, str):
         NgramConfig(smoothing=options.smoothing)  # raises InputError before the file is read
     stream = Stream(data.data)
+    if stream.num_bytes > LONG:
+        console.note(f"reading {stream.num_bytes / 1e6:,.0f} MB, twice")
     seen = survey(stream, data)
     top = highest(options, len(seen.vocab))
     console.say(
@@ -102,7 +105,7 @@ def run(options: Options, console: Console) -> Outcome:
         worst, times = impossible[0]
         console.say(
             f"The loss on dev is infinite: {len(impossible):,} n-grams of dev never come in train, "
-            f"first of them {worst!r} ({times:,} times in dev). --smoothing 1 gives each a chance."
+            f"the most frequent is {worst!r}, {times:,} in dev. --smoothing 1 gives each a chance."
         )
     params = parameters(chosen, train)
     model = build_model(config.model, len(seen.vocab))
@@ -160,7 +163,7 @@ def highest(options: Options, vocab_size: int) -> int:
     if options.smoothing == "kneser-ney":
         KneserNeyConfig(options.order)  # raises InputError where it is not for this order
         if options.order > numbered:
-            raise InputError(f"{vocab_size:,} symbols are too many for orders above {numbered}")
+            raise InputError(f"{vocab_size:,} symbols can have orders 2 to {numbered}")
     else:
         check_fits(vocab_size, options.order)
     return min(numbered, max(MAX_ORDER, options.order))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from mm_jax.commands import NUM_SAMPLES, Outcome, describe_split, with_absolute_path
-from mm_jax.config import COUNTED, PRESETS, TRAINED, InputError, RunConfig, to_dict
+from mm_jax.config import COUNTED, PRESETS, TRAINED, InputError, RunConfig, flag, to_dict
 from mm_jax.console import Console, shown
 from mm_jax.memory import memory_bytes
 from mm_jax.text import num_predictions
@@ -83,7 +83,7 @@ def run(options: Options, console: Console) -> Outcome:
     key = jax.random.key(config.seed)
     begin = partial(init_state, model, optimizer, key, regularization=strength)
     leaves = jax.eval_shape(lambda: jax.tree.leaves(begin()))
-    check_memory(leaves, text.lines, model.context, jax.devices()[0])
+    check_memory(leaves, text.lines, model.context, config, jax.devices()[0])
     train_data = runs.make_batch(splits.train, vocab, model, config)
     if config.full_batch:
         train_data = distinct(train_data)
@@ -147,7 +147,9 @@ def run(options: Options, console: Console) -> Outcome:
     return Outcome(record, end.exit_code, end.complaint and f"{end.complaint}; it is in {path}")
 
 
-def check_memory(leaves: list[Any], lines: list[str], context: int, device: Any) -> None:
+def check_memory(
+    leaves: list[Any], lines: list[str], context: int, config: RunConfig, device: Any
+) -> None:
     """Raise InputError where training cannot fit: a state of these leaves, and these lines."""
     stats = device.memory_stats() or {}
     there = stats.get("bytes_limit") or memory_bytes()
@@ -155,9 +157,11 @@ def check_memory(leaves: list[Any], lines: list[str], context: int, device: Any)
     needed = 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     needed += 2 * 4 * (context + 2) * num_predictions(lines)
     if needed > there:
+        sizes = [n for n, value in vars(config.model).items() if isinstance(value, int)]
+        mend = f"; a smaller {' or '.join(map(flag, sizes))} takes less" if sizes else ""
         raise InputError(
             f"training this takes about {needed / 1e9:,.0f} GB, and there is "
-            f"{there / 1e9:,.0f} GB; a smaller --context, --hidden-dim or --embed-dim takes less"
+            f"{there / 1e9:,.0f} GB{mend}"
         )
 
 

@@ -6,6 +6,7 @@ number of different symbols before. Kneser and Ney (1995); Chen and Goodman (199
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 from typing import NamedTuple
 
@@ -50,9 +51,11 @@ def estimate_discounts(counts: Int64[np.ndarray, " ngrams"]) -> tuple[float, flo
     n1, n2, n3, n4 = (int((counts == r).sum()) for r in (1, 2, 3, 4))
     if not (n1 and n2 and n3):
         return None
-    y = n1 / (n1 + 2 * n2)
+    y = Fraction(n1, n1 + 2 * n2)
     one, two, three = 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3
-    return (one, two, three) if 0 < one <= 1 and 0 < two <= 2 and 0 < three <= 3 else None
+    if 0 < one <= 1 and 0 < two <= 2 and 0 < three <= 3:
+        return float(one), float(two), float(three)
+    return None
 
 
 def estimate(counts: Counts) -> Tables:

@@ -53,10 +53,9 @@ def ngram(
     ``init`` counts nothing; ``fit_ngram`` gives the parameters. Raises InputError where the table
     does not fit in memory.
     """
-    if vocab_size < 1 or order < 1 or not 0 <= smoothing < float("inf"):
-        raise InputError(
-            "vocab_size and order must be at least 1, smoothing finite and not below 0"
-        )
+    if vocab_size < 1:
+        raise InputError("vocab_size must be at least 1")
+    NgramConfig(order, smoothing)  # raises InputError where they are out of their limits
     check_fits(vocab_size, order)
     context = max(1, order - 1)
 
@@ -88,7 +87,10 @@ def examples(counts: Integer[Array, "*V"]) -> Batch:
 
     tokens (V**(n-1), n-1) are repeated for each of V targets, so N is V**n, or for order 2 V * V.
     Loss and gradient of a model of n-1 symbols are those of all the examples that were counted.
+    Raises InputError for order 1, whose n-grams have no context to be read.
     """
+    if counts.ndim < 2:
+        raise InputError("examples need counts of order 2 or more")
     grid = jnp.indices(counts.shape, jnp.int32).reshape(counts.ndim, -1)
     return Batch(grid[:-1].T, grid[-1], counts.reshape(-1).astype(jnp.float32))
 
