@@ -113,10 +113,13 @@ class Tally:
     Where more than ``most`` different ones would have to be held, it goes down to a lower order.
     """
 
-    def __init__(self, order: int, vocab_size: int, most: int = MOST) -> None:
-        self.order, self.vocab_size, self.most = order, vocab_size, most
+    def __init__(
+        self, order: int, vocab_size: int, most: int | None = None, *, in_table: bool = False
+    ) -> None:
+        self.order, self.vocab_size = order, vocab_size
+        self.most = MOST if most is None else most
         cells = PARTS * vocab_size**order
-        self.table = np.zeros(cells, np.int64) if cells <= TABLE else None
+        self.table = np.zeros(cells, np.int64) if in_table or cells <= TABLE else None
         nothing = np.zeros(0, np.int64)
         self.sums, self.pending, self.waiting = (nothing, nothing), [(nothing, nothing)], 0
 
@@ -190,15 +193,17 @@ def count_ngrams(lines: Sequence[str], vocab: Vocab, order: int = 2) -> Int32[np
     return count_lines(lines, vocab, order).dense()
 
 
-def count_stream(stream: Stream, seen: Survey, order: int) -> list[Counts]:
+def count_stream(
+    stream: Stream, seen: Survey, order: int, *, in_table: bool = False
+) -> list[Counts]:
     """Return the counts of train and of dev; test is not looked at.
 
     Memory is bounded: where there are more different n-grams than can be held (MOST), the counts
-    are of a lower order.
+    are of a lower order, unless a table of all that could be is asked for.
     """
     vocab_size, split_of = len(seen.vocab), seen.split_of
     table = ascii_table(seen.vocab)
-    tally, first = Tally(order, vocab_size), 0
+    tally, first = Tally(order, vocab_size, in_table=in_table), 0
     for text in stream.pieces():
         if text.isascii():
             ids = np.frombuffer(text.encode("ascii").translate(table), np.uint8)

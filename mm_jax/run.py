@@ -119,7 +119,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     if not (path / CONFIG).exists():
         raise InputError(f"{path} is not a run directory: it has no {CONFIG}")
     if not (path / PARAMS).exists():
-        raise InputError(f"{path} is half-written: it has no {PARAMS}; its training did not end")
+        raise InputError(f"{path} is half-written: it has no {PARAMS}; its making did not end")
     try:
         record = json.loads((path / CONFIG).read_bytes())
         if record["format"] > FORMAT:
@@ -187,7 +187,7 @@ def run_splits(run: Run) -> tuple[Text, Splits]:
     """Read the data that a run was trained on. Raises InputError where the file has changed."""
     path = find_data(run.config.data.data)
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no regular file: what {run.path} was trained on is gone")
+        raise InputError(f"{path} is no regular file: what {run.path} was made from is gone")
     text, splits = load_splits(run.config.data)
     if text.sha256 != run.data["sha256"]:
         raise InputError(f"{text.path} has changed since {run.path} was trained on it")

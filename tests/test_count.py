@@ -14,6 +14,7 @@ from helpers import call, record_of
 from safetensors.numpy import load_file, save_file
 
 from mm_jax import counts
+from mm_jax.commands import sample
 from mm_jax.text import overlap, read_lines, split_lines
 
 NAMES = read_lines("names").lines
@@ -194,8 +195,8 @@ def test_without_out_nothing_is_written(tmp_path):
         ("--order 0", ["--order", "at least 1"]),
         ("--order x", ["--order", "x"]),
         ("--order 9", ["GB", "orders 1 to"]),
-        ("--order 7 --smoothing kneser-ney", ["--order", "at most 6"]),
-        ("--order 1 --smoothing kneser-ney", ["--order", "at least 2"]),
+        ("--order 7 --smoothing kneser-ney", ["--order 2 to 6", "not 7"]),
+        ("--order 1 --smoothing kneser-ney", ["--order 2 to 6", "not 1"]),
         ("--smoothing -1", ["--smoothing", "at least 0"]),
         ("--smoothing nan", ["--smoothing", "finite"]),
         ("--smoothing 1e-38", ["--smoothing", "0 or at least 1e-30"]),
@@ -234,6 +235,26 @@ def test_a_giant_line_is_counted_in_slices(monkeypatch):
     for name in ("train_loss", "rungs", "most_frequent", "least_frequent", "num_examples"):
         assert sliced[name] == whole[name]
     assert whole["num_examples"] == len(line) + 1
+
+
+def test_an_order_with_too_many_ngrams_to_hold_is_counted_in_its_table(monkeypatch):
+    flags = ["--order", "4", "--smoothing", "0.5"]
+    held = record_of("count", *flags)
+    monkeypatch.setattr(counts, "MOST", 2000)
+    monkeypatch.setattr(counts, "TABLE", 1000)
+    tabled = record_of("count", *flags)
+    for name in ("train_loss", "dev_loss", "most_frequent", "num_distinct", "samples"):
+        assert tabled[name] == held[name]
+    assert max(rung["order"] for rung in tabled["rungs"]) == 2
+    _, err = call("count", "--order", "4", "--smoothing", "kneser-ney", code=2)
+    assert "order 2 can be counted" in err
+
+
+def test_a_large_file_is_not_searched_for_samples(monkeypatch):
+    call("count", "--out", "run")
+    assert record_of("sample", "run")["in_train"] is not None
+    monkeypatch.setattr(sample, "LARGE_DATA", 1000)
+    assert record_of("sample", "run")["in_train"] is None
 
 
 def test_a_pipe_is_counted_and_never_read_again(tmp_path):

@@ -24,6 +24,7 @@ from mm_jax.console import Console, shown
 if TYPE_CHECKING:
     from mm_jax.counts import Counts
     from mm_jax.floors import Rung
+    from mm_jax.stream import Stream, Survey
     from mm_jax.vocab import Vocab
 
 SHOWN = 10  # n-grams in each column of the table
@@ -95,6 +96,9 @@ def run(options: Options, console: Console) -> Outcome:
         console.say(f"           too many different n-grams to count beyond order {train.order}")
     given = options.smoothing if isinstance(options.smoothing, float | int) else 0.0
     rungs = list(ladder(train, dev, float(given)))
+    if options.order != "auto" and options.order > train.order:
+        train, dev_or_empty = recount(options, stream, seen, train)
+        dev = dev_or_empty if dev else None
     chosen = choose(options, rungs, train, dev)
     train, dev = train.lower(chosen.order), dev and dev.lower(chosen.order)
     config = CountConfig(data, model_config(chosen))
@@ -135,6 +139,8 @@ def run(options: Options, console: Console) -> Outcome:
         "vocab_size": len(seen.vocab),
         "num_params": num_params(params),
         "num_lines": seen.num_lines,
+        "split_lines": seen.split_lines,
+        "dev_lines_in_train": seen.dev_lines_in_train,
         "num_examples": train.total,
         "num_distinct": len(train.keys),
         **losses,
@@ -155,13 +161,15 @@ def run(options: Options, console: Console) -> Outcome:
 def highest(options: Options, vocab_size: int) -> int:
     """Return the highest order to count. Raises InputError where the order asked for cannot be."""
     from mm_jax.counts import check_fits, highest_order
-    from mm_jax.floors import MAX_ORDER
+    from mm_jax.floors import MAX_ORDER, ORDERS
 
     numbered = highest_order(vocab_size)
     if options.order == "auto":
         return min(numbered, MAX_ORDER)
     if options.smoothing == "kneser-ney":
-        KneserNeyConfig(options.order)  # raises InputError where it is not for this order
+        if options.order not in ORDERS:
+            which = f"{ORDERS[0]} to {ORDERS[-1]}"
+            raise InputError(f"--smoothing kneser-ney takes --order {which}, not {options.order}")
         if options.order > numbered:
             raise InputError(f"{vocab_size:,} symbols can have orders 2 to {numbered}")
     else:
@@ -186,11 +194,6 @@ def choose(options: Options, rungs: "list[Rung]", train: "Counts", dev: "Counts 
     kind = "kneser-ney" if options.smoothing == "kneser-ney" else "add-k"
     known = {rung.order: rung for rung in rungs if rung.kind == kind}
     if options.order != "auto":
-        if options.order > train.order:
-            raise InputError(
-                f"there are too many different n-grams for order {options.order}; "
-                f"order {train.order} can be counted"
-            )
         return rung(options.order)
     able = ORDERS if kind == "kneser-ney" else range(1, train.order + 1)
     return best(
@@ -198,6 +201,21 @@ def choose(options: Options, rungs: "list[Rung]", train: "Counts", dev: "Counts 
         for n in able
         if n <= train.order and (kind == "kneser-ney" or fits(train.vocab_size, n))
     )
+
+
+def recount(options: Options, stream: "Stream", seen: "Survey", train: "Counts") -> "list[Counts]":
+    """Count once more, in a table, what has too many different n-grams to be held one by one."""
+    from mm_jax.counts import PARTS, count_stream
+    from mm_jax.memory import memory_bytes
+
+    assert options.order != "auto"
+    needed = 3 * PARTS * 8 * len(seen.vocab) ** options.order
+    if options.smoothing == "kneser-ney" or needed > memory_bytes():
+        raise InputError(
+            f"there are too many different n-grams for order {options.order}; "
+            f"order {train.order} can be counted"
+        )
+    return count_stream(stream, seen, options.order, in_table=True)
 
 
 def model_config(rung: "Rung") -> CountedConfig:
@@ -275,9 +293,9 @@ def loss_table(rungs: "list[Rung]", chosen: "Rung") -> Iterator[str]:
     yield row(chosen, "this model")
     fell_back = sorted({order for rung in (*rungs, chosen) for order in rung.fell_back})
     if fell_back:
-        orders = f"order{'s' * (len(fell_back) > 1)} {', '.join(map(str, fell_back))}"
+        lengths = ", ".join(map(str, fell_back))
         values = ", ".join(f"{value:g}" for value in FALLBACK_DISCOUNTS)
-        yield f"  (no discounts can be estimated for {orders} of Kneser-Ney; taken are {values})"
+        yield f"  (Kneser-Ney discounts {values} where none can be estimated: length {lengths})"
 
 
 def ngram_table(counts: "Counts", vocab: "Vocab") -> Iterator[str]:

@@ -24,7 +24,7 @@ class Options(Choices):
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run directory, as mm-jax train makes it."""
+    """A run directory, as mm-jax train --out or mm-jax count --out makes it."""
     data: str | None = None
     """Another file; all its lines, unless --split-name says which."""
     split_name: Annotated[str | None, OneOf(SPLITS), tyro.conf.arg(metavar="|".join(SPLITS))] = None

@@ -6,10 +6,12 @@ from typing import Annotated
 import tyro
 
 from mm_jax.commands import Outcome
-from mm_jax.config import LARGE, MAX_LEN, Between, Choices, Count, InputError, Seed
+from mm_jax.config import LARGE, MAX_LEN, Between, Choices, Count, DataConfig, InputError, Seed
 from mm_jax.console import Console
+from mm_jax.text import find_data
 
 BATCH = 8192  # lines drawn at once
+LARGE_DATA = 2**26  # bytes of data that are not searched for what was drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Options(Choices):
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run directory, as mm-jax train makes it."""
+    """A run directory, as mm-jax train --out or mm-jax count --out makes it."""
     num: Count = 20
     """How many lines."""
     seed: Seed = 0
@@ -37,6 +39,14 @@ class Options(Choices):
     """A line that reaches so many symbols is cut there."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
+
+
+def is_large(data: DataConfig) -> bool:
+    """Tell whether a data file takes long to search."""
+    try:
+        return find_data(data.data).stat().st_size > LARGE_DATA
+    except (OSError, InputError):
+        return False
 
 
 def run(options: Options, console: Console) -> Outcome:
@@ -71,11 +81,14 @@ def run(options: Options, console: Console) -> Outcome:
         wanted = min(batch, options.num - first)
         samples += decode_lines(trained.vocab, jax.device_get(tokens[:wanted]))
         num_cut += int((~ended[:wanted]).sum())
-    try:
-        train: set[str] | None = set(run_splits(trained)[1].train)
-    except InputError:
-        train = None
-        console.note("its data file is gone or has changed: lines that stand in it are not marked")
+    train: set[str] | None = None
+    if is_large(trained.config.data):
+        console.note("its data file is large: lines that stand in it are not marked")
+    else:
+        try:
+            train = set(run_splits(trained)[1].train)
+        except InputError:
+            console.note("its data file is gone or has changed: lines in it are not marked")
     if not options.json:
         console.say_samples(samples, train)
     record = {

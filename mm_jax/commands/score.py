@@ -21,7 +21,7 @@ class Options:
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run directory, as mm-jax train makes it."""
+    """A run directory, as mm-jax train --out or mm-jax count --out makes it."""
     lines: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="LINE")]
     """The lines to score."""
     json: bool = False
