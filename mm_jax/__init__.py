@@ -1,9 +1,9 @@
 """Small language models as pure JAX functions.
 
-The rooms, in the order in which data goes through them: config, memory -> text -> vocab -> stream
--> counts, windows -> model, layers, models/ -> floors, loss -> train, lr -> evaluate -> sample ->
-run -> session -> console, commands/, cli. Imports point up this list only. Every public name is
-imported when it is first used, so that ``import mm_jax`` costs nothing.
+The rooms, in the order in which data goes through them: choices -> config, memory -> text -> vocab
+-> stream -> counts, windows -> model, layers, models/ -> floors, loss -> train, lr -> evaluate ->
+sample -> run -> session -> console, tables, commands/, cli. Imports point up this list only. Every
+public name is imported when it is first used, so that ``import mm_jax`` costs nothing.
 """
 
 import importlib
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "choices": ["InputError"],
     "config": [
         "CountConfig",
         "DataConfig",
-        "InputError",
         "MLPConfig",
         "OptimizerConfig",
         "PRESETS",
@@ -69,10 +69,10 @@ def __dir__() -> list[str]:
 sys.modules[__name__].__class__ = _Package
 
 if TYPE_CHECKING:
+    from mm_jax.choices import InputError as InputError
     from mm_jax.config import PRESETS as PRESETS
     from mm_jax.config import CountConfig as CountConfig
     from mm_jax.config import DataConfig as DataConfig
-    from mm_jax.config import InputError as InputError
     from mm_jax.config import MLPConfig as MLPConfig
     from mm_jax.config import OptimizerConfig as OptimizerConfig
     from mm_jax.config import RunConfig as RunConfig

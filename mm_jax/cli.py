@@ -87,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, prog: str, flags: list[str]) -> int:
-    from mm_jax.config import InputError, to_json
+    from mm_jax.choices import InputError
+    from mm_jax.config import to_json
     from mm_jax.console import Console
 
     command = importlib.import_module(f"mm_jax.commands.{name}")
@@ -139,7 +140,7 @@ def _parse(command: Any, prog: str, flags: list[str]) -> Any:
     """Return the Options in ``flags``; raises InputError with one line of what tyro says."""
     import tyro
 
-    from mm_jax.config import InputError
+    from mm_jax.choices import InputError
 
     default = command.defaults(_given(flags)) if hasattr(command, "defaults") else None
     said = io.StringIO()

@@ -5,13 +5,14 @@ as many n-grams as predictions; what comes before its first symbol are boundarie
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, Integer
 
-from mm_jax.config import InputError
+from mm_jax.choices import InputError
 from mm_jax.memory import memory_bytes
 from mm_jax.stream import DEV, Stream, Survey
 from mm_jax.vocab import Vocab, encode_lines
@@ -243,8 +244,8 @@ def check_fits(vocab_size: int, order: int) -> None:
         return
     most = max((n for n in range(1, order) if fits(vocab_size, n)), default=0)
     which = f"orders 1 to {most} fit" if most > 1 else "only order 1 fits" if most else "none fits"
-    cells = float(vocab_size) ** order
-    size, most_size = (f"{4e-9 * number:,.3g} GB" for number in (cells, most_cells()))
+    cells = Decimal(vocab_size) ** order  # which no float may hold
+    size, most_size = (f"{4 * number / 10**9:,.3g} GB" for number in (cells, most_cells()))
     raise InputError(
         f"a table of order {order} has {vocab_size}^{order} = {cells:.3g} counts, {size}; "
         f"at most {most_size} can be worked with here, so {which}"

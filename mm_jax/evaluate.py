@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mm_jax.config import InputError
+from mm_jax.choices import InputError
 from mm_jax.loss import weighted_nats
 from mm_jax.model import Model, Params
 from mm_jax.windows import Batch

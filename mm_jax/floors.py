@@ -7,7 +7,7 @@ float64, without a model; imports no jax but through the models it names.
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -95,3 +95,22 @@ def best(rungs: Iterable[Rung], kind: str | None = None) -> Rung:
     """Return the rung with the lowest loss on dev, of all or of one kind."""
     able = [rung for rung in rungs if kind in (None, rung.kind)]
     return min(able, key=lambda rung: math.inf if rung.dev_loss is None else rung.dev_loss)
+
+
+def floors(rungs: list[Rung]) -> dict[str, Any]:
+    """Return the losses that curves are held against: on dev, or on all lines where none is."""
+
+    def loss(rung: Rung) -> float:
+        return rung.train_loss if rung.dev_loss is None else rung.dev_loss
+
+    plain = {0: "uniform", 1: "unigram", 2: "bigram"}
+    found: dict[str, Any] = {
+        plain[rung.order]: loss(rung)
+        for rung in rungs
+        if rung.kind != "kneser-ney" and rung.order in plain
+    }
+    if rungs[0].dev_loss is not None:
+        for kind in ("add-k", "kneser-ney"):
+            if any(rung.kind == kind for rung in rungs):
+                found[kind.replace("-", "_")] = best(rungs, kind)._asdict()
+    return found

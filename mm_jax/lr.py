@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mm_jax.config import InputError, OptimizerConfig
+from mm_jax.choices import InputError
+from mm_jax.config import OptimizerConfig
 
 
 def step_decay(learning_rate: float, num_steps: int) -> optax.Schedule:

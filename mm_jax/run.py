@@ -22,7 +22,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from mm_jax.config import CountConfig, InputError, RunConfig, from_dict, to_dict, to_json
+from mm_jax.choices import InputError
+from mm_jax.config import CountConfig, RunConfig, from_dict, to_dict, to_json
 from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
 from mm_jax.text import BOUNDARY, Splits, Text, find_data, load_splits

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from mm_jax.config import MAX_LEN, InputError
+from mm_jax.choices import InputError
+from mm_jax.config import MAX_LEN
 from mm_jax.model import Model, Params
 
 

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from mm_jax.config import DataConfig, InputError
+from mm_jax.choices import InputError
+from mm_jax.config import DataConfig
 from mm_jax.text import (
     BOUNDARY,
     check_any,
@@ -78,11 +79,11 @@ class Stream:
         A ``meter`` counts and hashes what goes by. Raises InputError as text.read_lines does, and
         where the file has changed in between.
         """
-        offset, first_time = 0, meter is not None
+        offset, metered = 0, meter is not None
         meter = meter or Meter()
         try:
             for data in self._raw():
-                if first_time:
+                if metered:
                     meter.hash.update(data)
                 marked = offset == 0 and data.startswith(BOM)
                 decoded = decode_utf8(self.path, data, offset).removeprefix("\ufeff" * marked)

@@ -12,11 +12,13 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-from mm_jax.config import DataConfig, InputError
+from mm_jax.choices import InputError
+from mm_jax.config import DataConfig
 
 BOUNDARY = "."  # begins and ends every line inside the models, so no line may contain it
 LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
 LECTURE_VARIABLE = "MM_JAX_LECTURE_NAMES"
+LARGE_FILE = 2**26  # bytes that take more than a moment to read
 
 
 class Text(NamedTuple):
@@ -66,6 +68,14 @@ def find_data(name: str) -> Path:
             raise InputError(f"lecture-names is not at {path}; {mend}")
         return path
     return Path(name)
+
+
+def is_large(name: str) -> bool:
+    """Tell whether a data set takes more than a moment to read; one that is not there does not."""
+    try:
+        return find_data(name).stat().st_size > LARGE_FILE
+    except (OSError, InputError):
+        return False
 
 
 def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from mm_jax.config import InputError
+from mm_jax.choices import InputError
 from mm_jax.loss import loss, mean_square
 from mm_jax.model import Model, Params
 from mm_jax.windows import Batch

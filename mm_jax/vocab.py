@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import numpy as np
 from jaxtyping import Int, Int32
 
-from mm_jax.config import InputError
+from mm_jax.choices import InputError
 from mm_jax.text import BOUNDARY
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32
 
-from mm_jax.config import InputError
+from mm_jax.choices import InputError
 from mm_jax.vocab import Encoded, Vocab, encode_lines
 
 

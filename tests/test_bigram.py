@@ -9,7 +9,8 @@ import optax
 import pytest
 from helpers import V, assert_trees_close, first_params, quick_jit, softmax64
 
-from mm_jax.config import InputError, OptimizerConfig
+from mm_jax.choices import InputError
+from mm_jax.config import OptimizerConfig
 from mm_jax.counts import count_ngrams
 from mm_jax.evaluate import evaluate
 from mm_jax.loss import loss, mean_square

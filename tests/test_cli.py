@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mm_jax.choices import flag
 from mm_jax.cli import COMMANDS, main
-from mm_jax.config import DataConfig, MLPConfig, OptimizerConfig, RunConfig, flag
+from mm_jax.config import DataConfig, MLPConfig, OptimizerConfig, RunConfig
 
 ROOT = Path(__file__).parents[1]
 NAMES = [

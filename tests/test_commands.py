@@ -25,10 +25,11 @@ from conftest import BESIDE
 from helpers import call, mlp64, nats64, record_of, strict_json
 from safetensors.numpy import load_file
 
+from mm_jax.choices import InputError
 from mm_jax.cli import main
 from mm_jax.commands import Outcome
 from mm_jax.commands.data import download
-from mm_jax.config import PRESETS, InputError, to_dict
+from mm_jax.config import PRESETS, to_dict
 from mm_jax.text import LECTURE_SHA256, find_data
 
 STEPS = 300

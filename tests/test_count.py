@@ -13,8 +13,7 @@ import pytest
 from helpers import call, record_of
 from safetensors.numpy import load_file, save_file
 
-from mm_jax import counts
-from mm_jax.commands import sample
+from mm_jax import counts, text
 from mm_jax.text import overlap, read_lines, split_lines
 
 NAMES = read_lines("names").lines
@@ -253,7 +252,7 @@ def test_an_order_with_too_many_ngrams_to_hold_is_counted_in_its_table(monkeypat
 def test_a_large_file_is_not_searched_for_samples(monkeypatch):
     call("count", "--out", "run")
     assert record_of("sample", "run")["in_train"] is not None
-    monkeypatch.setattr(sample, "LARGE_DATA", 1000)
+    monkeypatch.setattr(text, "LARGE_FILE", 1000)
     assert record_of("sample", "run")["in_train"] is None
 
 

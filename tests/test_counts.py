@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import mm_jax
 from mm_jax import counts as counts_room
 from mm_jax import memory
-from mm_jax.config import DataConfig, InputError
+from mm_jax.choices import InputError
+from mm_jax.config import DataConfig
 from mm_jax.counts import (
     SLICE,
     TABLE,
@@ -400,6 +401,11 @@ def test_a_table_has_as_many_cells_as_32_bits_can_number(monkeypatch):
     assert not fits(46341, 2)
 
 
+def test_a_size_that_no_float_holds_is_told():
+    with pytest.raises(InputError, match=r"27\^300 = 2\.57e\+429 counts"):
+        check_fits(27, 300)  # 429 = floor(300 log10 27)
+
+
 def test_an_order_that_does_not_fit_is_refused_with_its_size_and_those_that_fit(monkeypatch):
     monkeypatch.setattr(counts_room, "memory_bytes", lambda: 4 * 4 * 27**3)
     check_fits(27, 3)
@@ -413,7 +419,7 @@ def test_an_order_that_does_not_fit_is_refused_with_its_size_and_those_that_fit(
         check_fits(1_000_000, 2)
     letters = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
     for refused in (count_ngrams, mm_jax.fit_ngram):
-        with pytest.raises(InputError, match=r"27\^4 = 5.31e\+05 counts"):
+        with pytest.raises(InputError, match=r"27\^4 = 5.31e\+5 counts"):
             refused(["emma"], letters, 4)
     with pytest.raises(InputError, match="orders 1 to 3 fit"):
         Counts(27, 4, EMPTY, EMPTY).dense()

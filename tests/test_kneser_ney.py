@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mm_jax
-from mm_jax.config import InputError
+from mm_jax.choices import InputError
 from mm_jax.counts import count_lines
 from mm_jax.evaluate import evaluate
 from mm_jax.models.kneser_ney import (

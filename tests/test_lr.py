@@ -9,7 +9,8 @@ import optax
 import pytest
 from helpers import FIVE_NAMES, assert_trees_close, bigram, first_params, quick_jit
 
-from mm_jax.config import OPTIMIZERS, InputError, OptimizerConfig
+from mm_jax.choices import InputError
+from mm_jax.config import OPTIMIZERS, OptimizerConfig
 from mm_jax.lr import learning_rates, make_optimizer, make_schedule, step_decay, warmup_cosine
 from mm_jax.train import TrainState, train_step
 from mm_jax.vocab import Vocab

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from helpers import V, as64, assert_trees_close, first_params, mlp64, quick_jit
 
-from mm_jax.config import InputError, MLPConfig
+from mm_jax.choices import InputError
+from mm_jax.config import MLPConfig
 from mm_jax.layers import dense, embed
 from mm_jax.model import num_params
 from mm_jax.models import build_model

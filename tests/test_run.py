@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from mm_jax import run as runs
+from mm_jax.choices import InputError
 from mm_jax.config import (
     OPTIMIZERS,
     PRESETS,
     DataConfig,
-    InputError,
     MLPConfig,
     OptimizerConfig,
     RunConfig,

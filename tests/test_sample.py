@@ -14,7 +14,7 @@ from helpers import (
     softmax64,
 )
 
-from mm_jax.config import InputError
+from mm_jax.choices import InputError
 from mm_jax.sample import filter_logits, sample
 
 KEY = jax.random.key(0)

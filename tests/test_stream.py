@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mm_jax.config import DataConfig, InputError
+from mm_jax.choices import InputError
+from mm_jax.config import DataConfig
 from mm_jax.stream import DEV, DROPPED, PIECE_BYTES, TEST, TRAIN, Meter, Stream, survey
 from mm_jax.text import load_splits, overlap, read_lines, split_lines
 from mm_jax.vocab import build_vocab

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mm_jax.config import DataConfig, InputError
+from mm_jax.choices import InputError
+from mm_jax.config import DataConfig
 from mm_jax.text import find_data, load_splits, overlap, read_lines, split_lines
 
 DATA = Path(__file__).parents[1] / "data"

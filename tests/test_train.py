@@ -19,7 +19,8 @@ from helpers import (
     softmax64,
 )
 
-from mm_jax.config import InputError, OptimizerConfig
+from mm_jax.choices import InputError
+from mm_jax.config import OptimizerConfig
 from mm_jax.loss import loss
 from mm_jax.lr import make_optimizer
 from mm_jax.models.mlp import mlp

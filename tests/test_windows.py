@@ -8,7 +8,7 @@ from helpers import FIVE_NAMES, assert_trees_close, first_params, quick_jit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_jax.config import InputError
+from mm_jax.choices import InputError
 from mm_jax.loss import loss, nats
 from mm_jax.models.mlp import mlp
 from mm_jax.text import split_lines

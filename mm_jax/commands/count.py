@@ -1,34 +1,29 @@
 """Count n-grams: the reference that every trained model is held against."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from mm_jax.choices import Between, Choices, InputError
 from mm_jax.commands import NUM_SAMPLES, Outcome, describe_split, with_absolute_path
 from mm_jax.config import (
     LARGE,
-    Between,
-    Choices,
     CountConfig,
     CountedConfig,
     DataConfig,
-    InputError,
     KneserNeyConfig,
     NgramConfig,
     to_dict,
 )
-from mm_jax.console import Console, shown
+from mm_jax.console import Console
+from mm_jax.text import LARGE_FILE
 
 if TYPE_CHECKING:
     from mm_jax.counts import Counts
     from mm_jax.floors import Rung
     from mm_jax.stream import Stream, Survey
     from mm_jax.vocab import Vocab
-
-SHOWN = 10  # n-grams in each column of the table
-LONG = 2**26  # bytes whose reading takes more than a moment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +61,12 @@ def run(options: Options, console: Console) -> Outcome:
 
     from mm_jax import run as runs
     from mm_jax.counts import count_stream
-    from mm_jax.floors import ladder
+    from mm_jax.floors import floors, ladder
     from mm_jax.model import num_params
     from mm_jax.models import build_model
     from mm_jax.sample import sample
     from mm_jax.stream import Stream, survey
+    from mm_jax.tables import SHOWN, extremes, loss_table, ngram_table
     from mm_jax.vocab import decode_lines
 
     begun = time.perf_counter()
@@ -81,7 +77,7 @@ def run(options: Options, console: Console) -> Outcome:
     if not isinstance(options.smoothing, str):
         NgramConfig(smoothing=options.smoothing)  # raises InputError before the file is read
     stream = Stream(data.data)
-    if stream.num_bytes > LONG:
+    if stream.num_bytes > LARGE_FILE:
         console.note(f"reading {stream.num_bytes / 1e6:,.0f} MB, twice")
     seen = survey(stream, data)
     top = highest(options, len(seen.vocab))
@@ -102,7 +98,8 @@ def run(options: Options, console: Console) -> Outcome:
     chosen = choose(options, rungs, train, dev)
     train, dev = train.lower(chosen.order), dev and dev.lower(chosen.order)
     config = CountConfig(data, model_config(chosen))
-    for line in (*loss_table(rungs, chosen), "", *ngram_table(train, seen.vocab), ""):
+    most, least = extremes(train, seen.vocab)
+    for line in (*loss_table(rungs, chosen), "", *ngram_table(train, most, least), ""):
         console.say(line)
     impossible = [] if dev is None else unseen(train, dev, chosen, seen.vocab)
     if impossible:
@@ -132,7 +129,6 @@ def run(options: Options, console: Console) -> Outcome:
     more = f"mm-jax sample {path}" if path else "keep the model with --out"
     console.say(f"samples    {where}{NUM_SAMPLES} lines it makes (more: {more}):")
     console.say_samples(samples, None)
-    most, least = extremes(train, seen.vocab)
     record = {
         "command": "count",
         "config": to_dict(config),
@@ -183,12 +179,14 @@ def choose(options: Options, rungs: "list[Rung]", train: "Counts", dev: "Counts 
     from mm_jax.floors import ORDERS, add_k, best, best_smoothing, kneser_ney
 
     def rung(order: int) -> "Rung":
+        if isinstance(options.smoothing, str) and order in known:
+            return known[order]
         counts, held_out = train.lower(order), dev and dev.lower(order)
         if options.smoothing == "kneser-ney":
-            return known.get(order) or kneser_ney(counts, held_out)
+            return kneser_ney(counts, held_out)
         if options.smoothing == "auto":
             assert held_out is not None
-            return known.get(order) or add_k(counts, held_out, best_smoothing(counts, held_out))
+            return add_k(counts, held_out, best_smoothing(counts, held_out))
         return add_k(counts, held_out, float(options.smoothing))
 
     kind = "kneser-ney" if options.smoothing == "kneser-ney" else "add-k"
@@ -244,83 +242,3 @@ def unseen(train: "Counts", dev: "Counts", rung: "Rung", vocab: "Vocab") -> list
     order = np.argsort(-dev.counts[never], kind="stable")
     pairs = zip(dev.keys[never][order], dev.counts[never][order], strict=True)
     return [(dev.spell(int(key), vocab), int(count)) for key, count in pairs]
-
-
-def floors(rungs: "list[Rung]") -> dict[str, Any]:
-    """Return the losses that curves are held against: on dev, or on all lines where none is."""
-    from mm_jax.floors import best
-
-    def loss(rung: "Rung") -> float:
-        return rung.train_loss if rung.dev_loss is None else rung.dev_loss
-
-    plain = {0: "uniform", 1: "unigram", 2: "bigram"}
-    found: dict[str, Any] = {
-        plain[rung.order]: loss(rung)
-        for rung in rungs
-        if rung.kind != "kneser-ney" and rung.order in plain
-    }
-    if rungs[0].dev_loss is not None:
-        for kind in ("add-k", "kneser-ney"):
-            if any(rung.kind == kind for rung in rungs):
-                found[kind.replace("-", "_")] = best(rungs, kind)._asdict()
-    return found
-
-
-def loss_table(rungs: "list[Rung]", chosen: "Rung") -> Iterator[str]:
-    """Write the losses of all rungs, the best on dev marked, and last the model asked for."""
-    from mm_jax.floors import best
-    from mm_jax.models.kneser_ney import FALLBACK_DISCOUNTS
-
-    def row(rung: "Rung", note: str = "") -> str:
-        dev = "" if rung.dev_loss is None else shown(rung.dev_loss)
-        return f"  {name(rung):26}{shown(rung.train_loss):>10}{dev:>10}  {note}".rstrip()
-
-    def name(rung: "Rung") -> str:
-        if rung.kind == "uniform":
-            return "uniform, ln V"
-        if rung.kind == "kneser-ney":
-            return f"order {rung.order}, Kneser-Ney"
-        called = {1: "unigram", 2: "bigram"}.get(rung.order, f"order {rung.order}")
-        return f"{called}, k = {rung.smoothing:g}"
-
-    held_out = chosen.dev_loss is not None
-    yield f"{'loss in nats a symbol':28}{'train':>10}{'dev' if held_out else '':>10}".rstrip()
-    for rung in rungs:
-        marks = []
-        if held_out and rung == best(rungs, rung.kind) and rung.kind != "uniform":
-            marks.append("lowest of all" if rung == best(rungs) else f"lowest {rung.kind}")
-        yield row(rung, ", ".join(marks))
-    yield row(chosen, "this model")
-    fell_back = sorted({order for rung in (*rungs, chosen) for order in rung.fell_back})
-    if fell_back:
-        lengths = ", ".join(map(str, fell_back))
-        values = ", ".join(f"{value:g}" for value in FALLBACK_DISCOUNTS)
-        yield f"  (Kneser-Ney discounts {values} where none can be estimated: length {lengths})"
-
-
-def ngram_table(counts: "Counts", vocab: "Vocab") -> Iterator[str]:
-    """Write the most and the least frequent n-grams side by side."""
-    cells = counts.vocab_size**counts.order
-    once = int((counts.counts == 1).sum())
-    yield (
-        f"n-grams    {counts.total:,} of order {counts.order}; {len(counts.keys):,} of {cells:,} "
-        f"occur, {once:,} once"
-    )
-    yield f"  {'most frequent':26}least frequent"
-    for (often, most), (rarely, least) in zip(*extremes(counts, vocab), strict=True):
-        yield f"  {quoted(often):8}{most:>11,}       {quoted(rarely):8}{least:>11,}"
-
-
-def extremes(counts: "Counts", vocab: "Vocab") -> tuple[list[tuple[str, int]], ...]:
-    """Return the most and the least frequent n-grams that occur, among equals in their order."""
-    import numpy as np
-
-    return tuple(
-        [(counts.spell(int(counts.keys[i]), vocab), int(counts.counts[i])) for i in order[:SHOWN]]
-        for order in (np.argsort(sign * counts.counts, kind="stable") for sign in (-1, 1))
-    )
-
-
-def quoted(ngram: str) -> str:
-    """Return an n-gram so that white space in it can be seen."""
-    return repr(ngram) if any(symbol.isspace() for symbol in ngram) else ngram

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
+from mm_jax.choices import Choices, InputError, OneOf
 from mm_jax.commands import Outcome
-from mm_jax.config import Choices, InputError, OneOf
 from mm_jax.console import Console, shown
 
 SPLITS = ("train", "dev", "test", "all")

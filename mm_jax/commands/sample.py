@@ -5,13 +5,13 @@ from typing import Annotated
 
 import tyro
 
+from mm_jax.choices import Between, Choices, InputError
 from mm_jax.commands import Outcome
-from mm_jax.config import LARGE, MAX_LEN, Between, Choices, Count, DataConfig, InputError, Seed
+from mm_jax.config import LARGE, MAX_LEN, Count, Seed
 from mm_jax.console import Console
-from mm_jax.text import find_data
+from mm_jax.text import is_large
 
 BATCH = 8192  # lines drawn at once
-LARGE_DATA = 2**26  # bytes of data that are not searched for what was drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +39,6 @@ class Options(Choices):
     """A line that reaches so many symbols is cut there."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
-
-
-def is_large(data: DataConfig) -> bool:
-    """Tell whether a data file takes long to search."""
-    try:
-        return find_data(data.data).stat().st_size > LARGE_DATA
-    except (OSError, InputError):
-        return False
 
 
 def run(options: Options, console: Console) -> Outcome:
@@ -82,7 +74,7 @@ def run(options: Options, console: Console) -> Outcome:
         samples += decode_lines(trained.vocab, jax.device_get(tokens[:wanted]))
         num_cut += int((~ended[:wanted]).sum())
     train: set[str] | None = None
-    if is_large(trained.config.data):
+    if is_large(trained.config.data.data):
         console.note("its data file is large: lines that stand in it are not marked")
     else:
         try:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from mm_jax.choices import InputError
 from mm_jax.commands import Outcome
-from mm_jax.config import InputError
 from mm_jax.console import Console
 from mm_jax.text import BOUNDARY
 

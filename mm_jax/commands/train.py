@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from mm_jax.choices import InputError, flag
 from mm_jax.commands import NUM_SAMPLES, Outcome, describe_split, with_absolute_path
-from mm_jax.config import COUNTED, PRESETS, TRAINED, InputError, RunConfig, flag, to_dict
+from mm_jax.config import COUNTED, PRESETS, TRAINED, RunConfig, to_dict
 from mm_jax.console import Console, shown
 from mm_jax.memory import memory_bytes
 from mm_jax.text import num_predictions

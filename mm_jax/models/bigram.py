@@ -8,7 +8,8 @@ from functools import cache
 
 from jaxtyping import Array, Float, Int
 
-from mm_jax.config import BigramConfig, InputError
+from mm_jax.choices import InputError
+from mm_jax.config import BigramConfig
 from mm_jax.layers import embed, normals
 from mm_jax.model import Model, Params, windowed
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int, Int64
 
-from mm_jax.config import InputError, KneserNeyConfig
+from mm_jax.choices import InputError
+from mm_jax.config import KneserNeyConfig
 from mm_jax.counts import Counts, count_lines, find, sum_by
 from mm_jax.memory import memory_bytes
 from mm_jax.model import Model, Params, windowed

@@ -9,7 +9,8 @@ from functools import cache
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mm_jax.config import InputError, MLPConfig
+from mm_jax.choices import InputError
+from mm_jax.config import MLPConfig
 from mm_jax.layers import dense, embed, normals
 from mm_jax.model import Model, Params, windowed
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
-from mm_jax.config import InputError, NgramConfig
+from mm_jax.choices import InputError
+from mm_jax.config import NgramConfig
 from mm_jax.counts import Counts, check_fits, count_ngrams
 from mm_jax.model import Model, Params, windowed
 from mm_jax.vocab import Vocab
