@@ -18,6 +18,7 @@ _ROOMS = {
     "config": [
         "CountConfig",
         "DataConfig",
+        "LRRangeConfig",
         "MLPConfig",
         "OptimizerConfig",
         "PRESETS",
@@ -35,7 +36,15 @@ _ROOMS = {
     "models.mlp": ["mlp"],
     "loss": ["loss", "mean_square", "nats"],
     "train": ["NotFiniteError", "TrainState", "fit", "fit_chunks", "init_state", "train_step"],
-    "lr": ["make_optimizer", "make_schedule", "step_decay", "warmup_cosine"],
+    "suggest": ["suggest"],
+    "lr": [
+        "find_learning_rate",
+        "lr_range_test",
+        "make_optimizer",
+        "make_schedule",
+        "step_decay",
+        "warmup_cosine",
+    ],
     "evaluate": ["evaluate"],
     "sample": ["sample"],
     "run": ["load_run"],
@@ -73,6 +82,7 @@ if TYPE_CHECKING:
     from mm_jax.config import PRESETS as PRESETS
     from mm_jax.config import CountConfig as CountConfig
     from mm_jax.config import DataConfig as DataConfig
+    from mm_jax.config import LRRangeConfig as LRRangeConfig
     from mm_jax.config import MLPConfig as MLPConfig
     from mm_jax.config import OptimizerConfig as OptimizerConfig
     from mm_jax.config import RunConfig as RunConfig
@@ -81,6 +91,8 @@ if TYPE_CHECKING:
     from mm_jax.loss import loss as loss
     from mm_jax.loss import mean_square as mean_square
     from mm_jax.loss import nats as nats
+    from mm_jax.lr import find_learning_rate as find_learning_rate
+    from mm_jax.lr import lr_range_test as lr_range_test
     from mm_jax.lr import make_optimizer as make_optimizer
     from mm_jax.lr import make_schedule as make_schedule
     from mm_jax.lr import step_decay as step_decay
@@ -102,6 +114,7 @@ if TYPE_CHECKING:
     from mm_jax.models.ngram import probs as probs
     from mm_jax.run import load_run as load_run
     from mm_jax.sample import sample as sample
+    from mm_jax.suggest import suggest as suggest
     from mm_jax.text import overlap as overlap
     from mm_jax.text import read_lines as read_lines
     from mm_jax.text import split_lines as split_lines

@@ -22,6 +22,7 @@ COMMANDS = {
     "sample": "make new lines with a trained model",
     "eval": "measure the exact loss of a trained model",
     "score": "say how surprised a model is by single lines, symbol by symbol",
+    "lr-range": "test which learning rates a model learns at, and suggest one",
     "data": "fetch or describe a data set",
 }
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args[:1] == ["help"] and len(args) > 1:
         args = [args[1], "--help"]
     if not args or args[0] in ("-h", "--help", "help"):
-        commands = "\n".join(f"  {name:8}{what}" for name, what in COMMANDS.items())
+        commands = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
         print(HELP.format(commands=commands), end="")
         return 0
     if args[0] == "--version":
@@ -95,7 +96,7 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
     from mm_jax.config import to_json
     from mm_jax.console import Console
 
-    command = importlib.import_module(f"mm_jax.commands.{name}")
+    command = importlib.import_module(f"mm_jax.commands.{name.replace('-', '_')}")
     try:
         options = _parse(command, prog, flags)
         outcome = command.run(options, Console(json=options.json))

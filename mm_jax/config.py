@@ -103,22 +103,85 @@ class MLPConfig(Choices, Traits):
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig(Choices):
-    """How to descend."""
+class DescentConfig(Choices):
+    """How to descend, whatever the learning rate."""
 
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "sgd"
     """An optax optimizer: sgd, adam, adamw, lion, ... (a wrong name lists them all).
     lbfgs finds the length of each step itself and needs --full-batch."""
-    learning_rate: Annotated[float, Between(0, LARGE, open_low=True)] = 0.1
-    """The highest learning rate of the schedule."""
-    schedule: Literal["constant", "step", "cosine"] = "step"
-    """step: a tenth of the rate from the middle on; cosine: warm-up, then down to zero."""
-    warmup_steps: Annotated[int, Between(0, 2**31 - 1)] = 0
-    """Steps of linear warm-up from zero (cosine only)."""
     weight_decay: Annotated[float | None, Between(0, LARGE)] = None
     """Decoupled weight decay; by default the optimizer's own (adamw 1e-4, sgd none)."""
     clip_norm: Annotated[float | None, Between(0, LARGE, open_low=True)] = None
     """Scale gradients down to this global norm where theirs is larger."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(DescentConfig):
+    """How to descend."""
+
+    learning_rate: Annotated[float, Between(0, LARGE, open_low=True)] | Literal["auto"] = 0.1
+    """The highest learning rate of the schedule; auto: what a range test suggests."""
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    """step: a tenth of the rate from the middle on; cosine: warm-up, then down to zero."""
+    warmup_steps: Annotated[int, Between(0, 2**31 - 1)] = 0
+    """Steps of linear warm-up from zero (cosine only)."""
+
+    def __post_init__(self) -> None:
+        """Check what no field can tell by itself."""
+        super().__post_init__()
+        if self.optimizer == "lbfgs" and self.learning_rate == "auto":
+            raise InputError("lbfgs finds the length of each step itself; drop --learning-rate")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate as a number; raises InputError while it is auto."""
+        if isinstance(self.learning_rate, str):
+            raise InputError("--learning-rate auto has to become a number first: lr_range_test")
+        return self.learning_rate
+
+
+RATES_OF, SEEDS_OF = {"sweep": 1000, "grid": 64}, {"sweep": 16, "grid": 4}  # where none are given
+
+
+@dataclasses.dataclass(frozen=True)
+class LRRangeConfig(Choices):
+    """Which learning rates to test, and how."""
+
+    mode: Literal["sweep", "grid"] = "sweep"
+    """sweep: one training whose rate rises from --min to --max; grid: a training for each rate."""
+    min: Annotated[float, Between(0, LARGE, open_low=True)] = 1e-3
+    """The lowest learning rate."""
+    max: Annotated[float, Between(0, LARGE, open_low=True)] = 1.0
+    """The highest learning rate; those between rise by a constant factor."""
+    num: Annotated[int | None, Between(10, 10**6)] = None
+    """How many rates; of a sweep also its steps. By default 1000 in a sweep, 64 in a grid."""
+    steps: Annotated[int | None, Between(1, 10**6)] = None
+    """Steps of each training of a grid, by default 1000; its loss is that of the last tenth."""
+    seeds: Annotated[int | None, Between(1, 10**6)] = None
+    """How many seeds, from --seed on: by default 16 in a sweep, 4 in a grid."""
+
+    def __post_init__(self) -> None:
+        """Check what no field can tell by itself."""
+        super().__post_init__()
+        if self.min >= self.max:
+            raise InputError(f"--min {self.min:g} must be below --max {self.max:g}")
+        if self.mode == "sweep" and self.steps is not None:
+            raise InputError("--steps is for --mode grid; a sweep takes one step for each of --num")
+
+    @property
+    def num_rates(self) -> int:
+        """How many rates are tested."""
+        return self.num or RATES_OF[self.mode]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of each training."""
+        return self.num_rates if self.mode == "sweep" else self.steps or 1000
+
+    @property
+    def num_seeds(self) -> int:
+        """How many seeds are tested."""
+        return self.seeds or SEEDS_OF[self.mode]
 
 
 CountedConfig = NgramConfig | KneserNeyConfig
@@ -142,14 +205,12 @@ class CountConfig(Choices):
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(Choices):
-    """All choices of one training run."""
+class TaskConfig(Choices):
+    """What is minimised on what, and from where: the choices of training and of range tests."""
 
     data: DataConfig = DataConfig()
     model: TrainedConfig = MLPConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    steps: Annotated[int, Between(0, 2**31 - 1)] = 200_000
-    """Training steps, one minibatch each."""
+    optimizer: DescentConfig = DescentConfig()
     batch_size: Count = 32
     """Examples per minibatch."""
     full_batch: bool = False
@@ -164,6 +225,28 @@ class RunConfig(Choices):
         super().__post_init__()
         if self.optimizer.optimizer == "lbfgs" and not self.full_batch:
             raise InputError("--optimizer lbfgs needs --full-batch: minibatches mislead it")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(TaskConfig):
+    """All choices of one training run."""
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: Annotated[int, Between(0, 2**31 - 1)] = 200_000
+    """Training steps, one minibatch each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RangeConfig(TaskConfig):
+    """All choices of one learning-rate range test."""
+
+    lr_range: LRRangeConfig = LRRangeConfig()
+
+    def __post_init__(self) -> None:
+        """Check what no field can tell by itself."""
+        super().__post_init__()
+        if self.optimizer.optimizer == "lbfgs":
+            raise InputError("lbfgs finds the length of each step itself; it has no learning rate")
 
 
 class Preset(NamedTuple):
@@ -211,7 +294,7 @@ def to_json(record: Any) -> str:
     return json.dumps(strict(record), allow_nan=False)
 
 
-def to_dict(config: RunConfig | CountConfig) -> dict[str, Any]:
+def to_dict(config: TaskConfig | CountConfig) -> dict[str, Any]:
     """Return the choices as plain nested values for JSON, the model's name among them."""
     values = dataclasses.asdict(config)
     values["model"] = {"name": config.model.name, **values["model"]}

@@ -1,4 +1,4 @@
-"""Learning-rate schedules and optimizers, each made of an OptimizerConfig by optax.
+"""Learning rates: schedules and optimizers by optax, and the range test that finds a rate.
 
 Every number of an optimizer that a schedule or a sweep may change is injected into its state as an
 array, so that changing it never recompiles and a population can vmap it.
@@ -6,15 +6,26 @@ array, so that changing it never recompiles and a population can vmap it.
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jaxtyping import Array, Float, Float32, Float64
 
 from mm_jax.choices import InputError
-from mm_jax.config import OptimizerConfig
+from mm_jax.config import DescentConfig, LRRangeConfig, OptimizerConfig
+from mm_jax.model import Model
+from mm_jax.population import fit_members
+from mm_jax.suggest import Suggestion, suggest
+from mm_jax.train import TrainState
+from mm_jax.windows import Batch
+
+AUTO_RANGE = 1e-6, 1e4  # where a rate is looked for that nobody has an idea of
+AUTO_WITHIN = 32.0  # a factor: how near to what that found it is then looked for
 
 
 def step_decay(learning_rate: float, num_steps: int) -> optax.Schedule:
@@ -34,10 +45,10 @@ def warmup_cosine(learning_rate: float, num_steps: int, warmup_steps: int = 0) -
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     """Return the schedule of ``config`` over a run of ``num_steps``: step -> learning rate."""
     if config.schedule == "step":
-        return step_decay(config.learning_rate, num_steps)
+        return step_decay(config.rate, num_steps)
     if config.schedule == "cosine":
-        return warmup_cosine(config.learning_rate, num_steps, config.warmup_steps)
-    return optax.constant_schedule(config.learning_rate)
+        return warmup_cosine(config.rate, num_steps, config.warmup_steps)
+    return optax.constant_schedule(config.rate)
 
 
 @cache
@@ -78,7 +89,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
         return optax.chain(*parts)
 
     return optax.inject_hyperparams(chain)(
-        learning_rate=config.learning_rate,
+        learning_rate=config.rate,
         schedule=make_schedule(dataclasses.replace(config, learning_rate=1.0), num_steps),
         weight_decay=decay,
         clip_norm=config.clip_norm,
@@ -90,3 +101,146 @@ def learning_rates(config: OptimizerConfig, num_steps: int, steps: Any) -> jax.A
     steps = jnp.asarray(steps, jnp.int32)
     rates = jax.jit(make_schedule(config, num_steps))(steps)  # one program, not one an operation
     return jnp.broadcast_to(rates, steps.shape)
+
+
+# The learning-rate range test
+
+
+class RangeTest(NamedTuple):
+    """What a range test measured, and the rate that it suggests."""
+
+    mode: str
+    lrs: Float64[np.ndarray, " rates"]
+    losses: Float32[np.ndarray, "seeds rates"]  # nats; not finite where training diverged
+    untrained: float | None  # nats before the first step; None in a sweep, whose curve shows it
+    suggestion: Suggestion
+
+    @property
+    def suggested_lr(self) -> float:
+        """The suggested learning rate. Raises InputError with the reason where there is none."""
+        if self.suggestion.lr is None:
+            raise InputError(f"no learning rate to suggest: {self.suggestion.reason}")
+        return self.suggestion.lr
+
+
+def lr_range_test(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    config: LRRangeConfig = LRRangeConfig(),
+    *,
+    batch_size: int | None,
+    members_per_slice: int | None = None,
+    update: Callable[[int, float], None] | None = None,
+) -> RangeTest:
+    """Find the learning rate at which training does best (Smith 2017), and how sure that is.
+
+    ``sweep`` is the second makemore lecture's: one training whose rate rises; a loss belongs to the
+    rate of the step after it. It passes num / ln(max / min) steps at about each rate, and its
+    valley is the best rate for a run of about that length. ``grid`` trains for every rate
+    from the same start; its loss is the mean over the last tenth of its steps.
+
+    ``state`` is one of init_state's, and every seed then draws minibatches of its own; or a
+    population, S states stacked, each of which is a seed. It is left untouched. ``optimizer`` must
+    keep its learning_rate in its state, as make_optimizer's and optax.inject_hyperparams' do. A
+    rate that diverges is a result like any other.
+
+    Raises InputError where the optimizer's state has no learning rate that can be set.
+    """
+    check_rate_is_free(state.opt_state)
+    if state.step.ndim == 0:
+        state = for_seeds(state, config.num_seeds)
+    lrs = np.geomspace(config.min, config.max, config.num_rates)
+    rates = jnp.asarray(lrs, jnp.float32)
+    sweep = config.mode == "sweep"
+    losses = fit_members(
+        model,
+        following(optimizer),
+        state,
+        follow,
+        rates[None] if sweep else jnp.tile(rates[:, None], (1, config.num_steps)),
+        data,
+        num_steps=config.num_steps,
+        batch_size=batch_size,
+        members_per_slice=members_per_slice,
+        update=update,
+    )
+    if sweep:
+        ends, untrained = losses[:, 0], None
+    else:
+        ends = losses[:, :, -max(1, config.num_steps // 10) :].mean(-1)
+        untrained = float(np.median(losses[:, 0, 0]))
+    return RangeTest(config.mode, lrs, ends, untrained, suggest(lrs, ends, untrained))
+
+
+def find_learning_rate(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    *,
+    batch_size: int | None,
+    update: Callable[[int, float], None] | None = None,
+) -> RangeTest:
+    """Return the range test of a sweep over where the valley of a very wide sweep lies.
+
+    No range has to be known. Raises InputError, with the reason, where there is no valley.
+    """
+
+    def sweep(low: float, high: float, before: int) -> RangeTest:
+        def go_on(done: int, loss_nats: float) -> None:
+            if update:
+                update(before + done, loss_nats)
+
+        config = LRRangeConfig(min=low, max=high)
+        return lr_range_test(
+            model, optimizer, state, data, config, batch_size=batch_size, update=go_on
+        )
+
+    wide = sweep(*AUTO_RANGE, before=0)
+    rate = wide.suggested_lr
+    return sweep(rate / AUTO_WITHIN, rate * AUTO_WITHIN, before=wide.losses.size)
+
+
+def for_seeds(state: TrainState, num: int) -> TrainState:
+    """Return ``num`` copies of a state, each with a key of its own for its minibatches."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(state.key, jnp.arange(num))
+    copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape)), state)
+    return copies.replace(key=keys)
+
+
+def range_optimizer(config: DescentConfig) -> optax.GradientTransformation:
+    """Return the optimizer of ``config`` without a schedule, for a range test."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(DescentConfig)}
+    return make_optimizer(OptimizerConfig(**values, learning_rate=1.0, schedule="constant"), 0)
+
+
+def check_rate_is_free(opt_state: Any) -> None:
+    """Raise InputError where an optimizer's state has no learning rate, or a schedule sets it."""
+    found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
+    if len(found) != 1:
+        what = "a schedule sets its learning_rate" if found else "it keeps no learning_rate"
+        raise InputError(
+            f"this optimizer's rate cannot be varied: {what}; use make_optimizer, or "
+            "optax.inject_hyperparams with a number"
+        )
+
+
+@cache
+def following(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return an optimizer that takes the rate of each step from its state: see ``follow``."""
+    by_value = optax.with_extra_args_support(optimizer)
+
+    def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        step, rates, inner = state
+        inner = optax.tree_utils.tree_set(inner, learning_rate=rates[step])
+        updates, inner = by_value.update(grads, inner, params, **extra)
+        return updates, (step + 1, rates, inner)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
+
+
+def follow(state: TrainState, rates: Float[Array, " steps"]) -> TrainState:
+    """Return a state whose next steps have these learning rates, for ``following``."""
+    return state.replace(opt_state=(jnp.int32(0), rates, state.opt_state))

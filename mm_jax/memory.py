@@ -2,8 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # where a container says what it may take
+
+
+def device_bytes(device: Any) -> int:
+    """Return the memory of a jax device; that of the machine where the device does not say."""
+    return (device.memory_stats() or {}).get("bytes_limit") or memory_bytes()
 
 
 def memory_bytes() -> int:

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from mm_jax.choices import InputError
-from mm_jax.config import CountConfig, RunConfig, from_dict, to_dict, to_json
+from mm_jax.config import CountConfig, RunConfig, TaskConfig, from_dict, to_dict, to_json
 from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
 from mm_jax.text import BOUNDARY, Splits, Text, find_data, load_splits
@@ -74,14 +74,21 @@ def choose_dir(out: str | None, stem: str) -> Path:
     return path
 
 
-def create(path: Path, config: RunConfig | CountConfig, vocab: Vocab, data: dict[str, Any]) -> None:
-    """Make the directory and write config.json."""
+def create(
+    path: Path,
+    config: RunConfig | CountConfig,
+    vocab: Vocab,
+    data: dict[str, Any],
+    lr_range: dict[str, Any] | None = None,
+) -> None:
+    """Make the directory and write config.json; ``lr_range`` says how a rate was found."""
     libraries = ("jax", "jaxlib", "optax", "flax", "numpy", "mm_jax")
     record = {
         "format": FORMAT,
         "config": to_dict(config),
         "symbols": vocab.symbols,
         "data": data,
+        "lr_range": lr_range,
         "versions": {"python": platform.python_version()} | {n: version(n) for n in libraries},
         "device": jax.devices()[0].device_kind,
     }
@@ -196,7 +203,7 @@ def run_splits(run: Run) -> tuple[Text, Splits]:
 
 
 def make_batch(
-    lines: list[str], vocab: Vocab, model: Model, config: RunConfig | CountConfig
+    lines: list[str], vocab: Vocab, model: Model, config: TaskConfig | CountConfig
 ) -> Batch:
     """Return ``lines`` in the layout that the run's model is trained on."""
     return LAYOUTS[config.model.layout](lines, vocab, model.context)

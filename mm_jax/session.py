@@ -120,7 +120,7 @@ def descend(
         state, done = good
         complaint = (
             f"{complaint}; the parameters after step {done} are kept; lower --learning-rate "
-            f"({config.optimizer.learning_rate:g}), or set --clip-norm 1"
+            f"({config.optimizer.rate:g}), or set --clip-norm 1"
         )
     return Ending(state, done, seconds, speed, complaint, exit_code)
 

@@ -1,5 +1,7 @@
-"""Counts and what they reach, as lines of text for a terminal."""
+"""What was counted or measured, as lines of text for a terminal."""
 
+import math
+import shutil
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -8,7 +10,9 @@ import numpy as np
 from mm_jax.console import shown
 from mm_jax.counts import Counts
 from mm_jax.floors import Rung, best
+from mm_jax.lr import RangeTest
 from mm_jax.models.kneser_ney import FALLBACK_DISCOUNTS
+from mm_jax.suggest import in_blocks, loss_limits
 from mm_jax.vocab import Vocab
 
 SHOWN = 10  # n-grams in each column of the table
@@ -69,3 +73,60 @@ def extremes(counts: Counts, vocab: Vocab) -> tuple[list[Often], ...]:
 def quoted(ngram: str) -> str:
     """Return an n-gram so that white space in it can be seen."""
     return repr(ngram) if any(symbol.isspace() for symbol in ngram) else ngram
+
+
+def lr_chart(test: RangeTest, width: int | None = None, height: int = 14) -> Iterator[str]:
+    """Draw a range test: a dot where a seed is, o for the median, x where it is off the top."""
+    width = width or max(40, min(shutil.get_terminal_size().columns, 100))
+    columns = width - 11
+    found, (low, high) = test.suggestion, loss_limits(test.losses, test.suggestion)
+    first, last = math.log(test.lrs[0]), math.log(test.lrs[-1])
+    x, seeds = in_blocks(test.lrs, test.losses)
+    canvas = np.full((height, columns), " ")
+
+    def column(rate: float) -> int:
+        return round((math.log(rate) - first) / (last - first) * (columns - 1))
+
+    def draw(rate: float, loss: float, mark: str) -> None:
+        row = round((high - loss) / (high - low) * (height - 1)) if math.isfinite(loss) else -1
+        off = row < 0
+        canvas[min(max(row, 0), height - 1), column(rate)] = "x" if off and mark == "o" else mark
+
+    if found.lr is not None:
+        canvas[:, column(found.lr)] = "|"
+    rates = np.exp(x)
+    for each in seeds:
+        for rate, loss in zip(rates, each, strict=True):
+            if loss <= high:
+                draw(rate, loss, ".")
+    for rate, loss in zip(rates, found.curve.median, strict=True):
+        draw(rate, loss, "o")
+    for row, marks in enumerate(canvas):
+        loss = high + (low - high) * row / (height - 1)
+        label = f"{loss:.4g}" if row % 4 == 0 or row == height - 1 else ""
+        yield f"{label:>9} |{''.join(marks)}".rstrip()
+    powers = range(math.ceil(first / math.log(10) - 1e-9), math.floor(last / math.log(10) + 1e-9) + 1)
+    marked = [10.0**power for power in powers[:: 1 + len(powers) * 7 // columns]]
+    if len(marked) < 2:
+        marked = [float(test.lrs[0]), float(test.lrs[-1])]
+    ticks = {column(rate): f"{rate:.3g}" for rate in marked}
+    yield f"{'':10}+" + "".join("+" if i in ticks else "-" for i in range(columns))
+    yield f"{'rate':>9}  {_spread(ticks, columns)}".rstrip()
+    names = {}
+    if found.too_low is not None:
+        names[column(found.too_low) // 2] = "too low"
+    if found.too_high is not None:
+        names[(column(found.too_high) + columns) // 2] = found.called_high
+    if found.lr is not None:
+        names[column(found.lr)] = f"^ {found.lr:g}"
+    yield f"{'':11}{_spread(names, columns)}".rstrip()
+
+
+def _spread(texts: dict[int, str], columns: int) -> str:
+    """Write each text about its column, left to right, without one covering another."""
+    row = ""
+    for place, text in sorted(texts.items()):
+        begin = place if text.startswith("^") else place - len(text) // 2
+        begin = max(min(begin, columns - len(text)), len(row) + bool(row))
+        row += " " * (begin - len(row)) + text
+    return row

@@ -2,24 +2,26 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from mm_jax.choices import InputError, flag
-from mm_jax.commands import NUM_SAMPLES, Outcome, describe_split, with_absolute_path
-from mm_jax.config import COUNTED, PRESETS, TRAINED, RunConfig, to_dict
-from mm_jax.console import Console, shown
-from mm_jax.memory import memory_bytes
-from mm_jax.text import num_predictions
-
-PRESET_HELP = "Choices to start from; other flags override them. " + " ".join(
-    f"{name}: {preset.help}." for name, preset in PRESETS.items()
+from mm_jax.choices import InputError
+from mm_jax.commands import (
+    NUM_SAMPLES,
+    PRESET_HELP,
+    Outcome,
+    choices_of,
+    describe_task,
+    range_record,
+    with_absolute_path,
 )
+from mm_jax.config import PRESETS, TRAINED, RunConfig, to_dict
+from mm_jax.console import Console, shown
 
+if TYPE_CHECKING:
+    from mm_jax.task import Task
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -41,20 +43,9 @@ class Options:
 
 
 def defaults(given: dict[str, str]) -> Options:
-    """Return the Options that a --preset and a --model among the ``given`` flags begin with."""
-    preset, model = given.get("preset"), given.get("model")
-    if preset is not None and preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}; there is {', '.join(PRESETS)}")
-    if model is not None and model not in TRAINED:
-        if model in COUNTED:
-            raise InputError(f"{model} is counted, not trained: mm-jax count")
-        raise InputError(f"unknown model {model!r}; there is {', '.join(TRAINED)}")
-    config = PRESETS[preset].config if preset else RunConfig()
-    if model not in (None, config.model.name):
-        if preset:
-            raise InputError(f"preset {preset} is for --model {config.model.name}, not {model}")
-        config = dataclasses.replace(config, model=TRAINED[model]())
-    return Options(config=config, model=config.model.name, preset=preset)
+    """Return the Options that the ``given`` flags begin with."""
+    config = choices_of(given)
+    return Options(config=config, model=config.model.name, preset=given.get("preset"))
 
 
 def run(options: Options, console: Console) -> Outcome:
@@ -63,53 +54,49 @@ def run(options: Options, console: Console) -> Outcome:
 
     from mm_jax import run as runs
     from mm_jax.evaluate import evaluate
-    from mm_jax.lr import make_optimizer
-    from mm_jax.model import num_params
-    from mm_jax.models import build_model
+    from mm_jax.lr import make_optimizer, range_optimizer
     from mm_jax.sample import sample
     from mm_jax.session import descend, interruptible
-    from mm_jax.text import load_splits, overlap
-    from mm_jax.train import init_state
-    from mm_jax.vocab import build_vocab, decode_lines
-    from mm_jax.windows import distinct
+    from mm_jax.task import load_task
+    from mm_jax.vocab import decode_lines
 
     config = options.config
     config = dataclasses.replace(config, data=with_absolute_path(config.data))
     path = runs.choose_dir(options.out, options.preset or config.model.name)
-    text, splits = load_splits(config.data)
-    vocab = build_vocab(text.lines)
-    model = build_model(config.model, len(vocab))
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    strength = config.regularization or None
-    key = jax.random.key(config.seed)
-    begin = partial(init_state, model, optimizer, key, regularization=strength)
-    leaves = jax.eval_shape(lambda: jax.tree.leaves(begin()))
-    check_memory(leaves, text.lines, model.context, config, jax.devices()[0])
-    train_data = runs.make_batch(splits.train, vocab, model, config)
-    if config.full_batch:
-        train_data = distinct(train_data)
+    auto = config.optimizer.learning_rate == "auto"
+    optimizer = (
+        range_optimizer(config.optimizer) if auto else make_optimizer(config.optimizer, config.steps)
+    )
+    task = load_task(config, optimizer)
+    for line in describe_task(task):
+        console.say(line)
+    lr_range = None
+    if auto:
+        config, lr_range = find_rate(config, task, optimizer, console)
+        optimizer = make_optimizer(config.optimizer, config.steps)
+    model, vocab, splits, train_data = task.model, task.vocab, task.splits, task.data
     dev_data = runs.make_batch(splits.dev, vocab, model, config) if splits.dev else None
-    state = jax.jit(begin)()  # one program, compiled in a third of the time of its parts
+    key = jax.random.key(config.seed)
+    state = jax.jit(task.begin, static_argnums=0)(optimizer, key)  # faster than part by part
     data = {
-        "path": str(text.path),
-        "sha256": text.sha256,
-        "num_lines": len(text.lines),
-        "num_blank": text.num_blank,
+        "path": str(task.text.path),
+        "sha256": task.text.sha256,
+        "num_lines": len(task.text.lines),
+        "num_blank": task.text.num_blank,
         "split_lines": [len(lines) for lines in splits],
-        "dev_lines_in_train": overlap(splits.dev, splits.train) if splits.dev else 0.0,
+        "dev_lines_in_train": task.dev_lines_in_train,
     }
     record = {
         "command": "train",
         "config": to_dict(config),
         "vocab_size": len(vocab),
-        "num_params": num_params(state.params),
-        "num_examples": num_predictions(splits.train),
-        "dev_lines_in_train": data["dev_lines_in_train"],
+        "num_params": task.num_params,
+        "num_examples": task.num_examples,
+        "dev_lines_in_train": task.dev_lines_in_train,
         "run_dir": str(path),
+        "lr_range": lr_range,
     }
-    for line in summary(record, data, jax.devices()):
-        console.say(line)
-    runs.create(path, config, vocab, data)
+    runs.create(path, config, vocab, data, lr_range)
 
     def results(params: Any) -> tuple[float, float | None, list[str]]:
         train_loss = float(evaluate(model, params, train_data))
@@ -148,34 +135,30 @@ def run(options: Options, console: Console) -> Outcome:
     return Outcome(record, end.exit_code, end.complaint and f"{end.complaint}; it is in {path}")
 
 
-def check_memory(
-    leaves: list[Any], lines: list[str], context: int, config: RunConfig, device: Any
-) -> None:
-    """Raise InputError where training cannot fit: a state of these leaves, and these lines."""
-    stats = device.memory_stats() or {}
-    there = stats.get("bytes_limit") or memory_bytes()
-    # The state before a chunk, the state in it, and gradients; windows as they are made and after.
-    needed = 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    needed += 2 * 4 * (context + 2) * num_predictions(lines)
-    if needed > there:
-        sizes = [n for n, value in vars(config.model).items() if isinstance(value, int)]
-        mend = f"; a smaller {' or '.join(map(flag, sizes))} takes less" if sizes else ""
-        raise InputError(
-            f"training this takes about {needed / 1e9:,.0f} GB, and there is "
-            f"{there / 1e9:,.0f} GB{mend}"
-        )
+def find_rate(
+    config: RunConfig, task: "Task", optimizer: Any, console: Console
+) -> tuple[RunConfig, dict[str, Any]]:
+    """Return the choices with the learning rate that a range test suggests, and its record."""
+    from mm_jax.config import LRRangeConfig
+    from mm_jax.lr import find_learning_rate
 
-
-def summary(record: dict[str, Any], data: dict[str, Any], devices: list[Any]) -> Iterator[str]:
-    """Say what will be trained on what."""
-    config = record["config"]
-    yield (
-        f"data       {config['data']['data']}: {data['num_lines']:,} lines, "
-        f"{record['vocab_size']} symbols, {data['num_blank']:,} blank lines dropped"
-    )
-    yield f"split      {describe_split(data['split_lines'], data['dev_lines_in_train'])}"
-    yield (
-        f"model      {config['model']['name']}, {record['num_params']:,} parameters; "
-        f"{record['num_examples']:,} training examples"
-    )
-    yield f"device     {devices[0].device_kind} x {len(devices)}"
+    wanted = LRRangeConfig()
+    num_seeds = min(wanted.num_seeds, task.most_seeds)
+    states = task.begin_seeds(optimizer, num_seeds)
+    total = 2 * num_seeds * wanted.num_steps
+    try:
+        with console.progress(total, lines=False) as update:
+            found = find_learning_rate(
+                task.model,
+                optimizer,
+                states,
+                task.data,
+                batch_size=task.batch_size,
+                update=update,
+            )
+    except InputError as error:
+        raise InputError(f"--learning-rate auto: {error}; give a number") from None
+    rate = found.suggested_lr
+    console.say(f"rate       {rate:.3g}: {found.suggestion.reason}")
+    chosen = dataclasses.replace(config.optimizer, learning_rate=rate)
+    return dataclasses.replace(config, optimizer=chosen), range_record(found)

@@ -1,0 +1,117 @@
+"""Test which learning rates a model learns at, and suggest one."""
+
+import dataclasses
+from typing import Annotated
+
+import tyro
+
+from mm_jax.commands import (
+    PRESET_HELP,
+    Outcome,
+    choices_of,
+    describe_task,
+    range_record,
+    with_absolute_path,
+)
+from mm_jax.config import PRESETS, TRAINED, DescentConfig, RangeConfig, TaskConfig, to_dict
+from mm_jax.console import Console
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Test which learning rates a model learns at: every seed and every rate at once.
+
+    Without flags: the lecture's sweep from 0.001 to 1 in 1,000 steps, for its last MLP, with 16
+    seeds. Rates that diverge are results like others. No suggestion, with the reason: exit code 1.
+    """
+
+    config: Annotated[RangeConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=RangeConfig
+    )
+    model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
+    """Which model; the flags that are its own stand below."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS), help=PRESET_HELP)] = None
+    figure: Annotated[str | None, tyro.conf.arg(metavar="FILE.png|.svg|.pdf")] = None
+    """Draw the curve to this file."""
+    json: bool = False
+    """Print one JSON object on stdout, everything else on stderr."""
+
+
+def defaults(given: dict[str, str]) -> Options:
+    """Return the Options that the ``given`` flags begin with."""
+    config = choices_of(given)
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TaskConfig)}
+    optimizer = config.optimizer
+    names = [field.name for field in dataclasses.fields(DescentConfig)]
+    values["optimizer"] = DescentConfig(**{name: getattr(optimizer, name) for name in names})
+    return Options(
+        config=RangeConfig(**values), model=config.model.name, preset=given.get("preset")
+    )
+
+
+def run(options: Options, console: Console) -> Outcome:
+    """Run the range test, draw it, and say what it suggests."""
+    import time
+
+    from mm_jax.lr import lr_range_test, range_optimizer
+    from mm_jax.tables import lr_chart
+    from mm_jax.task import load_task
+
+    config = options.config
+    config = dataclasses.replace(config, data=with_absolute_path(config.data))
+    figure = None
+    if options.figure is not None:
+        from mm_jax import plots
+
+        figure = plots.check_path(options.figure)
+    optimizer = range_optimizer(config.optimizer)
+    chosen = config.lr_range
+    task = load_task(config, optimizer, chosen.num_seeds)
+    for line in describe_task(task):
+        console.say(line)
+    each = "a training for each" if chosen.mode == "grid" else "one training whose rate rises"
+    console.say(
+        f"rates      {chosen.num_rates:,} from {chosen.min:g} to {chosen.max:g}, {each}; "
+        f"{chosen.num_steps:,} steps, {chosen.num_seeds:,} seeds"
+    )
+    begun = time.perf_counter()
+    states = task.begin_seeds(optimizer, chosen.num_seeds)
+    trainings = chosen.num_seeds * (chosen.num_rates if chosen.mode == "grid" else 1)
+    with console.progress(trainings * chosen.num_steps, lines=False) as update:
+        test = lr_range_test(
+            task.model,
+            optimizer,
+            states,
+            task.data,
+            chosen,
+            batch_size=task.batch_size,
+            update=update,
+        )
+    seconds = time.perf_counter() - begun
+    console.say()
+    for line in lr_chart(test):
+        console.say(line)
+    console.say()
+    record = {
+        "command": "lr-range",
+        "config": to_dict(config),
+        "vocab_size": len(task.vocab),
+        "num_params": task.num_params,
+        "num_examples": task.num_examples,
+        **range_record(test),
+        "lrs": test.lrs.tolist(),
+        "losses": test.losses.tolist(),
+        "seconds": seconds,
+        "steps_per_second": trainings * chosen.num_steps / seconds,
+        "figure": figure and str(figure),
+    }
+    found = test.suggestion
+    if found.lr is not None:
+        console.say(f"suggested  {found.lr:g}: {found.reason}")
+        console.say(f"           mm-jax train --learning-rate {found.lr:g}, with the same flags")
+    if figure is not None:
+        plots.save(plots.lr_range(test), figure)
+        console.say(f"figure     {figure}")
+    if found.lr is None:
+        return Outcome(record, 1, f"no learning rate to suggest: {found.reason}")
+    return Outcome(record)

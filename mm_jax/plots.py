@@ -1,0 +1,102 @@
+"""Figures, by matplotlib: each function takes results and returns a Figure; ``save`` writes it.
+
+Nothing here is imported before a figure is drawn.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mm_jax.choices import InputError
+from mm_jax.lr import RangeTest
+from mm_jax.suggest import in_blocks, loss_limits
+
+ENDINGS = (".png", ".svg", ".pdf")
+BLUE, ORANGE, RED, GREY = "#1f5fa8", "#d9730d", "#b3261e", "#6b6b6b"
+
+
+def check_path(path: str) -> Path:
+    """Return where a figure goes; raise InputError where no figure can be written there."""
+    target = Path(path)
+    if target.suffix.lower() not in ENDINGS:
+        raise InputError(f"--figure {path} must end in one of {', '.join(ENDINGS)}")
+    if target.is_dir():
+        raise InputError(f"--figure {path} is a directory")
+    if not target.parent.is_dir():
+        raise InputError(f"--figure {path}: there is no directory {target.parent}")
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise InputError(f"--figure {path} cannot be written to")
+    return target
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; its ending says in which format."""
+    dated = {"CreationDate": None} if path.suffix.lower() == ".pdf" else {"Date": None}
+    try:
+        # The same figure gives the same file: no date in it.
+        figure.savefig(path, dpi=150, metadata=None if path.suffix.lower() == ".png" else dated)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def lr_range(test: RangeTest) -> Figure:
+    """Draw a range test: every seed, the median, the suggestion, and where rates are no good."""
+    found = test.suggestion
+    low, high = loss_limits(test.losses, found)
+    pad = 0.06 * (high - low)
+    x, blocks = in_blocks(test.lrs, test.losses)
+    rates, num_seeds = np.exp(x), len(blocks)
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.set_xlim(test.lrs[0], test.lrs[-1])
+    axes.set_ylim(low - pad, high + 3 * pad)
+    axes.set_xlabel("learning rate")
+    losses = np.where(np.isfinite(test.losses), test.losses, np.nan)
+    faint = {"color": GREY, "linewidth": 0.5, "alpha": min(0.5, 2 / num_seeds)}
+    for i, each in enumerate(losses):
+        axes.plot(test.lrs, each, label=f"each of {num_seeds} seeds" if i == 0 else None, **faint)
+    if num_seeds > 1:
+        inner = np.where(np.isfinite(blocks), blocks, 1e3 * max(abs(high), 1))
+        band = np.quantile(inner, (0.25, 0.75), axis=0)
+        axes.fill_between(
+            rates, *band, color=BLUE, alpha=0.25, linewidth=0, label="middle half of the seeds"
+        )
+    name = "median of the seeds" if num_seeds > 1 else "the seed, in blocks"
+    finite = np.isfinite(found.curve.median)
+    axes.plot(rates[finite], found.curve.median[finite], color=BLUE, linewidth=1.6, label=name)
+
+    def region(left: float, right: float, text: str, color: str) -> None:
+        axes.axvspan(left, right, color=color, alpha=0.08, linewidth=0)
+        narrow = np.log(right / left) < 0.12 * np.log(test.lrs[-1] / test.lrs[0])
+        axes.text(
+            np.sqrt(left * right),
+            high + 2.4 * pad if not narrow else (low + high) / 2,
+            text,
+            color=color,
+            ha="center",
+            va="top" if not narrow else "center",
+            rotation=90 if narrow else 0,
+        )
+
+    if found.too_low is not None:
+        region(test.lrs[0], found.too_low, "too low", GREY)
+    if found.too_high is not None:
+        region(found.too_high, test.lrs[-1], found.called_high, RED)
+    if found.lr is not None:
+        if found.interval is not None:
+            axes.axvspan(*found.interval, color=ORANGE, alpha=0.25, linewidth=0)
+        sure = ""
+        if found.interval is not None:
+            sure = f" (90%: {found.interval[0]:g} to {found.interval[1]:g})"
+        axes.axvline(found.lr, color=ORANGE, label=f"suggested: {found.lr:g}{sure}")
+        title = f"Range test, {test.mode}: train at about {found.lr:g}"
+    else:
+        title = f"Range test, {test.mode}: no suggestion. {found.reason}"
+    what = "loss of the step" if test.mode == "sweep" else "loss of the last tenth of the steps"
+    axes.set_ylabel(f"{what}, nats a symbol")
+    axes.set_title(title, fontsize=11, wrap=True)
+    axes.legend(loc="lower left", fontsize=8, framealpha=0.9)
+    return figure
