@@ -44,6 +44,10 @@ _PLAINER = (  # what tyro says, and what a newcomer understands; the rest is pas
     (r"^Error parsing (\S+): invalid literal for int.*: (\S+)$", r"\1 is not a whole number: \2"),
     (r"^Error parsing (\S+): could not .* float: (.*)$", r"\1 is not a number: \2"),
     (
+        r"^Error parsing (\S+): no type matching FLOAT\|\{(\S+)\} .*\[(.*)\]$",
+        r"\1 must be a number or \2, not \3",
+    ),
+    (
         r"^Error parsing (\S+): no type matching (\S+?)\|\{(\S+)\} .*\[(.*)\]$",
         r"\1 must be of type \2, or one of \3, not \4",
     ),

@@ -51,18 +51,15 @@ class Console:
         print(printable(line), file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
-    def progress(
-        self, total: int, *, lines: bool = True
-    ) -> Iterator[Callable[[int, float], None]]:
+    def progress(self, total: int, *, lines: bool = True) -> Iterator[Callable[[int, float], None]]:
         """Show progress over ``total`` steps; yields update(step, loss_nats).
 
         Where there is no terminal for a bar it is ``lines`` of text, or nothing.
         """
-        if self.stream.isatty():
-            shows = self._bar(total)
-        else:
-            shows = self._plain(total) if lines else contextlib.nullcontext(lambda *_: None)
-        with shows as update:
+        if not (lines or self.stream.isatty()):
+            yield lambda *_: None
+            return
+        with self._bar(total) if self.stream.isatty() else self._plain(total) as update:
             yield update
 
     @contextlib.contextmanager

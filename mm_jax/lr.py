@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Float32, Float64
+from jaxtyping import Array, Float, Float64
 
 from mm_jax.choices import InputError
 from mm_jax.config import DescentConfig, LRRangeConfig, OptimizerConfig
@@ -111,8 +111,8 @@ class RangeTest(NamedTuple):
 
     mode: str
     lrs: Float64[np.ndarray, " rates"]
-    losses: Float32[np.ndarray, "seeds rates"]  # nats; not finite where training diverged
-    untrained: float | None  # nats before the first step; None in a sweep, whose curve shows it
+    losses: Float[np.ndarray, "seeds rates"]  # nats; not finite where training diverged
+    untrained: Float[np.ndarray, " seeds"] | None  # before the first step; None in a sweep
     suggestion: Suggestion
 
     @property
@@ -128,7 +128,7 @@ def lr_range_test(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     data: Batch,
-    config: LRRangeConfig = LRRangeConfig(),
+    config: LRRangeConfig | None = None,
     *,
     batch_size: int | None,
     members_per_slice: int | None = None,
@@ -143,12 +143,15 @@ def lr_range_test(
 
     ``state`` is one of init_state's, and every seed then draws minibatches of its own; or a
     population, S states stacked, each of which is a seed. It is left untouched. ``optimizer`` must
-    keep its learning_rate in its state, as make_optimizer's and optax.inject_hyperparams' do. A
-    rate that diverges is a result like any other.
+    keep its learning_rate in its state, as make_optimizer's and optax.inject_hyperparams' do; a
+    schedule of make_optimizer's multiplies the rates, so let it be "constant". A rate that diverges
+    is a result like any other. ``members_per_slice`` and ``update``: see fit_members.
 
-    Raises InputError where the optimizer's state has no learning rate that can be set.
+    Raises InputError where the optimizer's state has no learning rate that can be set, or where
+    one model, or all losses, do not fit in memory.
     """
     check_rate_is_free(state.opt_state)
+    config = config or LRRangeConfig()
     if state.step.ndim == 0:
         state = for_seeds(state, config.num_seeds)
     lrs = np.geomspace(config.min, config.max, config.num_rates)
@@ -159,7 +162,7 @@ def lr_range_test(
         following(optimizer),
         state,
         follow,
-        rates[None] if sweep else jnp.tile(rates[:, None], (1, config.num_steps)),
+        rates[None] if sweep else rates[:, None],
         data,
         num_steps=config.num_steps,
         batch_size=batch_size,
@@ -167,10 +170,10 @@ def lr_range_test(
         update=update,
     )
     if sweep:
-        ends, untrained = losses[:, 0], None
+        ends, untrained = losses[:, 0], None  # the curve itself begins there
     else:
-        ends = losses[:, :, -max(1, config.num_steps // 10) :].mean(-1)
-        untrained = float(np.median(losses[:, 0, 0]))
+        ends = losses[:, :, -max(1, config.num_steps // 10) :].mean(-1, dtype=np.float64)
+        untrained = losses[:, 0, 0]
     return RangeTest(config.mode, lrs, ends, untrained, suggest(lrs, ends, untrained))
 
 
@@ -207,20 +210,27 @@ def for_seeds(state: TrainState, num: int) -> TrainState:
     """Return ``num`` copies of a state, each with a key of its own for its minibatches."""
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(state.key, jnp.arange(num))
     copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape)), state)
-    return copies.replace(key=keys)
+    return dataclasses.replace(copies, key=keys)
 
 
 def range_optimizer(config: DescentConfig) -> optax.GradientTransformation:
     """Return the optimizer of ``config`` without a schedule, for a range test."""
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(DescentConfig)}
+    values = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(DescentConfig)
+    }
     return make_optimizer(OptimizerConfig(**values, learning_rate=1.0, schedule="constant"), 0)
 
 
 def check_rate_is_free(opt_state: Any) -> None:
     """Raise InputError where an optimizer's state has no learning rate, or a schedule sets it."""
-    found = optax.tree_utils.tree_get_all_with_path(opt_state, "learning_rate")
-    if len(found) != 1:
-        what = "a schedule sets its learning_rate" if found else "it keeps no learning_rate"
+
+    def names(field: str) -> set[str]:
+        found = optax.tree_utils.tree_get_all_with_path(opt_state, field)
+        return {name for _, values in found for name in values}
+
+    scheduled = "learning_rate" in names("hyperparams_states")
+    if scheduled or "learning_rate" not in names("hyperparams"):
+        what = "a schedule sets its learning_rate" if scheduled else "it keeps no learning_rate"
         raise InputError(
             f"this optimizer's rate cannot be varied: {what}; use make_optimizer, or "
             "optax.inject_hyperparams with a number"
@@ -234,7 +244,8 @@ def following(optimizer: optax.GradientTransformation) -> optax.GradientTransfor
 
     def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         step, rates, inner = state
-        inner = optax.tree_utils.tree_set(inner, learning_rate=rates[step])
+        rate = rates[jnp.minimum(step, len(rates) - 1)]
+        inner = optax.tree_utils.tree_set(inner, learning_rate=rate)
         updates, inner = by_value.update(grads, inner, params, **extra)
         return updates, (step + 1, rates, inner)
 
@@ -242,5 +253,5 @@ def following(optimizer: optax.GradientTransformation) -> optax.GradientTransfor
 
 
 def follow(state: TrainState, rates: Float[Array, " steps"]) -> TrainState:
-    """Return a state whose next steps have these learning rates, for ``following``."""
-    return state.replace(opt_state=(jnp.int32(0), rates, state.opt_state))
+    """Return a state whose next steps have these rates, the last for the rest: ``following``."""
+    return dataclasses.replace(state, opt_state=(jnp.int32(0), rates, state.opt_state))

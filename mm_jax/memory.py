@@ -1,4 +1,4 @@
-"""How much memory there is. Imports no jax."""
+"""How much memory there is, and how many cores. Imports no jax."""
 
 import os
 from pathlib import Path
@@ -19,3 +19,10 @@ def memory_bytes() -> int:
         return min(there, int(CGROUP.read_text()))
     except (OSError, ValueError):  # no container, or no limit: "max"
         return there
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -6,6 +6,7 @@ Nothing here is imported before a figure is drawn.
 import os
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -33,10 +34,11 @@ def check_path(path: str) -> Path:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; its ending says in which format."""
-    dated = {"CreationDate": None} if path.suffix.lower() == ".pdf" else {"Date": None}
+    # The same figure gives the same file: no date in it, and no name drawn at random.
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
-        # The same figure gives the same file: no date in it.
-        figure.savefig(path, dpi=150, metadata=None if path.suffix.lower() == ".png" else dated)
+        with matplotlib.rc_context({"svg.hashsalt": "mm_jax"}):
+            figure.savefig(path, dpi=150, metadata=undated.get(path.suffix.lower()))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 
@@ -55,9 +57,10 @@ def lr_range(test: RangeTest) -> Figure:
     axes.set_ylim(low - pad, high + 3 * pad)
     axes.set_xlabel("learning rate")
     losses = np.where(np.isfinite(test.losses), test.losses, np.nan)
-    faint = {"color": GREY, "linewidth": 0.5, "alpha": min(0.5, 2 / num_seeds)}
     for i, each in enumerate(losses):
-        axes.plot(test.lrs, each, label=f"each of {num_seeds} seeds" if i == 0 else None, **faint)
+        name = f"each of {num_seeds} seeds" if i == 0 else None
+        faint = min(0.5, 2 / num_seeds)
+        axes.plot(test.lrs, each, color=GREY, linewidth=0.5, alpha=faint, label=name)
     if num_seeds > 1:
         inner = np.where(np.isfinite(blocks), blocks, 1e3 * max(abs(high), 1))
         band = np.quantile(inner, (0.25, 0.75), axis=0)

@@ -6,7 +6,7 @@ the seeds again (Efron 1979). Where there is no valley there is a reason in plac
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -35,10 +35,10 @@ class Suggestion(NamedTuple):
     interval: tuple[float, float] | None  # 5% to 95% over draws of the seeds; None for one seed
     reason: str
     floor: tuple[float, float] | None  # rates with a loss near the lowest
-    too_low: float | None  # below this rate less than half of the drop is reached
-    too_high: float | None  # above this rate 15% of the drop is lost again
-    explodes: bool  # above too_high the loss is not finite, or far above that of no training
     curve: Curve
+    too_low: float | None = None  # below this rate less than half of the drop is reached
+    too_high: float | None = None  # above this rate 15% of the drop is lost again
+    explodes: bool = False  # above it the loss is not finite, or far above that of no training
 
     @property
     def called_high(self) -> str:
@@ -49,30 +49,29 @@ class Suggestion(NamedTuple):
 def suggest(
     lrs: Float[np.ndarray, " rates"],
     losses: Float[np.ndarray, "seeds rates"],
-    untrained: float | None = None,
+    untrained: Float[np.ndarray, " seeds"] | None = None,
 ) -> Suggestion:
     """Return the learning rate that a curve supports.
 
-    ``lrs`` rise; ``losses`` are in any unit, not finite where training diverged. ``untrained`` is
-    the loss before any training; by default that of the lowest rates, as in a sweep.
+    ``lrs`` rise; ``losses`` are in any unit, not finite where training diverged. ``untrained`` are
+    the losses before any training; by default those of the lowest rates, as in a sweep.
     """
     x, blocks = in_blocks(lrs, losses)
     raw = np.median(blocks, 0)
     median = despiked(raw)
     curve = Curve(np.exp(x), median, np.full_like(median, np.nan))
     low, high = f"{lrs[0]:.3g}", f"{lrs[-1]:.3g}"
-    if not np.isfinite(median).any():
-        why = f"the loss is not finite at any rate from {low} to {high}; lower --min"
-        return _refusal(why, curve)
+    rises = f"the loss is lowest at the lowest rate, {low}, and only rises from there; lower --min"
+    if not np.isfinite(raw).any():
+        return _refusal(f"no loss is finite, from about {low} on; lower --min", curve)
     head = median[: max(3, len(median) // 20)]
-    start = untrained if untrained is not None else float(np.median(head))
-    noise = spread(np.diff(raw[np.isfinite(raw)], 2)) / np.sqrt(6)  # what a line does not explain
-    if not np.isfinite(start):
-        return _refusal(f"training diverges from the lowest rate on, {low}; lower --min", curve)
-    drop = start - median.min()
+    start = float(np.median(head if untrained is None else untrained))
+    drop = start - float(median.min())
+    calm = raw[raw <= start + 2 * drop] if np.isfinite(start) else raw[:0]
+    noise = spread(np.diff(calm, 2)) / math.sqrt(6)  # what a line does not explain
     exploded = ~(median <= start + max(drop, 6 * noise))
-    if (~exploded).sum() < 5:
-        why = f"training diverges at all but {(~exploded).sum()} rates or so; lower --min"
+    if len(calm) < 5 or (~exploded).sum() < 5:
+        why = f"training diverges at the lowest rate, {low}, or soon after it; lower --min"
         return _refusal(why, curve)
     smoother = smoothing(x, ~exploded)
     filled = np.where(exploded, 0.0, median)  # what is masked has no weight in the smoother
@@ -84,27 +83,22 @@ def suggest(
     unclear = CLEAR * math.hypot(error, 1.25 * noise / math.sqrt(len(head)))
     if drop <= max(unclear, 1e-6 * abs(start)):
         if exploded[-1] or curve.smooth[-1] > start + unclear:
-            why = f"the loss only rises from {low} on; every rate is too high: lower --min"
-        else:
-            why = (
-                f"the curve is flat: no rate from {low} to {high} changes the loss, {start:.4g}, "
-                "by more than its noise; widen --min to --max, or train longer"
-            )
+            return _refusal(rises, curve)
+        why = (
+            f"the curve is flat: no rate from {low} to {high} changes the loss, {start:.4g}, "
+            "by more than its noise; widen --min to --max, or train longer"
+        )
         return _refusal(why, curve)
     tolerance = max(FLOOR * drop, 2 * error)
-    left, right, walls = floor_of(x, curve.smooth, tolerance)
-    too_low = crossing(x, curve.smooth, m, start - TOO_LOW * drop, -1)
-    too_high = crossing(x, curve.smooth, m, lowest + TOO_HIGH * drop, 1)
-    if walls != (True, True):
-        if not walls[1]:
-            why = f"the loss has not risen again at the highest rate, {high}; raise --max"
-        else:
-            why = f"the loss is lowest at the lowest rate, {low}, or near it; lower --min"
-        return _refusal(why, curve)._replace(
-            too_low=too_low, too_high=too_high, explodes=bool(exploded[m:].any())
-        )
-    lr = rounded((left + right) / 2)
-    floor = rounded(left), rounded(right)
+    left, right = (float(end[0]) for end in crossings(x, curve.smooth[None], lowest + tolerance))
+    too_low = rate_or_none(crossings(x, curve.smooth[None], start - TOO_LOW * drop)[0])
+    too_high = rate_or_none(crossings(x, curve.smooth[None], lowest + TOO_HIGH * drop)[1])
+    explodes = bool(exploded[m:].any())
+    if math.isnan(left) or math.isnan(right):
+        falls = f"the loss has not risen again at the highest rate, {high}; raise --max"
+        why = falls if math.isnan(right) else rises
+        return Suggestion(None, None, why, None, curve, too_low, too_high, explodes)
+    lr, floor = rounded((left + right) / 2), (rounded(left), rounded(right))
     reason = (
         f"the loss is lowest there: {lowest:.4g}, down from {start:.4g}, and hardly above that "
         f"from {floor[0]:.2g} to {floor[1]:.2g}"
@@ -116,16 +110,14 @@ def suggest(
         reason += f" {interval[0]:.2g} to {interval[1]:.2g}"
     else:
         reason += "; one seed cannot say how sure that is"
-    return Suggestion(lr, interval, reason, floor, too_low, too_high, bool(exploded[m:].any()), curve)
+    return Suggestion(lr, interval, reason, floor, curve, too_low, too_high, explodes)
 
 
 def _refusal(why: str, curve: Curve) -> Suggestion:
-    return Suggestion(None, None, why, None, None, None, False, curve)
+    return Suggestion(None, None, why, None, curve)
 
 
-def loss_limits(
-    losses: Float[np.ndarray, "seeds rates"], found: Suggestion
-) -> tuple[float, float]:
+def loss_limits(losses: Float[np.ndarray, "seeds rates"], found: Suggestion) -> tuple[float, float]:
     """Return the lowest and the highest loss that a picture of the curve should show."""
     median = found.curve.median
     shown = median[np.isfinite(median)]
@@ -153,8 +145,7 @@ def in_blocks(
 
 def despiked(curve: Float[np.ndarray, "... blocks"]) -> Float[np.ndarray, "... blocks"]:
     """Return the running median of three: a single block that stands out goes."""
-    ends = curve[..., :1], curve, curve[..., -1:]
-    padded = np.concatenate(ends, -1)
+    padded = np.concatenate([curve[..., 2:3], curve, curve[..., -3:-2]], -1)
     return np.median(np.stack([padded[..., :-2], curve, padded[..., 2:]]), 0)
 
 
@@ -176,38 +167,28 @@ def smoothing(
         return np.where(used[:, None], weights * (s2 - s1 * away) / (s0 * s2 - s1**2), 0.0)
 
 
-def floor_of(
-    x: Float[np.ndarray, " blocks"], smooth: Float[np.ndarray, " blocks"], tolerance: float
-) -> tuple[float, float, tuple[bool, bool]]:
-    """Return the log rates where the valley's floor begins and ends, and which walls there are."""
-    m = int(np.nanargmin(smooth))
-    level = smooth[m] + tolerance
-    ends = [crossing(x, smooth, m, level, side) for side in (-1, 1)]
-    left, right = (
-        (np.log(end) if end is not None else x[bound])
-        for end, bound in zip(ends, (0, -1), strict=True)
-    )
-    return float(left), float(right), (ends[0] is not None, ends[1] is not None)
-
-
-def crossing(
+def crossings(
     x: Float[np.ndarray, " blocks"],
-    smooth: Float[np.ndarray, " blocks"],
-    m: int,
-    level: float,
-    side: int,
-) -> float | None:
-    """Return the rate nearest to block ``m`` on a side where the curve rises above a level."""
-    i = m
-    while 0 <= i + side < len(x):
-        here, there = smooth[i], smooth[i + side]
-        if np.isnan(there):  # exploded
-            return float(np.exp((x[i] + x[i + side]) / 2))
-        if there > level:
-            share = (level - here) / (there - here) if there > here else 0.0
-            return float(np.exp(x[i] + share * (x[i + side] - x[i])))
-        i += side
-    return None
+    smooth: Float[np.ndarray, "curves blocks"],
+    level: float | Float[np.ndarray, "curves 1"],
+) -> tuple[Float[np.ndarray, " curves"], Float[np.ndarray, " curves"]]:
+    """Return the log rates left and right of each lowest point where a curve exceeds a level.
+
+    What has exploded exceeds every level; nan where a curve does not.
+    """
+    places, lowest = np.arange(len(x)), np.nanargmin(smooth, 1, keepdims=True)
+    above = np.isnan(smooth) | (smooth > level)
+
+    def meet(outer: Any, inner: Any, found: Any) -> Any:
+        outer, inner = np.where(found, outer, lowest), np.where(found, inner, lowest)
+        here, there = (np.take_along_axis(smooth, place, 1) for place in (inner, outer))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.where(np.isnan(there), 0.5, (level - here) / (there - here))
+            return np.where(found, x[inner] + share * (x[outer] - x[inner]), np.nan)[:, 0]
+
+    left = np.where(above & (places < lowest), places, -1).max(1, keepdims=True)
+    right = np.where(above & (places > lowest), places, len(x)).min(1, keepdims=True)
+    return meet(left, left + 1, left >= 0), meet(right, right - 1, right < len(x))
 
 
 def interval_of(
@@ -219,13 +200,20 @@ def interval_of(
 ) -> tuple[float, float]:
     """Return the interval of the suggestion over draws of the seeds, with replacement."""
     draws = np.random.default_rng(0).integers(len(blocks), size=(DRAWS, len(blocks)))
-    highest = blocks[:, ~exploded]
-    highest = highest[np.isfinite(highest)].max()
+    finite = blocks[:, ~exploded]
+    highest = finite[np.isfinite(finite)].max()
     curves = despiked(np.median(np.minimum(blocks, highest)[draws], 1))
     smooth = np.where(exploded, np.nan, np.where(exploded, 0.0, curves) @ smoother.T)
-    middles = [sum(floor_of(x, each, tolerance)[:2]) / 2 for each in smooth]
+    level = np.nanmin(smooth, 1, keepdims=True) + tolerance
+    left, right = crossings(x, smooth, level)
+    middles = (np.where(np.isnan(left), x[0], left) + np.where(np.isnan(right), x[-1], right)) / 2
     low, high = np.quantile(middles, INTERVAL)
     return rounded(low), rounded(high)
+
+
+def rate_or_none(log_rate: Float[np.ndarray, " 1"]) -> float | None:
+    """Return one of the log rates that ``crossings`` finds as a rate."""
+    return None if np.isnan(log_rate[0]) else rounded(log_rate[0])
 
 
 def rounded(log_rate: float) -> float:

@@ -105,7 +105,9 @@ def lr_chart(test: RangeTest, width: int | None = None, height: int = 14) -> Ite
         loss = high + (low - high) * row / (height - 1)
         label = f"{loss:.4g}" if row % 4 == 0 or row == height - 1 else ""
         yield f"{label:>9} |{''.join(marks)}".rstrip()
-    powers = range(math.ceil(first / math.log(10) - 1e-9), math.floor(last / math.log(10) + 1e-9) + 1)
+    powers = range(
+        math.ceil(first / math.log(10) - 1e-9), math.floor(last / math.log(10) + 1e-9) + 1
+    )
     marked = [10.0**power for power in powers[:: 1 + len(powers) * 7 // columns]]
     if len(marked) < 2:
         marked = [float(test.lrs[0]), float(test.lrs[-1])]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Key
 from mm_jax.choices import InputError, flag
 from mm_jax.config import TaskConfig
 from mm_jax.memory import device_bytes
-from mm_jax.model import Model, num_params
+from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
 from mm_jax.run import make_batch
 from mm_jax.text import Splits, Text, load_splits, num_predictions, overlap
@@ -42,9 +42,7 @@ class Task(NamedTuple):
         """Examples of a step; None for all of them."""
         return None if self.config.full_batch else self.config.batch_size
 
-    def begin(
-        self, optimizer: optax.GradientTransformation, key: Key[Array, ""]
-    ) -> TrainState:
+    def begin(self, optimizer: optax.GradientTransformation, key: Key[Array, ""]) -> TrainState:
         """Return the state before the first step."""
         strength = self.config.regularization or None
         return init_state(self.model, optimizer, key, regularization=strength)
@@ -67,9 +65,14 @@ def load_task(
     vocab = build_vocab(text.lines)
     model = build_model(config.model, len(vocab))
     begin = partial(init_state, model, optimizer, regularization=config.regularization or None)
-    state = jax.eval_shape(begin, jax.random.key(0))
-    sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)]
-    most_seeds = check_memory(sum(sizes), text.lines, model.context, config, num_seeds)
+
+    def arrays(key: Key[Array, ""]) -> tuple[list[Array], Params]:
+        state = begin(key)
+        return jax.tree.leaves(state), state.params
+
+    leaves, params = jax.eval_shape(arrays, jax.random.key(0))
+    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    most_seeds = check_memory(state_bytes, text.lines, model.context, config, num_seeds)
     data = make_batch(splits.train, vocab, model, config)
     return Task(
         config=config,
@@ -78,7 +81,7 @@ def load_task(
         vocab=vocab,
         model=model,
         data=distinct(data) if config.full_batch else data,
-        num_params=num_params(state.params),
+        num_params=num_params(params),
         num_examples=num_predictions(splits.train),
         dev_lines_in_train=overlap(splits.dev, splits.train) if splits.dev else 0.0,
         most_seeds=most_seeds,

@@ -10,6 +10,7 @@ a second row the median over all seeds.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import math
@@ -25,7 +26,7 @@ import optax
 import mm_jax as mm
 from mm_jax.suggest import suggest
 
-SIZE, EXAMPLES, BATCH = 10, 4096, 32  # of the bowl, of its data, of a minibatch
+SIZE, EXAMPLES, BATCH = 10, 4096, 8  # of the bowl, of its data, of a minibatch
 MIN, MAX = 1e-4, 1e2
 
 
@@ -42,7 +43,7 @@ def draw(seed: int) -> Draw:
     steepest, condition = 10 ** generator.uniform(-1, 1.5), 10 ** generator.uniform(1.5, 3)
     h = steepest * condition ** -np.sort(generator.uniform(0, 1, SIZE))
     h[0] = steepest
-    return Draw(h, float(10 ** generator.uniform(-1, 0.3)))
+    return Draw(h, float(10 ** generator.uniform(-1.3, 0)))
 
 
 @functools.cache
@@ -53,8 +54,8 @@ def bowl() -> mm.Model:
     token is the number of an example. One Model, so one program, serves every draw.
     """
     half = np.random.default_rng(0).standard_normal((EXAMPLES // 2, SIZE))
-    e = np.concatenate([half, -half])
-    e = jnp.asarray(e / e.std(0), jnp.float32)  # mean 0 and variance 1, exactly
+    both = np.concatenate([half, -half])
+    e = jnp.asarray(both / both.std(0), jnp.float32)  # mean 0 and variance 1, exactly
 
     def init(key: Any) -> mm.model.Params:
         return {"x": jax.random.normal(key, (SIZE,)), "h": jnp.ones(SIZE), "noise": jnp.ones(1)}
@@ -145,7 +146,7 @@ def fastai_valley(lrs: np.ndarray, losses: np.ndarray) -> float | None:
 def lightning(lrs: np.ndarray, losses: np.ndarray, over_rate: bool = True) -> float | None:
     """Take the rate with the lowest gradient, without the first ten and the last one.
 
-    The gradient is over the rate since version 2.5.4, and was over the number of the step before.
+    The gradient is over the rate since version 2.5.3, and was over the number of the step before.
     """
     lrs, smooth = moving_average(lrs, losses)
     lrs, smooth = lrs[10:-1], smooth[10:-1]
@@ -154,45 +155,44 @@ def lightning(lrs: np.ndarray, losses: np.ndarray, over_rate: bool = True) -> fl
     return float(lrs[np.argmin(np.gradient(smooth, lrs) if over_rate else np.gradient(smooth))])
 
 
-def ours(lrs: np.ndarray, losses: np.ndarray) -> float | None:
-    """Take what mm_jax.suggest does, of one seed or of all."""
-    return suggest(lrs, np.atleast_2d(losses)).lr
-
-
 PEERS: dict[str, Callable[..., float | None]] = {
     "fastai steep": fastai_steep,
     "fastai valley": fastai_valley,
     "Lightning": lightning,
-    "Lightning before 2.5.4": functools.partial(lightning, over_rate=False),
+    "Lightning before 2.5.3": functools.partial(lightning, over_rate=False),
 }
 
 
 def measure(config: mm.LRRangeConfig, num_draws: int) -> dict[str, list[float | None]]:
-    """Return for every rule its suggestion over the best rate, or None, draw by draw."""
-    mode, num_seeds = config.mode, config.num_seeds
+    """Return for every rule its suggestion over the best rate, or None, draw by draw.
+
+    All draws are one population, one program: the seeds of the first draw, those of the next, ...
+    """
+    num_seeds, draws = config.num_seeds, [draw(i) for i in range(num_draws)]
     optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=1.0)
-    model, examples = bowl(), data()
-    begin = jax.jit(jax.vmap(functools.partial(mm.init_state, model, optimizer)))
+    keys = jax.random.split(jax.random.key(0), num_draws * num_seeds)
+    state = jax.jit(jax.vmap(functools.partial(mm.init_state, bowl(), optimizer)))(keys)
+    h = jnp.asarray(np.repeat([drawn.h for drawn in draws], num_seeds, 0), jnp.float32)
+    noise = jnp.asarray(np.repeat([[drawn.noise] for drawn in draws], num_seeds, 0), jnp.float32)
+    state = dataclasses.replace(state, params={**state.params, "h": h, "noise": noise})
+    test = mm.lr_range_test(bowl(), optimizer, state, data(), config, batch_size=BATCH)
     found: dict[str, list[float | None]] = {}
-    for i in range(num_draws):
-        drawn = draw(i)
-        state = begin(jax.random.split(jax.random.key(i), num_seeds))
-        h = jnp.tile(jnp.asarray(drawn.h, jnp.float32), (num_seeds, 1))
-        noise = jnp.full((num_seeds, 1), drawn.noise)
-        state = state.replace(params={**state.params, "h": h, "noise": noise})
-        test = mm.lr_range_test(model, optimizer, state, examples, config, batch_size=BATCH)
-        if mode == "sweep":
-            truth = best_rate(drawn, np.array([config.num_rates / math.log(config.max / config.min)]))
+    for i, drawn in enumerate(draws):
+        own = slice(i * num_seeds, (i + 1) * num_seeds)
+        losses, untrained = test.losses[own], test.untrained
+        if untrained is None:
+            truth = best_rate(
+                drawn, np.array([config.num_rates / math.log(config.max / config.min)])
+            )
         else:
-            last = max(1, config.num_steps // 10)
+            untrained, last = untrained[own], max(1, config.num_steps // 10)
             truth = best_rate(drawn, np.arange(config.num_steps - last, config.num_steps))
-        rules = {f"mm_jax, {num_seeds} seeds": test.suggestion.lr}
-        if mode == "sweep":
-            median = np.median(test.losses, 0)
-            rules["mm_jax, one seed"] = ours(test.lrs, test.losses[0])
-            rules |= {f"{name}, one seed": rule(test.lrs, test.losses[0]) for name, rule in PEERS.items()}
-            rules |= {f"{name}, median": rule(test.lrs, median) for name, rule in PEERS.items()}
-        for name, rate in rules.items():
+        rates = {f"mm_jax, {num_seeds} seeds": suggest(test.lrs, losses, untrained).lr}
+        if config.mode == "sweep":
+            rates["mm_jax, one seed"] = suggest(test.lrs, losses[:1]).lr
+            for which, curve in (("one seed", losses[0]), ("median", np.median(losses, 0))):
+                rates |= {f"{name}, {which}": rule(test.lrs, curve) for name, rule in PEERS.items()}
+        for name, rate in rates.items():
             found.setdefault(name, []).append(None if rate is None else rate / truth)
     return found
 
@@ -219,7 +219,9 @@ def main() -> int:
         for name, ratios in found.items():
             given = np.array([ratio for ratio in ratios if ratio is not None])
             if len(given):
-                low, median, high = (f"{each:.2g}" for each in np.quantile(given, (0.05, 0.5, 0.95)))
+                low, median, high = (
+                    f"{each:.2g}" for each in np.quantile(given, (0.05, 0.5, 0.95))
+                )
             else:
                 low = median = high = "-"
             near = int(((given >= 0.5) & (given <= 2)).sum())

@@ -119,7 +119,7 @@ CHOICES = {
     "--learning-rate -1": ["--learning-rate", "greater than 0", "-1"],
     "--learning-rate 0": ["--learning-rate", "greater than 0"],
     "--learning-rate 1e300": ["--learning-rate", "at most"],
-    "--learning-rate big": ["--learning-rate", "not a number", "big"],
+    "--learning-rate big": ["--learning-rate", "must be a number or auto", "'big'"],
     "--weight-decay -1": ["--weight-decay", "at least 0"],
     "--clip-norm 0": ["--clip-norm", "greater than 0"],
     "--warmup-steps -1": ["--warmup-steps", "at least 0"],

@@ -91,5 +91,5 @@ def range_record(test: "RangeTest") -> dict[str, Any]:
         "too_low": found.too_low,
         "too_high": found.too_high,
         "explodes": found.explodes,
-        "untrained_loss": test.untrained,
+        "untrained": None if test.untrained is None else test.untrained.tolist(),
     }

@@ -23,6 +23,7 @@ from mm_jax.console import Console, shown
 if TYPE_CHECKING:
     from mm_jax.task import Task
 
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Train a model on a file of lines and keep it in a run directory.
@@ -65,7 +66,9 @@ def run(options: Options, console: Console) -> Outcome:
     path = runs.choose_dir(options.out, options.preset or config.model.name)
     auto = config.optimizer.learning_rate == "auto"
     optimizer = (
-        range_optimizer(config.optimizer) if auto else make_optimizer(config.optimizer, config.steps)
+        range_optimizer(config.optimizer)
+        if auto
+        else make_optimizer(config.optimizer, config.steps)
     )
     task = load_task(config, optimizer)
     for line in describe_task(task):

@@ -1,0 +1,169 @@
+"""The suggestion for curves whose best rate is known, and the refusal of those without one."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mm_jax.suggest import despiked, in_blocks, smoothing, suggest
+
+LRS = np.geomspace(1e-3, 1, 1000)
+
+
+def valley(best, lrs=LRS, num_seeds=16, noise=0.1, seed=0):
+    """Losses that fall from 3 to 2 and rise again, symmetric in log rate about ``best``."""
+    curve = 3 - np.exp(-0.5 * (np.log10(lrs / best) / 0.5) ** 2)
+    generator = np.random.default_rng(seed)
+    return curve + noise * generator.standard_normal((num_seeds, len(lrs)))
+
+
+@given(st.floats(0.01, 0.1), st.integers(1, 20), st.sampled_from([50, 64, 300, 1000, 1234]))
+def test_a_symmetric_valley_is_found_in_its_middle(best, num_seeds, num):
+    lrs = np.geomspace(1e-3, 1, num)
+    found = suggest(lrs, valley(best, lrs, num_seeds, noise=0.02), np.full(num_seeds, 3.0))
+    assert found.lr == pytest.approx(best, rel=0.15)
+    assert found.floor[0] < found.lr < found.floor[1]
+    assert str(round(found.curve.smooth[np.isfinite(found.curve.smooth)].min(), 1)) in found.reason
+
+
+def test_the_result_does_not_depend_on_the_units_of_the_loss_and_follows_those_of_the_rate():
+    losses = valley(0.05)
+    found = suggest(LRS, losses)
+    assert suggest(LRS, 1000 * losses + 7).lr == found.lr
+    assert suggest(LRS * 1000, losses).lr == pytest.approx(1000 * found.lr, rel=0.01)
+    assert suggest(LRS, losses[::-1]).lr == found.lr
+    again = suggest(LRS, losses)
+    assert (again.lr, again.interval, again.reason) == (found.lr, found.interval, found.reason)
+
+
+@pytest.mark.parametrize("spike", [1e3, -1e3, np.nan, np.inf])
+def test_what_happens_to_single_seeds_and_at_the_very_first_rates_counts_for_nothing(spike):
+    losses = valley(0.05)
+    plain = suggest(LRS, losses).lr
+    early, single = losses.copy(), losses.copy()
+    early[:, :2] = spike
+    generator = np.random.default_rng(1)
+    single[generator.integers(16, size=30), generator.integers(1000, size=30)] = spike
+    assert suggest(LRS, early).lr == pytest.approx(plain, rel=0.02)
+    assert suggest(LRS, single).lr == pytest.approx(plain, rel=0.1)
+
+
+def test_rates_that_diverge_are_a_wall_and_the_fit_does_not_see_them():
+    losses = valley(0.05)
+    cliff = np.where(LRS < 0.3, losses, np.nan)
+    huge = np.where(LRS < 0.3, losses, 1e6)
+    plain = suggest(LRS, losses)
+    assert not plain.explodes
+    for exploding in (cliff, huge):
+        found = suggest(LRS, exploding)
+        assert found.lr == pytest.approx(plain.lr, rel=0.02)
+        assert found.explodes
+        assert found.called_high == "explodes"
+        assert np.isnan(found.curve.smooth[found.curve.lrs > 0.32]).all()
+    few = losses.copy()
+    few[:5, LRS > 0.1] = np.nan  # fewer than half of the seeds
+    assert suggest(LRS, few).lr == pytest.approx(plain.lr, rel=0.1)
+
+
+def test_a_falling_curve_that_ends_in_a_cliff_has_its_floor_before_the_cliff():
+    falling = (
+        3 - np.log10(LRS / LRS[0]) + 0.01 * np.random.default_rng(0).standard_normal((8, 1000))
+    )
+    found = suggest(LRS, np.where(LRS < 0.2, falling, np.inf))
+    assert 0.1 < found.lr < 0.2
+
+
+REFUSED = {
+    "no loss is finite": np.full((4, 1000), np.nan),
+    "diverges at the lowest rate": np.where(LRS < 0.5, np.inf, 3.0) + np.zeros((4, 1)),
+    "or soon after it": np.where(LRS < 1.08e-3, 3.0, np.inf) + np.zeros((4, 1)),
+    "is flat": np.full((4, 1000), 3.0),
+    "the curve is flat": 3 + 0.1 * np.random.default_rng(0).standard_normal((4, 1000)),
+    "and only rises from there": 3 + 5 * np.log10(LRS / LRS[0]) + np.zeros((4, 1)),
+    "lowest at the lowest rate": 3 * (LRS / LRS[0]) ** 3 + np.zeros((4, 1)),
+    "not risen again at the highest rate": 3 - np.log10(LRS / LRS[0]) + np.zeros((4, 1)),
+}
+
+
+@pytest.mark.parametrize(("why", "losses"), REFUSED.items(), ids=REFUSED.keys())
+def test_a_curve_without_a_valley_is_refused_with_the_reason_and_what_to_do(why, losses):
+    found = suggest(LRS, losses)
+    assert found.lr is None
+    assert found.interval is None
+    assert why in found.reason
+    assert any(word in found.reason for word in ("lower --min", "raise --max", "widen --min"))
+
+
+def test_of_a_grid_the_lowest_rate_may_already_learn_and_is_then_refused_as_an_edge():
+    lrs = np.geomspace(1e-3, 1, 64)
+    rising = 2 + np.log10(lrs / lrs[0]) + np.zeros((4, 1))
+    found = suggest(lrs, rising, untrained=np.full(4, 10.0))
+    assert found.lr is None
+    assert "lowest at the lowest rate" in found.reason
+
+
+@pytest.mark.parametrize("num_seeds", [1, 4, 16])
+def test_noise_alone_is_never_taken_for_a_valley(num_seeds):
+    generator = np.random.default_rng(num_seeds)
+    for num in (64, 1000):
+        for _ in range(50):
+            noise = 3 + generator.uniform(0.01, 1) * generator.standard_normal((num_seeds, num))
+            assert suggest(np.geomspace(1e-3, 1, num), noise).lr is None
+
+
+def test_the_interval_holds_the_rate_that_all_seeds_would_give_and_shrinks_with_more_of_them():
+    held, widths = 0, {4: [], 32: []}
+    for draw in range(60):
+        for num_seeds, found in widths.items():
+            low, high = suggest(
+                LRS, valley(0.05, num_seeds=num_seeds, noise=0.5, seed=draw)
+            ).interval
+            found.append(np.log(high / low))
+            held += (num_seeds == 32) * (low <= 0.05 <= high)
+    assert held >= 45  # a 90% interval of 60
+    assert np.mean(widths[32]) < 0.8 * np.mean(widths[4])
+
+
+def test_one_seed_has_no_interval_and_says_so():
+    found = suggest(LRS, valley(0.05, num_seeds=1, noise=0.02))
+    assert found.lr == pytest.approx(0.05, rel=0.2)
+    assert found.interval is None
+    assert "one seed" in found.reason
+
+
+def test_the_regions_begin_where_half_of_the_drop_is_missing_and_15_percent_are_lost_again():
+    found = suggest(LRS, valley(0.03, noise=0.0), untrained=np.full(16, 3.0))
+    halved = 0.03 * 10 ** (-0.5 * np.sqrt(2 * np.log(2)))  # exp(-z**2 / 2) = 1/2
+    lost = 0.03 * 10 ** (0.5 * np.sqrt(-2 * np.log(0.85)))
+    assert found.too_low == pytest.approx(halved, rel=0.05)
+    assert found.too_high == pytest.approx(lost, rel=0.05)
+    assert found.called_high == "too high"
+
+
+# Its parts
+
+
+def test_the_smoother_leaves_a_line_as_it_is_whatever_is_left_out():
+    x = np.sort(np.random.default_rng(0).uniform(-7, 0, 100))
+    used = np.random.default_rng(1).random(100) < 0.7
+    line = 2 - 3 * x
+    smoother = smoothing(x, used)
+    np.testing.assert_allclose((smoother @ line)[used], line[used], rtol=1e-6)
+    assert not smoother[:, ~used].any()
+    bent = smoother @ x**2
+    assert np.abs(bent - x**2)[used].max() > 1e-3  # and a curve it does bend
+
+
+def test_blocks_are_means_and_a_step_that_diverged_takes_its_block_along():
+    losses = np.arange(800.0).reshape(2, 400)
+    losses[1, 7] = np.nan
+    x, blocks = in_blocks(np.geomspace(1, 10, 400), losses)
+    assert blocks.shape == (2, 200)
+    np.testing.assert_allclose(blocks[0], losses[0].reshape(200, 2).mean(1))
+    assert np.flatnonzero(np.isinf(blocks[1])).tolist() == [3]
+    np.testing.assert_allclose(x, np.log(np.geomspace(1, 10, 400)).reshape(200, 2).mean(1))
+
+
+def test_a_running_median_removes_one_spike_and_keeps_a_step():
+    np.testing.assert_array_equal(despiked(np.array([1.0, 9, 1, 1, 5, 5])), [1, 1, 1, 1, 5, 5])
+    np.testing.assert_array_equal(despiked(np.array([9.0, 1, 2, 3, 4, -9])), [2, 2, 2, 3, 3, 3])
