@@ -15,7 +15,7 @@ from mm_jax.lr import RangeTest
 from mm_jax.suggest import in_blocks, loss_limits
 
 ENDINGS = (".png", ".svg", ".pdf")
-BLUE, ORANGE, RED, GREY = "#1f5fa8", "#d9730d", "#b3261e", "#6b6b6b"
+BLUE, GREEN, ORANGE, RED, GREY = "#1f5fa8", "#1b7f4b", "#d9730d", "#b3261e", "#6b6b6b"
 
 
 def check_path(path: str) -> Path:
@@ -58,7 +58,7 @@ def lr_range(test: RangeTest) -> Figure:
     axes.set_xlabel("learning rate")
     losses = np.where(np.isfinite(test.losses), test.losses, np.nan)
     for i, each in enumerate(losses):
-        name = f"each of {num_seeds} seeds" if i == 0 else None
+        name = f"each of {num_seeds} seeds" if i == 0 and num_seeds > 1 else None
         faint = min(0.5, 2 / num_seeds)
         axes.plot(test.lrs, each, color=GREY, linewidth=0.5, alpha=faint, label=name)
     if num_seeds > 1:
@@ -67,7 +67,7 @@ def lr_range(test: RangeTest) -> Figure:
         axes.fill_between(
             rates, *band, color=BLUE, alpha=0.25, linewidth=0, label="middle half of the seeds"
         )
-    name = "median of the seeds" if num_seeds > 1 else "the seed, in blocks"
+    name = "median of the seeds" if num_seeds > 1 else "the one seed"
     finite = np.isfinite(found.curve.median)
     axes.plot(rates[finite], found.curve.median[finite], color=BLUE, linewidth=1.6, label=name)
 
@@ -86,15 +86,18 @@ def lr_range(test: RangeTest) -> Figure:
 
     if found.too_low is not None:
         region(test.lrs[0], found.too_low, "too low", GREY)
-    if found.too_high is not None:
-        region(found.too_high, test.lrs[-1], found.called_high, RED)
+    above = found.explodes or test.lrs[-1]
+    if found.too_high is not None and found.too_high < above:
+        region(found.too_high, above, "too high", ORANGE)
+    if found.explodes is not None:
+        region(found.explodes, test.lrs[-1], "explodes", RED)
     if found.lr is not None:
         if found.interval is not None:
-            axes.axvspan(*found.interval, color=ORANGE, alpha=0.25, linewidth=0)
+            axes.axvspan(*found.interval, color=GREEN, alpha=0.25, linewidth=0)
         sure = ""
         if found.interval is not None:
             sure = f" (90%: {found.interval[0]:g} to {found.interval[1]:g})"
-        axes.axvline(found.lr, color=ORANGE, label=f"suggested: {found.lr:g}{sure}")
+        axes.axvline(found.lr, color=GREEN, label=f"suggested: {found.lr:g}{sure}")
         title = f"Range test, {test.mode}: train at about {found.lr:g}"
     else:
         title = f"Range test, {test.mode}: no suggestion. {found.reason}"

@@ -38,12 +38,7 @@ class Suggestion(NamedTuple):
     curve: Curve
     too_low: float | None = None  # below this rate less than half of the drop is reached
     too_high: float | None = None  # above this rate 15% of the drop is lost again
-    explodes: bool = False  # above it the loss is not finite, or far above that of no training
-
-    @property
-    def called_high(self) -> str:
-        """What the rates above too_high are called."""
-        return "explodes" if self.explodes else "too high"
+    explodes: float | None = None  # from here on it is not finite, or far worse than untrained
 
 
 def suggest(
@@ -93,7 +88,8 @@ def suggest(
     left, right = (float(end[0]) for end in crossings(x, curve.smooth[None], lowest + tolerance))
     too_low = rate_or_none(crossings(x, curve.smooth[None], start - TOO_LOW * drop)[0])
     too_high = rate_or_none(crossings(x, curve.smooth[None], lowest + TOO_HIGH * drop)[1])
-    explodes = bool(exploded[m:].any())
+    after = np.flatnonzero(exploded[m:])
+    explodes = rounded((x[m + after[0] - 1] + x[m + after[0]]) / 2) if len(after) else None
     if math.isnan(left) or math.isnan(right):
         falls = f"the loss has not risen again at the highest rate, {high}; raise --max"
         why = falls if math.isnan(right) else rises
@@ -144,9 +140,21 @@ def in_blocks(
 
 
 def despiked(curve: Float[np.ndarray, "... blocks"]) -> Float[np.ndarray, "... blocks"]:
-    """Return the running median of three: a single block that stands out goes."""
-    padded = np.concatenate([curve[..., 2:3], curve, curve[..., -3:-2]], -1)
-    return np.median(np.stack([padded[..., :-2], curve, padded[..., 2:]]), 0)
+    """Return the running median of three: a single block that stands out goes.
+
+    An end is the median of itself, its neighbour and the line through the next two (Tukey 1977).
+    """
+    inner = np.median(np.stack([curve[..., :-2], curve[..., 1:-1], curve[..., 2:]]), 0)
+
+    def end(value: Any, near: Any, next_one: Any) -> Any:
+        straight = np.isfinite(near) & np.isfinite(next_one)
+        near_line = np.where(straight, near, 0.0), np.where(straight, next_one, 0.0)
+        line = np.where(straight, 3 * near_line[0] - 2 * near_line[1], near)
+        return np.median(np.stack([value, near, line]), 0)[..., None]
+
+    first = end(curve[..., 0], inner[..., 0], inner[..., 1])
+    last = end(curve[..., -1], inner[..., -1], inner[..., -2])
+    return np.concatenate([first, inner, last], -1)
 
 
 def spread(values: Float[np.ndarray, " n"]) -> float:

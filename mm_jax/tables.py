@@ -117,8 +117,9 @@ def lr_chart(test: RangeTest, width: int | None = None, height: int = 14) -> Ite
     names = {}
     if found.too_low is not None:
         names[column(found.too_low) // 2] = "too low"
-    if found.too_high is not None:
-        names[(column(found.too_high) + columns) // 2] = found.called_high
+    above = found.explodes or found.too_high
+    if above is not None:
+        names[(column(above) + columns) // 2] = "explodes" if found.explodes else "too high"
     if found.lr is not None:
         names[column(found.lr)] = f"^ {found.lr:g}"
     yield f"{'':11}{_spread(names, columns)}".rstrip()
