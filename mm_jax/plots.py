@@ -104,5 +104,5 @@ def lr_range(test: RangeTest) -> Figure:
     what = "loss of the step" if test.mode == "sweep" else "loss of the last tenth of the steps"
     axes.set_ylabel(f"{what}, nats a symbol")
     axes.set_title(title, fontsize=11, wrap=True)
-    axes.legend(loc="lower left", fontsize=8, framealpha=0.9)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure

@@ -146,10 +146,10 @@ def despiked(curve: Float[np.ndarray, "... blocks"]) -> Float[np.ndarray, "... b
     """
     inner = np.median(np.stack([curve[..., :-2], curve[..., 1:-1], curve[..., 2:]]), 0)
 
-    def end(value: Any, near: Any, next_one: Any) -> Any:
-        straight = np.isfinite(near) & np.isfinite(next_one)
-        near_line = np.where(straight, near, 0.0), np.where(straight, next_one, 0.0)
-        line = np.where(straight, 3 * near_line[0] - 2 * near_line[1], near)
+    def end(value: Any, near: Any, further: Any) -> Any:
+        with np.errstate(invalid="ignore"):  # inf - inf where both have diverged
+            line = 3 * near - 2 * further
+        line = np.where(np.isnan(line), near, line)
         return np.median(np.stack([value, near, line]), 0)[..., None]
 
     first = end(curve[..., 0], inner[..., 0], inner[..., 1])

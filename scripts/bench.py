@@ -1,16 +1,19 @@
 """Measure side by side: what takes turns (A B A B ...) shares a drift of the machine's speed.
 
-    python scripts/bench.py [lecture] [counting] [bigram] [--repeats 5] [--steps 200000] [--json]
+    python scripts/bench.py [lecture|counting|bigram|lr-range ...] [--repeats 5] [--json]
 
 lecture: the lecture job as a whole process, ours and in eager PyTorch, and --help. counting:
 bigrams of a file of 100 MB, ours, with numpy.add.at and with a Counter, each in a process of its
 own. bigram: a full-batch step of the neural bigram on V * V weighted examples and on all of them.
+lr-range: the grid of a range test, 64 rates x 1,000 steps x 1 seed, and a loop of 64 single runs.
 What is quoted is the ratio of medians.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import importlib
+import importlib.util
 import itertools
 import json
 import os
@@ -197,6 +200,62 @@ def bigram(repeats: int, num_steps: int = 200) -> dict:
     return found
 
 
+def lr_range(repeats: int) -> dict:
+    """Measure the grid of a range test for the lecture's MLP, and the same runs one by one."""
+    import jax
+    import optax
+
+    import mm_jax as mm
+
+    lines = mm.read_lines("names").lines
+    vocab = mm.build_vocab(lines)
+    model, data = mm.mlp(len(vocab)), mm.windows(mm.split_lines(lines).train, vocab, context=3)
+    config = mm.LRRangeConfig("grid", seeds=1)
+    constant = mm.OptimizerConfig(learning_rate=1.0, schedule="constant")
+    optimizer = mm.make_optimizer(constant, config.num_steps)
+    state = mm.init_state(model, optimizer, jax.random.key(0))
+
+    def grid(members_per_slice: int | None) -> None:
+        mm.lr_range_test(
+            model,
+            optimizer,
+            state,
+            data,
+            config,
+            batch_size=32,
+            members_per_slice=members_per_slice,
+        )
+
+    def loop() -> None:
+        for rate in jax.numpy.geomspace(config.min, config.max, config.num_rates):
+            opt_state = optax.tree_utils.tree_set(state.opt_state, learning_rate=rate)
+            one = dataclasses.replace(state, opt_state=opt_state)
+            options = {"num_steps": config.num_steps, "batch_size": 32}
+            mm.fit(model, optimizer, one, data, **options)[1].block_until_ready()
+
+    ways = {
+        "the grid of mm-jax lr-range": lambda: grid(None),
+        "the grid as one slice": lambda: grid(config.num_rates),
+        "a loop of single runs": loop,
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(repeats + 1):
+        for name, way in ways.items():
+            begun = time.perf_counter()
+            way()
+            if repeat:  # the first time it is compiled
+                found[name].append(time.perf_counter() - begun)
+    runs = f"{config.num_rates} rates x {config.num_steps:,} steps x 1 seed"
+    print(f"\n| {runs} | median s | min | max |")
+    print("|---|---|---|---|")
+    for name, times in found.items():
+        cells = (statistics.median(times), min(times), max(times))
+        print(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
+    ours, single, one_by_one = (statistics.median(times) for times in found.values())
+    print(f"\nloop / grid: {one_by_one / ours:.2f}; loop / one slice: {one_by_one / single:.2f}")
+    return found
+
+
 def timed(command: list[str]) -> tuple[float, str]:
     """Return the seconds that a process took from start to end, and its stdout."""
     begun = time.perf_counter()
@@ -208,12 +267,13 @@ def machine() -> dict[str, object]:
     """Describe where this was measured."""
     info = Path("/proc/cpuinfo")
     models = [s for s in info.read_text().splitlines() if s.startswith("model name")]
-    libraries = {name: version(name) for name in ("jax", "jaxlib", "numpy", "torch")}
+    names = ("jax", "jaxlib", "numpy", "torch")
+    libraries = {name: version(name) for name in names if importlib.util.find_spec(name)}
     cpu = models[0].split(":")[1].strip() if info.exists() and models else platform.processor()
     return {"cores": os.cpu_count(), "cpu": cpu, "python": platform.python_version(), **libraries}
 
 
-SECTIONS = ("lecture", "counting", "bigram")
+SECTIONS = ("lecture", "counting", "bigram", "lr-range")
 
 
 def main() -> int:
@@ -243,6 +303,8 @@ def main() -> int:
             found["counting"] = counting(options.repeats)
         if "bigram" in options.what:
             found["bigram"] = bigram(options.repeats)
+        if "lr-range" in options.what:
+            found["lr-range"] = lr_range(options.repeats)
     if options.json:
         print(json.dumps(found))
     return 0

@@ -48,6 +48,7 @@ def folder(tmp_path_factory):
     (path / "latin.txt").write_bytes("emma\nzoë\n".encode("latin-1"))
     (path / "utf16.txt").write_bytes("emma\nava\n".encode("utf-16"))
     (path / "folder").mkdir()
+    (path / "folder.png").mkdir()
     (path / "full").mkdir()
     (path / "full" / "precious.txt").write_text("keep me")
     with pytest.MonkeyPatch.context() as patch:
@@ -178,6 +179,27 @@ OTHERS = {
     "score run emma emXma": ["line 2", "'X'", "place 3"],
     "score run em.ma": ["line 1", "'.'", "boundary"],
     "score run -x": ["-x"],
+    "lr-range --min 0": ["--min", "greater than 0", "0"],
+    "lr-range --min -1": ["--min", "greater than 0", "-1"],
+    "lr-range --min 1 --max 1": ["--min 1 must be below --max 1"],
+    "lr-range --min 2": ["--min 2 must be below --max 1"],
+    "lr-range --max inf": ["--max", "finite", "inf"],
+    "lr-range --min nan": ["--min", "finite", "nan"],
+    "lr-range --num 9": ["--num", "at least 10", "9"],
+    "lr-range --num 2.5": ["--num", "2.5"],
+    "lr-range --seeds 0": ["--seeds", "at least 1", "0"],
+    "lr-range --mode grid --steps 0": ["--steps", "at least 1"],
+    "lr-range --steps 5": ["--steps is for --mode grid"],
+    "lr-range --mode other": ["other", "sweep", "grid"],
+    "lr-range --learning-rate 3": ["--learning-rate"],
+    "lr-range --optimizer lbfgs --full-batch": ["lbfgs", "no learning rate"],
+    "lr-range --model ngram": ["counted, not trained"],
+    "lr-range --preset other": ["unknown preset", "modern"],
+    "lr-range --figure curve.gif": ["curve.gif", ".png, .svg, .pdf"],
+    "lr-range --figure no_folder/curve.png": ["no directory no_folder"],
+    "lr-range --figure folder.png": ["folder.png is a directory"],
+    "lr-range --data missing.txt": ["missing.txt", "No such file"],
+    "lr-range --data names.txt --hidden-dim 2000000000": ["GB", "--hidden-dim"],
     "data": ["missing"],
     "data other": ["other", "names", "lecture-names"],
     "eval no_run": ["no_run", "does not exist"],
@@ -332,9 +354,9 @@ def test_bad_input_in_a_process_of_its_own(tmp_path, encoding):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["train", "sample"])
+@pytest.mark.parametrize("command", ["train", "sample", "lr-range"])
 def test_the_scripts_have_the_help_of_the_commands(command):
-    script = python(ROOT / "scripts" / f"{command}.py", "--help", text=True)
+    script = python(ROOT / "scripts" / f"{command.replace('-', '_')}.py", "--help", text=True)
     module = python("-m", "mm_jax", command, "--help", text=True)
     assert script.returncode == module.returncode == 0
     assert script.stdout == module.stdout

@@ -115,9 +115,10 @@ def test_the_figure_is_written_and_is_the_same_each_time(ending):
 
 def test_the_figure_has_a_log_axis_each_seed_the_median_the_band_and_named_regions():
     test = known(explode=0.6)
-    axes = plots.lr_range(test).axes[0]
+    figure = plots.lr_range(test)
+    axes = figure.axes[0]
     assert axes.get_xscale() == "log"
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     rate, (low, high) = test.suggestion.lr, test.suggestion.interval
     assert labels == [
         "each of 4 seeds",
@@ -140,10 +141,9 @@ def test_the_figure_has_a_log_axis_each_seed_the_median_the_band_and_named_regio
 
 
 def test_the_figure_of_one_seed_and_of_a_refusal():
-    alone = plots.lr_range(known(num_seeds=1)).axes[0]
-    labels = [text.get_text() for text in alone.get_legend().get_texts()]
-    assert "middle half of the seeds" not in labels
-    assert "(90%" not in labels[-1]
+    alone = plots.lr_range(known(num_seeds=1))
+    labels = [text.get_text() for text in alone.legends[0].get_texts()]
+    assert labels == ["the one seed", f"suggested: {known(num_seeds=1).suggestion.lr:g}"]
     nothing = np.full((2, 200), np.nan, np.float32)
     refused = RangeTest("grid", LRS, nothing, None, suggest(LRS, nothing))
     assert "no suggestion" in plots.lr_range(refused).axes[0].get_title()

@@ -39,13 +39,21 @@ def test_the_bridge_from_counts_to_the_net(notebook):
 
     printed = []
     names = dict(notebook[0], print=printed.append)
-    for block in PYTHON[1:]:
-        exec(compile(block, "README.md", "exec"), names)
+    exec(compile(PYTHON[2], "README.md", "exec"), names)
     losses, samples = printed
     assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-6)
     assert 2 < float(losses[0]) < math.log(27)
     assert np.array_equal(*samples)
     assert np.any(samples[0])
+
+
+def test_the_range_test_suggests_a_rate(notebook):
+    printed = []
+    names = dict(notebook[0], print=lambda *args: printed.extend(args))
+    exec(compile(PYTHON[1], "README.md", "exec"), names)
+    rate, (low, high), reason = printed
+    assert 1e-3 < low <= rate <= high < 0.1
+    assert "lowest" in reason
 
 
 def test_the_notebook_learns(notebook):
