@@ -62,12 +62,14 @@ def suggest(
     head = median[: max(3, len(median) // 20)]
     start = float(np.median(head if untrained is None else untrained))
     drop = start - float(median.min())
-    calm = raw[raw <= start + 2 * drop] if np.isfinite(start) else raw[:0]
+    bad = max(start, float(median.min()))  # what the loss is where nothing is learned
+    calm = raw[raw <= bad + 2 * abs(drop)] if np.isfinite(bad) else raw[:0]
     noise = spread(np.diff(calm, 2)) / math.sqrt(6)  # what a line does not explain
-    exploded = ~(median <= start + max(drop, 6 * noise))
+    exploded = ~(median <= bad + max(drop, 6 * noise))
     if len(calm) < 5 or (~exploded).sum() < 5:
-        why = f"training diverges at the lowest rate, {low}, or soon after it; lower --min"
-        return _refusal(why, curve)
+        diverges = f"training diverges at the lowest rate, {low}, or soon after it; lower --min"
+        trains = np.isfinite(start) and np.isfinite(median).sum() >= 5
+        return _refusal(rises if trains else diverges, curve)
     smoother = smoothing(x, ~exploded)
     filled = np.where(exploded, 0.0, median)  # what is masked has no weight in the smoother
     curve = curve._replace(smooth=np.where(exploded, np.nan, smoother @ filled))
@@ -77,7 +79,7 @@ def suggest(
     error = noise * float(np.sqrt((smoother[m] ** 2).sum()))
     unclear = CLEAR * math.hypot(error, 1.25 * noise / math.sqrt(len(head)))
     if drop <= max(unclear, 1e-6 * abs(start)):
-        if exploded[-1] or curve.smooth[-1] > start + unclear:
+        if exploded[-1] or curve.smooth[-1] > bad + unclear:
             return _refusal(rises, curve)
         why = (
             f"the curve is flat: no rate from {low} to {high} changes the loss, {start:.4g}, "

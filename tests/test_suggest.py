@@ -101,6 +101,14 @@ def test_of_a_grid_the_lowest_rate_may_already_learn_and_is_then_refused_as_an_e
     assert "lowest at the lowest rate" in found.reason
 
 
+def test_where_every_rate_makes_a_trained_model_worse_the_reason_does_not_speak_of_divergence():
+    lrs, generator = np.geomspace(1e-3, 1, 64), np.random.default_rng(0)
+    worse = 2.1 + np.log10(lrs / lrs[0]) + 0.01 * generator.standard_normal((4, 64))
+    assert "only rises" in suggest(lrs, worse, untrained=np.full(4, 2.0)).reason
+    same = 2.1 + 0.01 * generator.standard_normal((4, 64))
+    assert "flat" in suggest(lrs, same, untrained=np.full(4, 2.0)).reason
+
+
 @pytest.mark.parametrize("num_seeds", [1, 4, 16])
 def test_noise_alone_is_never_taken_for_a_valley(num_seeds):
     generator = np.random.default_rng(num_seeds)
