@@ -199,7 +199,7 @@ def test_without_out_nothing_is_written(tmp_path):
         ("--smoothing -1", ["--smoothing", "at least 0"]),
         ("--smoothing nan", ["--smoothing", "finite"]),
         ("--smoothing 1e-38", ["--smoothing", "0 or at least 1e-30"]),
-        ("--smoothing some", ["--smoothing", "FLOAT", "auto,kneser-ney", "not 'some'"]),
+        ("--smoothing some", ["--smoothing", "must be a number or auto,kneser-ney", "not 'some'"]),
         ("--order auto --split none", ["auto", "--split none"]),
         ("--smoothing auto --split none", ["auto", "--split none"]),
         ("--data missing.txt", ["missing.txt", "No such file"]),
