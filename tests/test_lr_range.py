@@ -178,6 +178,32 @@ def test_where_the_curve_has_no_valley_the_rate_is_an_error_with_the_reason():
         find_learning_rate(numb(bigram()), SGD, states(bigram(), 4), BATCH, batch_size=8)
 
 
+def test_without_a_range_the_valley_is_found_wherever_it_is_and_then_looked_at_from_near():
+    """Logits of scale * W have gradients scale times as long, for a way 1 / scale times as long."""
+    rates, seen = {}, []
+    for scale in (1.0, 0.1):
+        model = bigram()._replace(
+            init=lambda key, scale=scale: {"W": bigram().init(key)["W"] / scale},
+            apply=lambda p, t, scale=scale: bigram().apply({"W": p["W"] * scale}, t),
+        )
+        test = find_learning_rate(
+            model,
+            SGD,
+            states(model, 4),
+            BATCH,
+            batch_size=8,
+            update=lambda done, _loss: seen.append(done),
+        )
+        rates[scale] = test.suggested_lr
+        assert len(test.lrs) == 1000
+        assert test.lrs[-1] / test.lrs[0] == pytest.approx(32**2)
+        assert test.lrs[0] < test.suggested_lr < test.lrs[-1]
+    assert rates[0.1] / rates[1.0] == pytest.approx(0.1**-2, rel=0.05)
+    first = seen[: seen.index(max(seen)) + 1]
+    assert first == sorted(first)
+    assert first[-1] == 2 * 4 * 1000
+
+
 @pytest.mark.parametrize(
     ("optimizer", "why"),
     [

@@ -131,6 +131,14 @@ def test_the_interval_holds_the_rate_that_all_seeds_would_give_and_shrinks_with_
     assert np.mean(widths[32]) < 0.8 * np.mean(widths[4])
 
 
+def test_the_floor_is_what_is_within_a_thousandth_of_the_drop_or_within_the_noise():
+    """1 - exp(-z**2 / 2) = 0.001 at z = 0.0447, 0.0224 decades of this valley."""
+    low, high = suggest(LRS, valley(0.03, noise=0.0), np.full(16, 3.0)).floor
+    assert high / low == pytest.approx(10 ** (2 * 0.0224), rel=0.05)
+    wide = suggest(LRS, valley(0.03, noise=0.5)).floor
+    assert wide[1] / wide[0] > 1.3 * high / low
+
+
 def test_one_seed_has_no_interval_and_says_so():
     found = suggest(LRS, valley(0.05, num_seeds=1, noise=0.02))
     assert found.lr == pytest.approx(0.05, rel=0.2)
