@@ -114,13 +114,21 @@ class DescentConfig(Choices):
     clip_norm: Annotated[float | None, Between(0, LARGE, open_low=True)] = None
     """Scale gradients down to this global norm where theirs is larger."""
 
+    def check_has_rate(self) -> None:
+        """Raise InputError where no learning rate decides how long the steps are."""
+        if self.optimizer in ("lbfgs", "rprop"):
+            raise InputError(
+                f"{self.optimizer} finds the length of each step itself: there is no learning "
+                "rate to look for"
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(DescentConfig):
     """How to descend."""
 
     learning_rate: Annotated[float, Between(0, LARGE, open_low=True)] | Literal["auto"] = 0.1
-    """The highest learning rate of the schedule; auto: what a range test suggests."""
+    """The highest rate of the schedule; auto: what a range test finds best for the first steps."""
     schedule: Literal["constant", "step", "cosine"] = "step"
     """step: a tenth of the rate from the middle on; cosine: warm-up, then down to zero."""
     warmup_steps: Annotated[int, Between(0, 2**31 - 1)] = 0
@@ -129,8 +137,8 @@ class OptimizerConfig(DescentConfig):
     def __post_init__(self) -> None:
         """Check what no field can tell by itself."""
         super().__post_init__()
-        if self.optimizer == "lbfgs" and self.learning_rate == "auto":
-            raise InputError("lbfgs finds the length of each step itself; drop --learning-rate")
+        if self.learning_rate == "auto":
+            self.check_has_rate()
 
     @property
     def rate(self) -> float:
@@ -182,6 +190,11 @@ class LRRangeConfig(Choices):
     def num_seeds(self) -> int:
         """How many seeds are tested."""
         return self.seeds or SEEDS_OF[self.mode]
+
+    @property
+    def num_trainings(self) -> int:
+        """Of a seed: one sweep, or one for each rate; and one at rate 0, the untrained loss."""
+        return 1 + (1 if self.mode == "sweep" else self.num_rates)
 
 
 CountedConfig = NgramConfig | KneserNeyConfig
@@ -244,9 +257,9 @@ class RangeConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         """Check what no field can tell by itself."""
+        if isinstance(self.optimizer, DescentConfig):
+            self.optimizer.check_has_rate()
         super().__post_init__()
-        if self.optimizer.optimizer == "lbfgs":
-            raise InputError("lbfgs finds the length of each step itself; it has no learning rate")
 
 
 class Preset(NamedTuple):

@@ -112,7 +112,7 @@ class RangeTest(NamedTuple):
     mode: str
     lrs: Float64[np.ndarray, " rates"]
     losses: Float[np.ndarray, "seeds rates"]  # nats; not finite where training diverged
-    untrained: Float[np.ndarray, " seeds"] | None  # before the first step; None in a sweep
+    untrained: Float[np.ndarray, " seeds"]  # nats on the same minibatches, at a rate of 0
     suggestion: Suggestion
 
     @property
@@ -157,24 +157,25 @@ def lr_range_test(
     lrs = np.geomspace(config.min, config.max, config.num_rates)
     rates = jnp.asarray(lrs, jnp.float32)
     sweep = config.mode == "sweep"
+    trained = rates[None] if sweep else rates[:, None]
     losses = fit_members(
         model,
         following(optimizer),
         state,
         follow,
-        rates[None] if sweep else rates[:, None],
+        jnp.concatenate([jnp.zeros_like(trained[:1]), trained]),
         data,
         num_steps=config.num_steps,
         batch_size=batch_size,
         members_per_slice=members_per_slice,
         update=update,
     )
-    if sweep:
-        ends, untrained = losses[:, 0], None  # the curve itself begins there
-    else:
-        ends = losses[:, :, -max(1, config.num_steps // 10) :].mean(-1, dtype=np.float64)
-        untrained = losses[:, 0, 0]
-    return RangeTest(config.mode, lrs, ends, untrained, suggest(lrs, ends, untrained))
+    # A single minibatch is a poor measure; those that the trained members saw are a fair one.
+    last = losses[:, :, -max(1, config.num_steps // 10) :].mean(-1, dtype=np.float64)
+    untrained = losses[:, 0].mean(-1, dtype=np.float64) if sweep else last[:, 0]
+    ends = losses[:, 1] if sweep else last[:, 1:]
+    found = suggest(lrs, ends, untrained, sweep=sweep)
+    return RangeTest(config.mode, lrs, ends, untrained, found)
 
 
 def find_learning_rate(
@@ -203,7 +204,8 @@ def find_learning_rate(
 
     wide = sweep(*AUTO_RANGE, before=0)
     rate = wide.suggested_lr
-    return sweep(rate / AUTO_WITHIN, rate * AUTO_WITHIN, before=wide.losses.size)
+    near = sweep(rate / AUTO_WITHIN, rate * AUTO_WITHIN, before=2 * wide.losses.size)
+    return near._replace(suggestion=near.suggestion._replace(lr=near.suggested_lr))  # or an error
 
 
 def for_seeds(state: TrainState, num: int) -> TrainState:
@@ -214,7 +216,11 @@ def for_seeds(state: TrainState, num: int) -> TrainState:
 
 
 def range_optimizer(config: DescentConfig) -> optax.GradientTransformation:
-    """Return the optimizer of ``config`` without a schedule, for a range test."""
+    """Return the optimizer of ``config`` without a schedule, for a range test.
+
+    Raises InputError for lbfgs and rprop, which find the length of each step themselves.
+    """
+    config.check_has_rate()
     values = {
         field.name: getattr(config, field.name) for field in dataclasses.fields(DescentConfig)
     }
@@ -224,13 +230,14 @@ def range_optimizer(config: DescentConfig) -> optax.GradientTransformation:
 def check_rate_is_free(opt_state: Any) -> None:
     """Raise InputError where an optimizer's state has no learning rate, or a schedule sets it."""
 
-    def names(field: str) -> set[str]:
+    def among(field: str) -> int:
         found = optax.tree_utils.tree_get_all_with_path(opt_state, field)
-        return {name for _, values in found for name in values}
+        return sum("learning_rate" in values for _, values in found)
 
-    scheduled = "learning_rate" in names("hyperparams_states")
-    if scheduled or "learning_rate" not in names("hyperparams"):
-        what = "a schedule sets its learning_rate" if scheduled else "it keeps no learning_rate"
+    number, scheduled = among("hyperparams"), among("hyperparams_states")
+    if scheduled or number != 1:
+        what = "it keeps no learning_rate" if not number else f"it keeps {number} of them"
+        what = "a schedule sets its learning_rate" if scheduled else what
         raise InputError(
             f"this optimizer's rate cannot be varied: {what}; use make_optimizer, or "
             "optax.inject_hyperparams with a number"

@@ -108,7 +108,7 @@ def fit_members(
     num_seeds, num_values = len(state.step), len(values)
     if members_per_slice is not None and members_per_slice < 1:
         raise InputError(f"members_per_slice must be at least 1, not {members_per_slice}")
-    needed, there = 4 * num_seeds * num_values * num_steps, memory_bytes() // 2
+    needed, there = 4 * num_seeds * num_values * num_steps, memory_bytes() // 8
     if needed > there:
         raise InputError(
             f"{num_seeds:,} seeds x {num_values:,} values x {num_steps:,} steps have losses of "

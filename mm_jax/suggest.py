@@ -11,11 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mm_jax.choices import InputError
+
 BLOCKS = 200  # what the curve is cut into: the steps of a block are averaged first
 BANDWIDTH = 0.1  # decades of rate over which the curve is smoothed (one standard deviation)
 FLOOR = 0.001  # of the drop: rates whose loss is within this of the lowest are the valley's floor
 TOO_LOW, TOO_HIGH = 0.5, 0.15  # of the drop: what is missing to the left, what is lost to the right
+NOISE = 4.0  # standard errors within which losses are the same: the floor of a noisy valley
+WALL = 6.0  # standard errors that a valley's sides have to rise above its floor
 CLEAR = 5.0  # standard errors by which the curve has to drop
+UNSURE = 10.0  # an interval that ends at more than this many times its beginning is no answer
 DRAWS = 400  # of the seeds, for the interval
 INTERVAL = (0.05, 0.95)
 
@@ -45,12 +50,17 @@ def suggest(
     lrs: Float[np.ndarray, " rates"],
     losses: Float[np.ndarray, "seeds rates"],
     untrained: Float[np.ndarray, " seeds"] | None = None,
+    *,
+    sweep: bool = True,
 ) -> Suggestion:
     """Return the learning rate that a curve supports.
 
     ``lrs`` rise; ``losses`` are in any unit, not finite where training diverged. ``untrained`` are
-    the losses before any training; by default those of the lowest rates, as in a sweep.
+    the losses before any training; without them those of the lowest rates are taken for it. A
+    ``sweep`` has to begin there, other curves may begin with rates that have learned already.
+    Raises InputError where the arrays do not belong together or the rates do not rise.
     """
+    check_curve(lrs, losses, untrained)
     x, blocks = in_blocks(lrs, losses)
     raw = np.median(blocks, 0)
     median = despiked(raw)
@@ -58,9 +68,11 @@ def suggest(
     low, high = f"{lrs[0]:.3g}", f"{lrs[-1]:.3g}"
     rises = f"the loss is lowest at the lowest rate, {low}, and only rises from there; lower --min"
     if not np.isfinite(raw).any():
-        return _refusal(f"no loss is finite, from about {low} on; lower --min", curve)
+        why = f"at least half of the seeds diverge at every rate from {low} to {high}; lower --min"
+        return _refusal(why, curve)
     head = median[: max(3, len(median) // 20)]
-    start = float(np.median(head if untrained is None else untrained))
+    first = float(np.median(head))
+    start = first if untrained is None else float(np.median(untrained))
     drop = start - float(median.min())
     bad = max(start, float(median.min()))  # what the loss is where nothing is learned
     calm = raw[raw <= bad + 2 * abs(drop)] if np.isfinite(bad) else raw[:0]
@@ -76,39 +88,77 @@ def suggest(
     m = int(np.nanargmin(curve.smooth))
     lowest = float(curve.smooth[m])
     drop = start - lowest
-    error = noise * float(np.sqrt((smoother[m] ** 2).sum()))
-    unclear = CLEAR * math.hypot(error, 1.25 * noise / math.sqrt(len(head)))
-    if drop <= max(unclear, 1e-6 * abs(start)):
-        if exploded[-1] or curve.smooth[-1] > bad + unclear:
+    errors = noise * np.sqrt((smoother**2).sum(1))  # larger towards the ends
+    unclear = CLEAR * math.hypot(errors[m], 1.25 * noise / math.sqrt(len(head)))
+    unclear = max(unclear, 1e-6 * abs(start))
+    if drop <= unclear:
+        end = exploded[-max(1, len(exploded) // 10) :].mean()
+        if end > 0.5 or curve.smooth[-1] > bad + unclear:
             return _refusal(rises, curve)
         why = (
             f"the curve is flat: no rate from {low} to {high} changes the loss, {start:.4g}, "
-            "by more than its noise; widen --min to --max, or train longer"
+            "by more than its noise; widen --min to --max, take more seeds, or train longer"
         )
         return _refusal(why, curve)
-    tolerance = max(FLOOR * drop, 2 * error)
-    left, right = (float(end[0]) for end in crossings(x, curve.smooth[None], lowest + tolerance))
+    tolerance = np.maximum(FLOOR * drop, NOISE * errors)
+    walls = np.maximum(FLOOR * drop, WALL * errors)
+    (left, right), (left_wall, right_wall) = (
+        [float(end[0]) for end in crossings(x, curve.smooth[None], (lowest + height)[None])]
+        for height in (tolerance, walls)
+    )
     too_low = rate_or_none(crossings(x, curve.smooth[None], start - TOO_LOW * drop)[0])
     too_high = rate_or_none(crossings(x, curve.smooth[None], lowest + TOO_HIGH * drop)[1])
     after = np.flatnonzero(exploded[m:])
     explodes = rounded((x[m + after[0] - 1] + x[m + after[0]]) / 2) if len(after) else None
-    if math.isnan(left) or math.isnan(right):
-        falls = f"the loss has not risen again at the highest rate, {high}; raise --max"
-        why = falls if math.isnan(right) else rises
-        return Suggestion(None, None, why, None, curve, too_low, too_high, explodes)
-    lr, floor = rounded((left + right) / 2), (rounded(left), rounded(right))
+    interval = None
+    fault: str | None = None
+    if math.isnan(right_wall):
+        fault = f"the loss has not risen again at the highest rate, {high}; raise --max"
+    elif math.isnan(left_wall):
+        fault = rises
+    elif sweep and abs(start - first) > max(TOO_LOW * drop, unclear):
+        fault = (
+            f"the loss goes from {start:.4g} to {first:.4g} within the first steps, near the "
+            f"lowest rate, {low}; lower --min"
+        )
+    elif len(blocks) > 1:
+        interval = interval_of(x, blocks, exploded, smoother, tolerance)
+        if interval[1] > UNSURE * interval[0]:
+            fault = (
+                f"the seeds do not agree: 90% of their draws give {interval[0]:.2g} to "
+                f"{interval[1]:.2g}; take more --seeds, or train longer"
+            )
+    if fault is not None:
+        return Suggestion(None, None, fault, None, curve, too_low, too_high, explodes)
+    middle, half = (left + right) / 2, (x[1] - x[0]) / 2  # no curve tells more than its points
+    floor = rounded(min(left, middle - half)), rounded(max(right, middle + half))
     reason = (
         f"the loss is lowest there: {lowest:.4g}, down from {start:.4g}, and hardly above that "
         f"from {floor[0]:.2g} to {floor[1]:.2g}"
     )
-    interval = None
-    if len(blocks) > 1:
-        interval = interval_of(x, blocks, exploded, smoother, tolerance)
+    if interval is None:
+        reason += "; one seed cannot say how sure that is"
+    else:
+        interval = (
+            min(interval[0], rounded(middle - half)),
+            max(interval[1], rounded(middle + half)),
+        )
         reason += f"; 90% of draws of the {len(blocks)} seeds give"
         reason += f" {interval[0]:.2g} to {interval[1]:.2g}"
-    else:
-        reason += "; one seed cannot say how sure that is"
-    return Suggestion(lr, interval, reason, floor, curve, too_low, too_high, explodes)
+    return Suggestion(rounded(middle), interval, reason, floor, curve, too_low, too_high, explodes)
+
+
+def check_curve(lrs: np.ndarray, losses: np.ndarray, untrained: np.ndarray | None) -> None:
+    """Raise InputError where these are no curve."""
+    if np.ndim(lrs) != 1 or np.ndim(losses) != 2 or np.shape(losses)[1] != len(lrs):
+        shapes = f"{np.shape(lrs)} and {np.shape(losses)}"
+        raise InputError(f"rates (N,) and losses (seeds, N) are wanted, not {shapes}")
+    if len(lrs) < 10 or not len(losses):
+        raise InputError(f"a curve has 10 rates and 1 seed or more, not {np.shape(losses)[::-1]}")
+    if not (np.isfinite(lrs).all() and lrs[0] > 0 and (np.diff(lrs) > 0).all()):
+        raise InputError("the rates must be finite, above 0, and rise")
+    if untrained is not None and np.shape(untrained) != np.shape(losses)[:1]:
+        raise InputError(f"untrained is one loss a seed, not {np.shape(untrained)}")
 
 
 def _refusal(why: str, curve: Curve) -> Suggestion:
@@ -180,20 +230,22 @@ def smoothing(
 def crossings(
     x: Float[np.ndarray, " blocks"],
     smooth: Float[np.ndarray, "curves blocks"],
-    level: float | Float[np.ndarray, "curves 1"],
+    level: float | Float[np.ndarray, "#curves blocks"],
 ) -> tuple[Float[np.ndarray, " curves"], Float[np.ndarray, " curves"]]:
     """Return the log rates left and right of each lowest point where a curve exceeds a level.
 
     What has exploded exceeds every level; nan where a curve does not.
     """
     places, lowest = np.arange(len(x)), np.nanargmin(smooth, 1, keepdims=True)
+    level = np.broadcast_to(level, smooth.shape)
     above = np.isnan(smooth) | (smooth > level)
 
     def meet(outer: Any, inner: Any, found: Any) -> Any:
         outer, inner = np.where(found, outer, lowest), np.where(found, inner, lowest)
         here, there = (np.take_along_axis(smooth, place, 1) for place in (inner, outer))
         with np.errstate(invalid="ignore", divide="ignore"):
-            share = np.where(np.isnan(there), 0.5, (level - here) / (there - here))
+            bound = np.take_along_axis(level, outer, 1)
+            share = np.where(np.isnan(there), 0.5, np.clip((bound - here) / (there - here), 0, 1))
             return np.where(found, x[inner] + share * (x[outer] - x[inner]), np.nan)[:, 0]
 
     left = np.where(above & (places < lowest), places, -1).max(1, keepdims=True)
@@ -206,7 +258,7 @@ def interval_of(
     blocks: Float[np.ndarray, "seeds blocks"],
     exploded: Bool[np.ndarray, " blocks"],
     smoother: Float[np.ndarray, "blocks blocks"],
-    tolerance: float,
+    tolerance: Float[np.ndarray, " blocks"],
 ) -> tuple[float, float]:
     """Return the interval of the suggestion over draws of the seeds, with replacement."""
     draws = np.random.default_rng(0).integers(len(blocks), size=(DRAWS, len(blocks)))

@@ -77,7 +77,7 @@ def quoted(ngram: str) -> str:
 
 def lr_chart(test: RangeTest, width: int | None = None, height: int = 14) -> Iterator[str]:
     """Draw a range test: a dot where a seed is, o for the median, x where it is off the top."""
-    width = width or max(40, min(shutil.get_terminal_size().columns, 100))
+    width = width or max(30, min(shutil.get_terminal_size().columns, 100))
     columns = width - 11
     found, (low, high) = test.suggestion, loss_limits(test.losses, test.suggestion)
     first, last = math.log(test.lrs[0]), math.log(test.lrs[-1])

@@ -179,17 +179,16 @@ def measure(config: mm.LRRangeConfig, num_draws: int) -> dict[str, list[float | 
     found: dict[str, list[float | None]] = {}
     for i, drawn in enumerate(draws):
         own = slice(i * num_seeds, (i + 1) * num_seeds)
-        losses, untrained = test.losses[own], test.untrained
-        if untrained is None:
-            truth = best_rate(
-                drawn, np.array([config.num_rates / math.log(config.max / config.min)])
-            )
-        else:
-            untrained, last = untrained[own], max(1, config.num_steps // 10)
-            truth = best_rate(drawn, np.arange(config.num_steps - last, config.num_steps))
-        rates = {f"mm_jax, {num_seeds} seeds": suggest(test.lrs, losses, untrained).lr}
+        losses, untrained = test.losses[own], test.untrained[own]
         if config.mode == "sweep":
-            rates["mm_jax, one seed"] = suggest(test.lrs, losses[:1]).lr
+            steps = np.array([config.num_rates / math.log(config.max / config.min)])
+        else:
+            last = max(1, config.num_steps // 10)
+            steps = np.arange(config.num_steps - last, config.num_steps)
+        truth, sweep = best_rate(drawn, steps), config.mode == "sweep"
+        rates = {f"mm_jax, {num_seeds} seeds": suggest(test.lrs, losses, untrained, sweep=sweep).lr}
+        if sweep:
+            rates["mm_jax, one seed"] = suggest(test.lrs, losses[:1], untrained[:1]).lr
             for which, curve in (("one seed", losses[0]), ("median", np.median(losses, 0))):
                 rates |= {f"{name}, {which}": rule(test.lrs, curve) for name, rule in PEERS.items()}
         for name, rate in rates.items():

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from helpers import call, record_of
-from test_commands import LINES, SMALL
+from test_commands import LINES, SMALL, start
 
 from mm_jax import plots
 from mm_jax.choices import InputError
@@ -34,7 +34,7 @@ def known(explode=math.inf, best=0.05, num_seeds=4, lrs=LRS):
     curve = 3 - np.exp(-0.5 * (np.log10(lrs / best) / 0.5) ** 2)
     noise = 0.03 * np.random.default_rng(0).standard_normal((num_seeds, len(lrs)))
     losses = np.where(lrs < explode, curve + noise, np.nan).astype(np.float32)
-    return RangeTest("sweep", lrs, losses, None, suggest(lrs, losses))
+    return RangeTest("sweep", lrs, losses, np.full(num_seeds, 3.0), suggest(lrs, losses))
 
 
 def test_a_sweep_says_what_it_tested_found_and_draws_it():
@@ -102,6 +102,27 @@ def test_where_there_is_nothing_to_suggest_the_exit_code_is_1_and_the_reason_is_
     assert "flat" in record["reason"]
 
 
+def test_a_figure_that_cannot_be_written_after_all_loses_nothing_of_what_was_found(monkeypatch):
+    def full(*_args):
+        raise InputError("cannot write a.png: No space left on device")
+
+    monkeypatch.setattr(plots, "save", full)
+    flags = ["--data", "names.txt", *MODEL, "--max", "10", "--seeds", "2", "--num", "300"]
+    record = record_of("lr-range", *flags, "--figure", "a.png", code=1)
+    assert 0.05 < record["suggested_lr"] < 8
+
+
+def test_no_window_that_matplotlib_was_told_of_is_in_the_way():
+    """Jupyter sets this for its cells, and what they start may not have that package."""
+    flags = ["--data", "names.txt", "--num", "10", "--seeds", "1", "--figure", "a.png"]
+    env = {"MPLBACKEND": "module://not_here.backend", "HOME": "/proc/not_here"}
+    done = start("lr-range", *flags, cwd=Path.cwd(), env=env)
+    out, err = done.communicate(timeout=60)
+    assert done.returncode == 1, err  # ten steps show nothing
+    assert err.count("\n") == 1
+    assert "figure     a.png" in out
+
+
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_the_figure_is_written_and_is_the_same_each_time(ending):
     path = plots.check_path(f"curve.{ending}")
@@ -145,7 +166,7 @@ def test_the_figure_of_one_seed_and_of_a_refusal():
     labels = [text.get_text() for text in alone.legends[0].get_texts()]
     assert labels == ["the one seed", f"suggested: {known(num_seeds=1).suggestion.lr:g}"]
     nothing = np.full((2, 200), np.nan, np.float32)
-    refused = RangeTest("grid", LRS, nothing, None, suggest(LRS, nothing))
+    refused = RangeTest("grid", LRS, nothing, np.ones(2), suggest(LRS, nothing))
     assert "no suggestion" in plots.lr_range(refused).axes[0].get_title()
     plots.save(plots.lr_range(refused), Path("refused.png"))
 
@@ -182,7 +203,9 @@ def test_the_chart_of_rates_within_a_decade_and_over_many():
     assert len(far[-2]) <= 60
     assert far[-3].count("+") >= 5
     nothing = np.full((2, 200), np.inf)
-    chart = list(lr_chart(RangeTest("sweep", LRS, nothing, None, suggest(LRS, nothing)), width=60))
+    chart = list(
+        lr_chart(RangeTest("sweep", LRS, nothing, np.ones(2), suggest(LRS, nothing)), width=60)
+    )
     assert "x" in chart[0]
 
 
@@ -222,6 +245,15 @@ def test_auto_without_a_valley_writes_nothing(monkeypatch):
         "the curve is flat; give a number\n"
     )
     assert not Path("run").exists()
+
+
+def test_auto_does_not_advise_what_train_does_not_have():
+    Path("a.txt").write_text("a\n" * 50)
+    flags = ["--data", "a.txt", *MODEL, "--optimizer", "sgd", "--learning-rate", "auto"]
+    _, err = call("train", *flags, "--regularization", "1e30", code=2)
+    assert "--min" not in err
+    assert "--max" not in err
+    assert err.endswith("; give a number\n")
 
 
 def test_auto_is_not_for_lbfgs_and_is_no_number_until_it_is_found():

@@ -4,6 +4,7 @@ No command imports jax before ``run``, so that --help and a wrong flag are answe
 """
 
 import dataclasses
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,7 +82,7 @@ def describe_task(task: "Task") -> Iterator[str]:
 
 
 def range_record(test: "RangeTest") -> dict[str, Any]:
-    """Return what a range test found, for --json and for config.json."""
+    """Return what a range test found and how, for --json and for config.json."""
     found = test.suggestion
     return {
         "suggested_lr": found.lr,
@@ -91,5 +92,25 @@ def range_record(test: "RangeTest") -> dict[str, Any]:
         "too_low": found.too_low,
         "too_high": found.too_high,
         "explodes": found.explodes,
-        "untrained": None if test.untrained is None else test.untrained.tolist(),
+        "mode": test.mode,
+        "min": float(test.lrs[0]),
+        "max": float(test.lrs[-1]),
+        "num_rates": len(test.lrs),
+        "num_seeds": len(test.losses),
+        "untrained": test.untrained.tolist(),
     }
+
+
+def import_plots() -> Any:
+    """Import the figures, whatever window or notebook matplotlib was told of, and quietly."""
+    before = os.environ.get("MPLBACKEND")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        from mm_jax import plots
+    finally:
+        if before is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = before
+    return plots

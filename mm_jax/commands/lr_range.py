@@ -5,11 +5,13 @@ from typing import Annotated
 
 import tyro
 
+from mm_jax.choices import InputError
 from mm_jax.commands import (
     PRESET_HELP,
     Outcome,
     choices_of,
     describe_task,
+    import_plots,
     range_record,
     with_absolute_path,
 )
@@ -59,11 +61,8 @@ def run(options: Options, console: Console) -> Outcome:
 
     config = options.config
     config = dataclasses.replace(config, data=with_absolute_path(config.data))
-    figure = None
-    if options.figure is not None:
-        from mm_jax import plots
-
-        figure = plots.check_path(options.figure)
+    plots = import_plots() if options.figure is not None else None
+    figure = plots.check_path(options.figure) if plots else None
     optimizer = range_optimizer(config.optimizer)
     chosen = config.lr_range
     task = load_task(config, optimizer, chosen.num_seeds)
@@ -76,8 +75,8 @@ def run(options: Options, console: Console) -> Outcome:
     )
     begun = time.perf_counter()
     states = task.begin_seeds(optimizer, chosen.num_seeds)
-    trainings = chosen.num_seeds * (chosen.num_rates if chosen.mode == "grid" else 1)
-    with console.progress(trainings * chosen.num_steps, lines=False) as update:
+    total = chosen.num_seeds * chosen.num_trainings * chosen.num_steps
+    with console.progress(total, lines=False) as update:
         test = lr_range_test(
             task.model,
             optimizer,
@@ -99,19 +98,23 @@ def run(options: Options, console: Console) -> Outcome:
         "num_params": task.num_params,
         "num_examples": task.num_examples,
         **range_record(test),
-        "lrs": test.lrs.tolist(),
-        "losses": test.losses.tolist(),
         "seconds": seconds,
-        "steps_per_second": trainings * chosen.num_steps / seconds,
+        "steps_per_second": total / seconds,
         "figure": figure and str(figure),
     }
+    if options.json:  # they are long
+        record |= {"lrs": test.lrs.tolist(), "losses": test.losses.tolist()}
     found = test.suggestion
-    if found.lr is not None:
-        console.say(f"suggested  {found.lr:g}: {found.reason}")
-        console.say(f"           mm-jax train --learning-rate {found.lr:g}, with the same flags")
-    if figure is not None:
-        plots.save(plots.lr_range(test), figure)
-        console.say(f"figure     {figure}")
+    complaint = None
     if found.lr is None:
-        return Outcome(record, 1, f"no learning rate to suggest: {found.reason}")
-    return Outcome(record)
+        complaint = f"no learning rate to suggest: {found.reason}"
+    else:
+        console.say(f"suggested  {found.lr:g}: {found.reason}")
+        console.say(f"           train with it: mm-jax train --learning-rate {found.lr:g} ...")
+    if plots and figure:
+        try:
+            plots.save(plots.lr_range(test), figure)
+            console.say(f"figure     {figure}")
+        except InputError as error:  # what was found is told all the same
+            complaint = str(error)
+    return Outcome(record, 1 if complaint else 0, complaint)

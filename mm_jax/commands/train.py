@@ -148,7 +148,7 @@ def find_rate(
     wanted = LRRangeConfig()
     num_seeds = min(wanted.num_seeds, task.most_seeds)
     states = task.begin_seeds(optimizer, num_seeds)
-    total = 2 * num_seeds * wanted.num_steps
+    total = 2 * num_seeds * wanted.num_trainings * wanted.num_steps  # a wide sweep, a near one
     try:
         with console.progress(total, lines=False) as update:
             found = find_learning_rate(
@@ -160,7 +160,8 @@ def find_rate(
                 update=update,
             )
     except InputError as error:
-        raise InputError(f"--learning-rate auto: {error}; give a number") from None
+        why = str(error).partition(";")[0]  # what comes then is advice for lr-range
+        raise InputError(f"--learning-rate auto: {why}; give a number") from None
     rate = found.suggested_lr
     console.say(f"rate       {rate:.3g}: {found.suggestion.reason}")
     chosen = dataclasses.replace(config.optimizer, learning_rate=rate)
