@@ -191,11 +191,6 @@ class LRRangeConfig(Choices):
         """How many seeds are tested."""
         return self.seeds or SEEDS_OF[self.mode]
 
-    @property
-    def num_trainings(self) -> int:
-        """Of a seed: one sweep, or one for each rate; and one at rate 0, the untrained loss."""
-        return 1 + (1 if self.mode == "sweep" else self.num_rates)
-
 
 CountedConfig = NgramConfig | KneserNeyConfig
 TrainedConfig = MLPConfig | BigramConfig

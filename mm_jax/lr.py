@@ -7,21 +7,22 @@ array, so that changing it never recompiles and a population can vmap it.
 import dataclasses
 import inspect
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Float64
+from jaxtyping import Array, Float, Float64, Int
 
 from mm_jax.choices import InputError
 from mm_jax.config import DescentConfig, LRRangeConfig, OptimizerConfig
+from mm_jax.evaluate import evaluate
 from mm_jax.model import Model
 from mm_jax.population import fit_members
 from mm_jax.suggest import Suggestion, suggest
-from mm_jax.train import TrainState
+from mm_jax.train import TrainState, minibatch_ids
 from mm_jax.windows import Batch
 
 AUTO_RANGE = 1e-6, 1e4  # where a rate is looked for that nobody has an idea of
@@ -112,7 +113,7 @@ class RangeTest(NamedTuple):
     mode: str
     lrs: Float64[np.ndarray, " rates"]
     losses: Float[np.ndarray, "seeds rates"]  # nats; not finite where training diverged
-    untrained: Float[np.ndarray, " seeds"]  # nats on the same minibatches, at a rate of 0
+    untrained: Float[np.ndarray, " seeds"]  # nats before any step, on the last minibatches
     suggestion: Suggestion
 
     @property
@@ -157,25 +158,45 @@ def lr_range_test(
     lrs = np.geomspace(config.min, config.max, config.num_rates)
     rates = jnp.asarray(lrs, jnp.float32)
     sweep = config.mode == "sweep"
-    trained = rates[None] if sweep else rates[:, None]
+    last = max(1, config.num_steps // 10)
     losses = fit_members(
         model,
         following(optimizer),
         state,
         follow,
-        jnp.concatenate([jnp.zeros_like(trained[:1]), trained]),
+        rates[None] if sweep else rates[:, None],
         data,
         num_steps=config.num_steps,
         batch_size=batch_size,
         members_per_slice=members_per_slice,
         update=update,
     )
-    # A single minibatch is a poor measure; those that the trained members saw are a fair one.
-    last = losses[:, :, -max(1, config.num_steps // 10) :].mean(-1, dtype=np.float64)
-    untrained = losses[:, 0].mean(-1, dtype=np.float64) if sweep else last[:, 0]
-    ends = losses[:, 1] if sweep else last[:, 1:]
+    ends = losses[:, 0] if sweep else losses[:, :, -last:].mean(-1, dtype=np.float64)
+    steps = jnp.arange(config.num_steps - last, config.num_steps)
+    untrained = np.asarray(untrained_losses(model, state, data, steps, batch_size=batch_size))
     found = suggest(lrs, ends, untrained, sweep=sweep)
     return RangeTest(config.mode, lrs, ends, untrained, found)
+
+
+@partial(jax.jit, static_argnames=("model", "batch_size"))
+def untrained_losses(
+    model: Model,
+    state: TrainState,
+    data: Batch,
+    steps: Int[Array, " steps"],
+    *,
+    batch_size: int | None,
+) -> Float[Array, " S"]:
+    """Return the loss of S states as they are, on the minibatches that training takes at steps."""
+
+    def of_seed(one: TrainState) -> Float[Array, ""]:
+        if batch_size is None:
+            return evaluate(model, one.params, data)
+        draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
+        ids = jax.vmap(draw, in_axes=(None, 0))(one.key, one.step + steps).reshape(-1)
+        return evaluate(model, one.params, jax.tree.map(lambda leaf: leaf[ids], data))
+
+    return jax.lax.map(of_seed, state)
 
 
 def find_learning_rate(
@@ -204,7 +225,7 @@ def find_learning_rate(
 
     wide = sweep(*AUTO_RANGE, before=0)
     rate = wide.suggested_lr
-    near = sweep(rate / AUTO_WITHIN, rate * AUTO_WITHIN, before=2 * wide.losses.size)
+    near = sweep(rate / AUTO_WITHIN, rate * AUTO_WITHIN, before=wide.losses.size)
     return near._replace(suggestion=near.suggestion._replace(lr=near.suggested_lr))  # or an error
 
 

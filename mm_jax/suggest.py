@@ -17,8 +17,8 @@ BLOCKS = 200  # what the curve is cut into: the steps of a block are averaged fi
 BANDWIDTH = 0.1  # decades of rate over which the curve is smoothed (one standard deviation)
 FLOOR = 0.001  # of the drop: rates whose loss is within this of the lowest are the valley's floor
 TOO_LOW, TOO_HIGH = 0.5, 0.15  # of the drop: what is missing to the left, what is lost to the right
-NOISE = 4.0  # standard errors within which losses are the same: the floor of a noisy valley
-WALL = 6.0  # standard errors that a valley's sides have to rise above its floor
+NOISE = 2.0  # standard errors within which losses are as low as the lowest
+WALL = 6.0  # standard errors that a valley's sides have to rise above it, or are part of it
 CLEAR = 5.0  # standard errors by which the curve has to drop
 UNSURE = 10.0  # an interval that ends at more than this many times its beginning is no answer
 DRAWS = 400  # of the seeds, for the interval
@@ -39,7 +39,7 @@ class Suggestion(NamedTuple):
     lr: float | None  # None where the curve supports none; ``reason`` then says why
     interval: tuple[float, float] | None  # 5% to 95% over draws of the seeds; None for one seed
     reason: str
-    floor: tuple[float, float] | None  # rates with a loss near the lowest
+    floor: tuple[float, float] | None  # rates whose losses the noise cannot tell from the lowest
     curve: Curve
     too_low: float | None = None  # below this rate less than half of the drop is reached
     too_high: float | None = None  # above this rate 15% of the drop is lost again
@@ -131,9 +131,9 @@ def suggest(
     if fault is not None:
         return Suggestion(None, None, fault, None, curve, too_low, too_high, explodes)
     middle, half = (left + right) / 2, (x[1] - x[0]) / 2  # no curve tells more than its points
-    floor = rounded(min(left, middle - half)), rounded(max(right, middle + half))
+    floor = rounded(min(left_wall, middle - half)), rounded(max(right_wall, middle + half))
     reason = (
-        f"the loss is lowest there: {lowest:.4g}, down from {start:.4g}, and hardly above that "
+        f"the loss is lowest there: {lowest:.4g}, down from {start:.4g}, and hardly higher "
         f"from {floor[0]:.2g} to {floor[1]:.2g}"
     )
     if interval is None:

@@ -73,7 +73,7 @@ def test_a_sweep_is_the_lectures_loop_for_every_seed():
             expected.append(nats64(W[x], y).mean())
             np.subtract.at(W, x, rate * (softmax64(W[x]) - np.eye(27)[y]) / 8)
         np.testing.assert_allclose(test.losses[seed], expected, rtol=2e-4)
-        W, ids = np.asarray(population.params["W"][seed], np.float64), np.arange(30)
+        W, ids = np.asarray(population.params["W"][seed], np.float64), np.arange(27, 30)
         draw = jax.vmap(minibatch_ids, in_axes=(None, 0, None, None))
         ids = np.asarray(draw(population.key[seed], ids, 32, 8))
         untrained = nats64(W[tokens[ids]], targets[ids]).mean()
@@ -117,8 +117,10 @@ def test_a_grid_is_a_training_for_every_rate_from_the_same_start(which):
         expected = np.asarray(alone)[:, -4:].mean(1)
         np.testing.assert_allclose(test.losses[seed], expected, rtol=1e-3)
         assert test.losses[seed].std() > 0.1  # the rate does count
+    # at a rate of 0 the same minibatches are seen and nothing is learned
     still = [single(jnp.float32(0.0), one(population, seed))[-4:] for seed in range(2)]
-    np.testing.assert_allclose(test.untrained, np.mean(still, 1), rtol=1e-5)
+    near = 1e-3 if which == "rows" else 1e-5  # rows are of different lengths; it is a mean a symbol
+    np.testing.assert_allclose(test.untrained, np.mean(still, 1), rtol=near)
 
 
 def test_the_state_handed_in_is_left_as_it_was_and_the_same_seed_gives_the_same_bits():
@@ -205,7 +207,7 @@ def test_without_a_range_the_valley_is_found_wherever_it_is_and_then_looked_at_f
     assert rates[0.1] / rates[1.0] == pytest.approx(0.1**-2, rel=0.05)
     first = seen[: seen.index(max(seen)) + 1]
     assert first == sorted(first)
-    assert first[-1] == 2 * 4 * 2 * 1000  # sweeps, seeds, with one at rate 0, steps
+    assert first[-1] == 2 * 4 * 1000  # sweeps, seeds, steps
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_slices_are_as_large_as_memory_lets_them_be(monkeypatch):
 
 def test_more_losses_than_memory_holds_and_slices_of_nothing_are_refused(monkeypatch):
     monkeypatch.setattr("mm_jax.population.memory_bytes", lambda: 1000)
-    with pytest.raises(InputError, match="2 seeds x 2 values x 1,000 steps"):
+    with pytest.raises(InputError, match="2 seeds x 1 values x 1,000 steps"):
         lr_range_test(bigram(), SGD, states(bigram(), 2), BATCH, batch_size=8)
     with pytest.raises(InputError, match="members_per_slice must be at least 1, not 0"):
         lr_range_test(bigram(), SGD, states(bigram(), 2), BATCH, batch_size=8, members_per_slice=0)

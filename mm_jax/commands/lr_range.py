@@ -75,7 +75,8 @@ def run(options: Options, console: Console) -> Outcome:
     )
     begun = time.perf_counter()
     states = task.begin_seeds(optimizer, chosen.num_seeds)
-    total = chosen.num_seeds * chosen.num_trainings * chosen.num_steps
+    trainings = chosen.num_seeds * (chosen.num_rates if chosen.mode == "grid" else 1)
+    total = trainings * chosen.num_steps
     with console.progress(total, lines=False) as update:
         test = lr_range_test(
             task.model,

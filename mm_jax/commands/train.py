@@ -148,7 +148,7 @@ def find_rate(
     wanted = LRRangeConfig()
     num_seeds = min(wanted.num_seeds, task.most_seeds)
     states = task.begin_seeds(optimizer, num_seeds)
-    total = 2 * num_seeds * wanted.num_trainings * wanted.num_steps  # a wide sweep, a near one
+    total = 2 * num_seeds * wanted.num_steps  # a wide sweep, then a near one
     try:
         with console.progress(total, lines=False) as update:
             found = find_learning_rate(
