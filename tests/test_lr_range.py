@@ -81,16 +81,16 @@ def test_a_sweep_is_the_lectures_loop_for_every_seed():
 
 
 @pytest.mark.parametrize("mode", ["sweep", "grid"])
-@pytest.mark.parametrize("size", [1, 5, 64])
-def test_the_size_of_a_slice_changes_nothing(mode, size):
+def test_the_size_of_a_slice_changes_nothing(mode):
     more = {"steps": 30} if mode == "grid" else {}
     config = LRRangeConfig(mode, min=0.01, max=1.0, num=11, **more)
-    options = {"batch_size": 8, "members_per_slice": size}
     model = mlp(27, 1, 4, 8, "scaled")
     population = states(model, 3)
-    some = lr_range_test(model, SGD, population, BATCH, config, **options)
     usual = lr_range_test(model, SGD, population, BATCH, config, batch_size=8)
-    np.testing.assert_allclose(some.losses, usual.losses, rtol=1e-5)
+    for size in (1, 5):
+        options = {"batch_size": 8, "members_per_slice": size}
+        some = lr_range_test(model, SGD, population, BATCH, config, **options)
+        np.testing.assert_allclose(some.losses, usual.losses, rtol=1e-5)
 
 
 @pytest.mark.parametrize("which", ["windows", "rows", "all"])
