@@ -226,7 +226,8 @@ def find_learning_rate(
     wide = sweep(*AUTO_RANGE, before=0)
     rate = wide.suggested_lr
     near = sweep(rate / AUTO_WITHIN, rate * AUTO_WITHIN, before=wide.losses.size)
-    return near._replace(suggestion=near.suggestion._replace(lr=near.suggested_lr))  # or an error
+    rate = near.suggested_lr  # raises where the near sweep has none
+    return near._replace(suggestion=near.suggestion._replace(lr=rate))
 
 
 def for_seeds(state: TrainState, num: int) -> TrainState:
