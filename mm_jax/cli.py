@@ -97,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(name: str, prog: str, flags: list[str]) -> int:
     from mm_jax.choices import InputError
-    from mm_jax.config import to_json
     from mm_jax.console import Console
+    from mm_jax.records import to_json
 
     command = importlib.import_module(f"mm_jax.commands.{name.replace('-', '_')}")
     try:

@@ -23,9 +23,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from mm_jax.choices import InputError
-from mm_jax.config import CountConfig, RunConfig, TaskConfig, from_dict, to_dict, to_json
+from mm_jax.config import CountConfig, RunConfig, TaskConfig
 from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
+from mm_jax.records import from_dict, to_dict, to_json
 from mm_jax.text import BOUNDARY, Splits, Text, find_data, load_splits
 from mm_jax.vocab import Vocab
 from mm_jax.windows import LAYOUTS, Batch

@@ -13,8 +13,9 @@ from test_commands import LINES, SMALL, start
 
 from mm_jax import plots
 from mm_jax.choices import InputError
-from mm_jax.config import RunConfig, from_dict
+from mm_jax.config import RunConfig
 from mm_jax.lr import RangeTest, make_optimizer
+from mm_jax.records import from_dict
 from mm_jax.suggest import suggest
 from mm_jax.tables import lr_chart
 

@@ -14,9 +14,9 @@ from mm_jax.config import (
     DataConfig,
     KneserNeyConfig,
     NgramConfig,
-    to_dict,
 )
 from mm_jax.console import Console
+from mm_jax.records import to_dict
 from mm_jax.text import LARGE_FILE
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from mm_jax.commands import (
     range_record,
     with_absolute_path,
 )
-from mm_jax.config import PRESETS, TRAINED, RunConfig, to_dict
+from mm_jax.config import PRESETS, TRAINED, RunConfig
 from mm_jax.console import Console, shown
+from mm_jax.records import to_dict
 
 if TYPE_CHECKING:
     from mm_jax.task import Task
