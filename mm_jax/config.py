@@ -144,6 +144,7 @@ class OptimizerConfig(DescentConfig):
 
 
 RATES_OF, SEEDS_OF = {"sweep": 1000, "grid": 64}, {"sweep": 16, "grid": 4}  # where none are given
+GRID_STEPS = 1000  # of each training of a grid, where none are given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +180,7 @@ class LRRangeConfig(Choices):
     @property
     def num_steps(self) -> int:
         """Steps of each training."""
-        return self.num_rates if self.mode == "sweep" else self.steps or 1000
+        return self.num_rates if self.mode == "sweep" else self.steps or GRID_STEPS
 
     @property
     def num_seeds(self) -> int:

@@ -44,8 +44,7 @@ class Task(NamedTuple):
 
     def begin(self, optimizer: optax.GradientTransformation, key: Key[Array, ""]) -> TrainState:
         """Return the state before the first step."""
-        strength = self.config.regularization or None
-        return init_state(self.model, optimizer, key, regularization=strength)
+        return _begin(self.config, self.model, optimizer, key)
 
     def begin_seeds(self, optimizer: optax.GradientTransformation, num: int) -> TrainState:
         """Return the states of ``num`` seeds, from the one of the choices on, as a population."""
@@ -64,10 +63,9 @@ def load_task(
     text, splits = load_splits(config.data)
     vocab = build_vocab(text.lines)
     model = build_model(config.model, len(vocab))
-    begin = partial(init_state, model, optimizer, regularization=config.regularization or None)
 
     def arrays(key: Key[Array, ""]) -> tuple[list[Array], Params]:
-        state = begin(key)
+        state = _begin(config, model, optimizer, key)
         return jax.tree.leaves(state), state.params
 
     leaves, params = jax.eval_shape(arrays, jax.random.key(0))
@@ -86,6 +84,15 @@ def load_task(
         dev_lines_in_train=overlap(splits.dev, splits.train) if splits.dev else 0.0,
         most_seeds=most_seeds,
     )
+
+
+def _begin(
+    config: TaskConfig,
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, ""],
+) -> TrainState:
+    return init_state(model, optimizer, key, regularization=config.regularization or None)
 
 
 def check_memory(
