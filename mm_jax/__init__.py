@@ -29,7 +29,7 @@ _ROOMS = {
     "vocab": ["Vocab", "build_vocab", "decode", "decode_lines", "encode", "encode_lines"],
     "counts": ["count_ngrams"],
     "windows": ["Batch", "distinct", "rows", "windows"],
-    "model": ["Model", "num_params", "scanned", "windowed"],
+    "model": ["Model", "Params", "num_params", "scanned", "windowed"],
     "models": ["MODELS", "build_model"],
     "models.ngram": ["examples", "fit_ngram", "log_probs", "ngram", "probs"],
     "models.kneser_ney": ["fit_kneser_ney", "kneser_ney"],
@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from mm_jax.lr import step_decay as step_decay
     from mm_jax.lr import warmup_cosine as warmup_cosine
     from mm_jax.model import Model as Model
+    from mm_jax.model import Params as Params
     from mm_jax.model import num_params as num_params
     from mm_jax.model import scanned as scanned
     from mm_jax.model import windowed as windowed

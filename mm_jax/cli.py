@@ -23,6 +23,7 @@ COMMANDS = {
     "eval": "measure the exact loss of a trained model",
     "score": "say how surprised a model is by single lines, symbol by symbol",
     "lr-range": "test which learning rates a model learns at, and suggest one",
+    "lecture": "walk through a makemore lecture, number by number",
     "data": "fetch or describe a data set",
 }
 

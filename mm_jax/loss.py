@@ -5,13 +5,23 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from mm_jax.choices import InputError
 from mm_jax.model import Model, Params
 from mm_jax.windows import Batch
 
 
 def nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
-    """Return -log p(target) of each prediction in nats, in the shape of ``batch.targets``."""
+    """Return -log p(target) of each prediction in nats, in the shape of ``batch.targets``.
+
+    Raises InputError where the batch was made for a model of another context.
+    """
     logits = model.apply(params, batch.tokens)
+    if logits.size // logits.shape[-1] != batch.targets.size:
+        length = batch.tokens.shape[-1]
+        raise InputError(
+            f"the batch has {length} tokens an example, and this model needs batches that were "
+            f"made with context={model.context}"
+        )
     targets = batch.targets.reshape(logits.shape[:-1])
     each = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     return each.reshape(batch.targets.shape)

@@ -5,17 +5,21 @@ Nothing here is imported before a figure is drawn.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
+from jaxtyping import Float, Integer
 from matplotlib.figure import Figure
 
 from mm_jax.choices import InputError
 from mm_jax.lr import RangeTest
 from mm_jax.suggest import in_blocks, loss_limits
+from mm_jax.vocab import Vocab
 
 ENDINGS = (".png", ".svg", ".pdf")
 BLUE, GREEN, ORANGE, RED, GREY = "#1f5fa8", "#1b7f4b", "#d9730d", "#b3261e", "#6b6b6b"
+VOWELS = set("aeiou")
 
 
 def check_path(path: str) -> Path:
@@ -105,4 +109,96 @@ def lr_range(test: RangeTest) -> Figure:
     axes.set_ylabel(f"{what}, nats a symbol")
     axes.set_title(title, fontsize=11, wrap=True)
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def bigram_table(counts: Integer[np.ndarray, "V V"], vocab: Vocab) -> Figure:
+    """Draw how often each bigram occurs: a row for the first symbol, a column for the next."""
+    V = len(vocab)
+    figure = Figure(figsize=(0.45 * V + 0.8, 0.45 * V + 0.8), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(counts, cmap="Blues")
+    dark = counts.max() / 2
+    for i, first in enumerate(vocab.symbols):
+        for j, second in enumerate(vocab.symbols):
+            color = "white" if counts[i, j] > dark else "black" if counts[i, j] else GREY
+            text = f"{first}{second}\n{counts[i, j]}"
+            axes.text(j, i, text, ha="center", va="center", color=color, fontsize=7)
+    axes.set_xticks(range(V), vocab.symbols)
+    axes.set_yticks(range(V), vocab.symbols)
+    axes.set_xlabel("next symbol")
+    axes.set_ylabel("symbol")
+    axes.set_title(f"How often each of the {counts.sum():,} bigrams occurs")
+    return figure
+
+
+def one_hot(rows: Float[np.ndarray, "N V"], names: list[str], vocab: Vocab) -> Figure:
+    """Draw one-hot rows: white is 0, dark is 1; ``names`` stand beside the rows."""
+    figure = Figure(figsize=(8, 0.27 * len(rows) + 1.1), layout="constrained")
+    axes = figure.subplots()
+    axes.pcolormesh(rows, cmap="Blues", vmin=0, vmax=1, edgecolors="lightgrey", linewidth=0.5)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+    axes.set_xticks(np.arange(len(vocab)) + 0.5, vocab.symbols)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, names)
+    axes.set_xlabel("symbol")
+    axes.set_title("One-hot: a one at the symbol, zeros elsewhere")
+    return figure
+
+
+def losses(nats: Float[np.ndarray, " steps"], title: str, block: int = 1000) -> Figure:
+    """Draw the losses of minibatches as log10, as the lecture does, and the mean of each block."""
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.subplots()
+    steps = np.arange(len(nats))
+    axes.plot(steps, np.log10(nats), color=GREY, linewidth=0.3, alpha=0.6, label="each minibatch")
+    block = max(1, min(block, len(nats) // 10))
+    means = nats[: len(nats) // block * block].reshape(-1, block).mean(1)
+    middles = (np.arange(len(means)) + 0.5) * block
+    name = f"mean of {block:,} steps"
+    axes.plot(middles, np.log10(means), color=BLUE, linewidth=1.8, label=name)
+    axes.set_xlim(0, len(nats))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("step")
+    axes.set_ylabel("log10 of the loss in nats a symbol")
+    right = axes.secondary_yaxis("right", functions=(_power, _log10))
+    right.set_ylabel("loss, nats a symbol")
+    axes.set_title(title)
+    for line in axes.legend(loc="upper right", frameon=False).get_lines():
+        line.set_linewidth(2)
+    return figure
+
+
+def _power(y: Any) -> Any:
+    return 10.0**y
+
+
+def _log10(nats: Any) -> Any:
+    return np.log10(np.maximum(nats, 1e-30))  # matplotlib asks for 0, too
+
+
+def embedding(table: Float[np.ndarray, "V 2"], vocab: Vocab) -> Figure:
+    """Draw a two-dimensional embedding: each symbol where it is; vowels and boundary stand out."""
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    axes = figure.subplots()
+    vowel = np.array([symbol in VOWELS for symbol in vocab.symbols])
+    boundary = np.arange(len(vocab)) == 0
+    for name, mask, color, marker in (
+        ("vowels", vowel, "#f2b56b", "o"),
+        ("the boundary", boundary, RED, "s"),
+        ("other symbols", ~(vowel | boundary), BLUE, "o"),
+    ):
+        x, y = table[mask].T
+        axes.scatter(x, y, s=170, color=color, marker=marker, label=name)
+    for symbol, place, light in zip(vocab.symbols, table, vowel, strict=True):
+        color = "black" if light else "white"
+        axes.annotate(
+            symbol, place, color=color, fontsize=9, fontweight="bold", ha="center", va="center"
+        )
+    axes.grid(color="lightgrey", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("C[:, 0]")
+    axes.set_ylabel("C[:, 1]")
+    axes.set_title(f"The embedding of {len(vocab)} symbols in two dimensions")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure

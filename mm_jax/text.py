@@ -48,6 +48,17 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mm-jax"
 
 
+def shipped(path: str) -> Path:
+    """Return where a file of the project is: a wheel has it inside the package, a checkout beside.
+
+    >>> shipped("data/names.txt").exists()
+    True
+    """
+    package = Path(__file__).parent
+    inside = package / path
+    return inside if inside.exists() else package.parent / path
+
+
 def find_data(name: str) -> Path:
     """Return the path of a data set: ``names``, ``lecture-names``, or any path as it is.
 
@@ -57,9 +68,7 @@ def find_data(name: str) -> Path:
     if not name:
         raise InputError("the name of the data is empty; give a path, names or lecture-names")
     if name == "names":
-        package = Path(__file__).parent
-        inside = package / "data" / "names.txt"  # a wheel has it inside, a checkout beside
-        return inside if inside.exists() else package.parent / "data" / "names.txt"
+        return shipped("data/names.txt")
     if name == "lecture-names":
         given = os.environ.get(LECTURE_VARIABLE)
         path = Path(given) if given else cache_dir() / "lecture-names.txt"

@@ -50,15 +50,16 @@ def init_state(
     optimizer: optax.GradientTransformation,
     key: Key[Array, ""],
     *,
+    params: Params | None = None,
     regularization: float | Float[Array, ""] | None = None,
 ) -> TrainState:
     """Return the state before the first step: parameters and minibatches both come from ``key``.
 
-    With ``regularization`` the loss plus that times mean_square(params) is minimised; the losses
-    that come back are without it.
+    With ``params`` training goes on from them. With ``regularization`` the loss plus that times
+    mean_square(params) is minimised; the losses that come back are without it.
     """
     key_init, key_batch = jax.random.split(key)
-    params = model.init(key_init)
+    params = model.init(key_init) if params is None else params
     strength = None if regularization is None else jnp.asarray(regularization, jnp.float32)
     return TrainState(jnp.int32(0), params, optimizer.init(params), key_batch, strength)
 

@@ -1,11 +1,11 @@
-"""How lecture_arrays.safetensors was made: the first random arrays of the two makemore lectures.
+"""Draw the first random arrays of the two makemore lectures, and write them to data/.
 
-They come from PyTorch's generator on the CPU, whose draws JAX cannot repeat. Once, with
+They come from PyTorch's generator on the CPU, whose draws JAX cannot repeat. With
 ``pip install torch==2.13.0 safetensors``:
 
-    python tests/make_lecture_arrays.py
+    python scripts/prepare_lecture_arrays.py
 
-writes the file beside this one again, the same bytes.
+writes data/lecture_arrays.safetensors again, the same bytes.
 """
 
 from pathlib import Path
@@ -14,14 +14,14 @@ import numpy as np
 from safetensors.numpy import save_file
 
 SEED = 2147483647
-PATH = Path(__file__).with_name("lecture_arrays.safetensors")
+PATH = Path(__file__).parents[1] / "data" / "lecture_arrays.safetensors"
 
 
-def lecture_arrays():
-    """The bigram's W of lecture 1, and lecture 2's C, W1, b1, W2, b2, drawn in this order."""
+def lecture_arrays() -> dict[str, np.ndarray]:
+    """Draw the W of lecture 1, and C, W1, b1, W2, b2 of lecture 2, in this order."""
     import torch
 
-    def draw(shapes):
+    def draw(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         generator = torch.Generator().manual_seed(SEED)
         return {name: torch.randn(s, generator=generator).numpy() for name, s in shapes.items()}
 

@@ -1,0 +1,61 @@
+"""Walk through one of the two makemore lectures, number by number."""
+
+import contextlib
+import dataclasses
+from typing import Literal
+
+import tyro
+
+from mm_jax.commands import Outcome, import_plots
+from mm_jax.console import Console
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Walk through a makemore lecture: its steps in JAX, its figures, and each of its numbers.
+
+    It ends with a table of what the lecture got and what we get. Exit code 1 if a number that must
+    agree does not. The script that it runs opens as a notebook: scripts/lecture_1.py.
+    """
+
+    number: tyro.conf.Positional[Literal[1, 2]]
+    """1: bigrams, counted and as a net. 2: the multilayer perceptron of Bengio et al. (2003)."""
+    data: Literal["names", "lecture-names"] | None = None
+    """lecture-names: the lectures' own file, the default where it is (mm-jax data lecture-names
+    fetches it; $MM_JAX_LECTURE_NAMES names a copy). names: ships with mm-jax, its counts differ."""
+    out: str | None = None
+    """The folder for the figures, by default figures/lecture-1 or figures/lecture-2."""
+    quick: bool = False
+    """Take a thousandth of the steps: to see the walk, not its numbers."""
+    json: bool = False
+    """Print one JSON object on stdout, everything else on stderr."""
+
+
+def run(options: Options, console: Console) -> Outcome:
+    """Run the script of the lecture, and hold its numbers against the lecture's."""
+    import time
+
+    import_plots()
+    from mm_jax.lectures import Walk, walk_through
+
+    begun = time.perf_counter()
+    walk = Walk(options.number, options.data, options.out, quick=options.quick, say=console.say)
+    with contextlib.redirect_stdout(console.stream):  # print is for whoever reads along
+        walk_through(walk)
+    seconds = time.perf_counter() - begun
+    wrong = [row.what for row in walk.rows if row.must and not row.agrees]
+    console.say()
+    console.say(f"{seconds:.0f} s; figures in {walk.out}")
+    record = {
+        "command": "lecture",
+        "number": walk.number,
+        "data": walk.data,
+        "sha256": walk.text.sha256,
+        "quick": walk.quick,
+        "rows": [row._asdict() for row in walk.rows],
+        "disagree": wrong,
+        "figures": [str(path) for path in walk.figures],
+        "seconds": seconds,
+    }
+    complaint = f"{len(wrong)} of the numbers that must agree do not: {'; '.join(wrong)}"
+    return Outcome(record, 1 if wrong else 0, complaint if wrong else None)

@@ -1,0 +1,105 @@
+"""Two values and whether they agree: the lecture's number and ours, as text, and as a table."""
+
+import io
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+ROUNDING = 4 * 2.0**-23  # of a float32 that took a few operations, relative to it
+
+
+class Row(NamedTuple):
+    """A number of the lecture and ours, as text; a line of the closing table."""
+
+    what: str
+    lecture: str
+    ours: str
+    must: bool  # agree; or it may differ
+    agrees: bool | None  # None where nothing says how far is near
+    why: str  # it may differ, or how far is near
+
+
+def plain(value: Any) -> Any:
+    """Return arrays as numbers or lists of them."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def agree(lecture: Any, ours: Any, within: float | None = None) -> bool:
+    """Tell whether two values agree: numbers to the lecture's last digit or float32's, or within.
+
+    >>> agree(2.4540145, 2.45401448), agree(2.454, 2.4546), agree([1, 2], [1, 2])
+    (True, False, True)
+    """
+    if isinstance(lecture, list | tuple):
+        pairs = zip(lecture, ours, strict=False)
+        return len(lecture) == len(ours) and all(agree(a, b, within) for a, b in pairs)
+    if not isinstance(lecture, float) or not math.isfinite(lecture):
+        return lecture == ours
+    if within is None:
+        within = max(0.5 * 10.0 ** -decimals(lecture), ROUNDING * abs(lecture))
+    return abs(lecture - ours) <= within * (1 + 1e-9)
+
+
+def decimals(number: float) -> int:
+    """Return how many decimals a number is written with; 2.45 has two."""
+    exponent = Decimal(repr(number)).as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def written(value: Any, like: Any, *, finer: bool = False) -> str:
+    """Write a value with the decimals of one ``like`` it, at least four where ``finer``."""
+    if isinstance(value, list | tuple):
+        longest = max((x for x in like if isinstance(x, float)), key=decimals, default=None)
+        likes = [longest if isinstance(x, float) else x for x in value]
+        return " ".join(written(x, y, finer=finer) for x, y in zip(value, likes, strict=True))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        return str(value)
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "infinite"
+    places = decimals(like) if isinstance(like, float) else 4
+    return f"{value:.{max(places, 4 * finer)}f}"
+
+
+def spoken(row: Row) -> Iterator[str]:
+    """Write what the lecture got beside what we get, and why where they differ."""
+    beside = f"  {row.what + ':':44} {row.ours:>12}   (lecture: {row.lecture})"
+    if len(row.what) < 44 and len(beside) <= 88:
+        yield beside
+    else:
+        yield f"  {row.what}:"
+        yield f"    ours     {row.ours}"
+        yield f"    lecture  {row.lecture}"
+    if row.must and not row.agrees:
+        yield "    these must agree, and do not"
+    if row.why and row.ours != row.lecture:
+        yield f"    {row.why}"
+
+
+def verdict(row: Row) -> str:
+    """Say whether a row must agree, and whether it does."""
+    if row.must:
+        return "must, and does" if row.agrees else "must, and DOES NOT"
+    return {None: "may differ", True: "may differ; near", False: "may differ; not near"}[row.agrees]
+
+
+def table(rows: list[Row], width: int) -> Iterator[str]:
+    """Set rows as a table so wide: what, lecture, ours, must agree or may differ, and why."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
+    for name, share in (("what", 8), ("lecture", 5), ("ours", 5), ("agree", 4), ("why", 5)):
+        grid.add_column(name, ratio=share)
+    for row in rows:
+        texts = (row.what, row.lecture, row.ours, verdict(row), row.why)
+        grid.add_row(*(Text(text) for text in texts))
+    paper = io.StringIO()
+    Console(file=paper, width=width, color_system=None).print(grid)
+    yield from (line.rstrip() for line in paper.getvalue().splitlines())
