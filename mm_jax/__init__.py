@@ -2,9 +2,9 @@
 
 The rooms, in the order in which data goes through them: choices -> config, records, memory ->
 text -> vocab -> stream -> counts, windows -> model, layers, models/ -> floors, loss -> evaluate
--> train, population, suggest -> lr -> sample -> run -> task -> session -> console, tables, plots,
-commands/, cli. Imports point up this list only. Every public name is imported when it is first
-used, so that ``import mm_jax`` costs nothing.
+-> train, population, suggest -> lr -> sample -> run -> task -> session -> console, comparison,
+tables, plots -> lectures -> commands/, cli. Imports point up this list only. Every public name is
+imported when it is first used, so that ``import mm_jax`` costs nothing.
 """
 
 import importlib

@@ -22,6 +22,8 @@ class Row(NamedTuple):
 
 def plain(value: Any) -> Any:
     """Return arrays as numbers or lists of them."""
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
     return value.tolist() if hasattr(value, "tolist") else value
 
 
@@ -96,10 +98,10 @@ def table(rows: list[Row], width: int) -> Iterator[str]:
 
     grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
     for name, share in (("what", 8), ("lecture", 5), ("ours", 5), ("agree", 4), ("why", 5)):
-        grid.add_column(name, ratio=share)
+        grid.add_column(name, ratio=share, min_width=20 if name == "agree" else None)
     for row in rows:
         texts = (row.what, row.lecture, row.ours, verdict(row), row.why)
         grid.add_row(*(Text(text) for text in texts))
     paper = io.StringIO()
-    Console(file=paper, width=width, color_system=None).print(grid)
+    Console(file=paper, width=width, color_system=None, force_jupyter=False).print(grid)
     yield from (line.rstrip() for line in paper.getvalue().splitlines())

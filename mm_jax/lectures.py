@@ -39,7 +39,7 @@ class Picture(NamedTuple):
 
 
 class Walk:
-    """What a script asks for: the names, the lecture's arrays, and where numbers and figures go.
+    """What a script asks for: the names, and where numbers and figures go.
 
     ``must`` is for what follows from mathematics or from the lecture's own arrays; ``on_file`` for
     what must agree where the names are the lecture's; ``may`` for what is drawn at random;
@@ -60,6 +60,8 @@ class Walk:
         self.text = read_lines(self.data)
         self.names = self.text.lines
         self.is_lecture_file = self.text.sha256 == LECTURE_SHA256
+        if out == "":
+            raise InputError("--out is empty; name a folder")
         self.out = Path(out or f"figures/lecture-{number}")
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -69,15 +71,6 @@ class Walk:
             raise InputError(f"--out {self.out} cannot be written to")
         self.rows: list[Row] = []
         self.figures: list[Path] = []
-
-    def arrays(self, name: str) -> Params:
-        """Return the parameters that the lecture's generator drew first: of bigram, or of mlp."""
-        stored = load_file(shipped("data/lecture_arrays.safetensors"))
-        return {
-            key.removeprefix(f"{name}."): jnp.asarray(array)
-            for key, array in stored.items()
-            if key.startswith(f"{name}.")
-        }
 
     def steps(self, num: int) -> int:
         """Return how many steps to take in place of the lecture's ``num``: few, to be quick."""
@@ -147,6 +140,16 @@ class Walk:
             self.say(line)
 
 
+def lecture_arrays(name: str) -> Params:
+    """Return the parameters that the lecture's generator drew first: of bigram, or of mlp."""
+    stored = load_file(shipped("data/lecture_arrays.safetensors"))
+    return {
+        key.removeprefix(f"{name}."): jnp.asarray(array)
+        for key, array in stored.items()
+        if key.startswith(f"{name}.")
+    }
+
+
 def default_data() -> str:
     """Return lecture-names where the lecture's file is here, names otherwise."""
     here = os.environ.get(LECTURE_VARIABLE) or (cache_dir() / "lecture-names.txt").is_file()
@@ -202,18 +205,26 @@ _walk: ContextVar[Walk | None] = ContextVar("walk", default=None)
 
 
 def begin(number: int) -> Walk:
-    """Return the walk that ``mm-jax lecture`` is on, or a new one with its defaults."""
-    return _walk.get() or Walk(number)
+    """Return the walk that ``mm-jax lecture`` is on, or a new one, for a notebook."""
+    walk = _walk.get()
+    if walk is None:
+        jax.config.update("jax_default_matmul_precision", "highest")
+        walk = Walk(number)
+    return walk
 
 
 def walk_through(walk: Walk) -> None:
-    """Run the script of a lecture, cell by cell: say its prose, run its code."""
+    """Run the script of a lecture, cell by cell: say its prose, run its code.
+
+    Products of float32 are float32's on every device, and broadcasting is allowed: the lectures
+    make a point of it.
+    """
     path = shipped(f"scripts/lecture_{walk.number}.py")
     width = terminal_width(100)
     namespace = {"__name__": path.stem, "__file__": str(path)}
     token = _walk.set(walk)
     try:
-        with jax.numpy_rank_promotion("allow"):  # the lectures broadcast, and make a point of it
+        with jax.numpy_rank_promotion("allow"), jax.default_matmul_precision("highest"):
             for cell in cells(path.read_text("utf-8")):
                 if cell.is_code:
                     code = compile("\n" * cell.line + cell.text, str(path), "exec")

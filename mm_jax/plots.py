@@ -183,18 +183,23 @@ def embedding(table: Float[np.ndarray, "V 2"], vocab: Vocab) -> Figure:
     axes = figure.subplots()
     vowel = np.array([symbol in VOWELS for symbol in vocab.symbols])
     boundary = np.arange(len(vocab)) == 0
+    size = np.ptp(table, axis=0).max()
+    places = spread(table, 0.032 * size)
+    for place, true in zip(places, table, strict=True):
+        axes.plot(*zip(true, place, strict=True), color=GREY, linewidth=0.8, zorder=0.9)
     for name, mask, color, marker in (
         ("vowels", vowel, "#f2b56b", "o"),
         ("the boundary", boundary, RED, "s"),
         ("other symbols", ~(vowel | boundary), BLUE, "o"),
     ):
-        x, y = table[mask].T
+        x, y = places[mask].T
         axes.scatter(x, y, s=170, color=color, marker=marker, label=name)
-    for symbol, place, light in zip(vocab.symbols, table, vowel, strict=True):
+    for symbol, place, light in zip(vocab.symbols, places, vowel, strict=True):
         color = "black" if light else "white"
         axes.annotate(
             symbol, place, color=color, fontsize=9, fontweight="bold", ha="center", va="center"
         )
+    axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="lightgrey", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.set_xlabel("C[:, 0]")
@@ -202,3 +207,21 @@ def embedding(table: Float[np.ndarray, "V 2"], vocab: Vocab) -> Figure:
     axes.set_title(f"The embedding of {len(vocab)} symbols in two dimensions")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def spread(places: Float[np.ndarray, "N 2"], least: float) -> Float[np.ndarray, "N 2"]:
+    """Return places that are at least (about) ``least`` apart, each near where it was.
+
+    >>> np.ptp(spread(np.array([[0.0, 0.0], [0.1, 0.0]]), 1.0), axis=0).round(2).tolist()
+    [1.0, 0.0]
+    """
+    moved = places.astype(np.float64) + 1e-9 * np.arange(len(places))[:, None]  # none are the same
+    for _ in range(200):
+        towards = moved[:, None] - moved  # (N, N, 2)
+        distance = np.linalg.norm(towards, axis=-1, keepdims=True)
+        push = np.maximum(least - distance, 0) / 2
+        step = (push * towards / np.maximum(distance, 1e-12)).sum(1)
+        if np.abs(step).max() < 1e-3 * least:
+            break
+        moved = moved + step
+    return moved

@@ -15,14 +15,14 @@ import numpy as np
 
 import mm_jax as mm
 from mm_jax import plots
-from mm_jax.lectures import begin
+from mm_jax.lectures import begin, lecture_arrays
 
 if __name__ == "__main__" and "ipykernel" not in sys.modules:  # python scripts/lecture_1.py
     from mm_jax.cli import main
 
     sys.exit(main(["lecture", "1", *sys.argv[1:]]))
 
-walk = begin(1)  # has the names, the lecture's W, and a table for the numbers
+walk = begin(1)  # has the names, and a table for the numbers
 
 # %% [markdown]
 # ## The names
@@ -116,7 +116,7 @@ draws = jax.random.categorical(key_second, jnp.log(P[m]), shape=(many,))
 often = jnp.bincount(draws, length=V) / many
 print(f"  after m come {' '.join(vocab.symbols[i] for i in draws[:20])} ...")
 sigmas = jnp.where(P[m] > 0, jnp.abs(often - P[m]) / jnp.sqrt(P[m] * (1 - P[m]) / many), 0)
-walk.may("10,000 of those, furthest from row m, in sigma", 0.0, sigmas.max(), within=5)
+walk.may("10,000 of those, furthest from row m, in sigma", 0.0, sigmas.max(), within=5.0)
 
 # %% [markdown]
 # Symbol by symbol, until the boundary comes, that gives a name. `sample` does it for many names at
@@ -207,7 +207,7 @@ walk.draw("one_hot", plots.one_hot(np.asarray(xenc), [vocab.symbols[i] for i in 
 # W here is the lecture's own, drawn by PyTorch's generator from the seed 2147483647.
 
 # %%
-W = walk.arrays("bigram")["W"]  # (V, V)
+W = lecture_arrays("bigram")["W"]  # (V, V)
 walk.must("shape of one neuron's answers", [5, 1], (xenc @ W[:, :1]).shape)
 walk.must("shape of the logits", [5, 27], (xenc @ W).shape)
 walk.must("one-hot times W is W[x]", True, bool((xenc @ W == W[x]).all()))
@@ -274,7 +274,7 @@ def descend(
     return state.params, np.asarray(losses)
 
 
-_, losses = descend(walk.arrays("bigram"), five, rate=0.1, steps=10)
+_, losses = descend(lecture_arrays("bigram"), five, rate=0.1, steps=10)
 walk.must("emma, ten steps of 0.1 by fit", lecture_losses, losses)
 
 # %% [markdown]
@@ -285,11 +285,11 @@ walk.must("emma, ten steps of 0.1 by fit", lecture_losses, losses)
 # it looks, and works. No net of this kind can go below the loss of the counts.
 
 # %%
-trained, losses = descend(walk.arrays("bigram"), everything, rate=50.0, steps=201)
+trained, losses = descend(lecture_arrays("bigram"), everything, rate=50.0, steps=201)
 walk.may("rate 50, after 100 steps", 2.47, losses[100], within=0.005, why="the lecture says about")
 walk.may("rate 50, after 200 steps", 2.46, losses[200], within=0.005, why="the lecture says about")
 begun = int(np.argmax(losses < 2.4838))  # from where its loss is what the lecture goes on from
-halfway, _ = descend(walk.arrays("bigram"), everything, rate=50.0, steps=begun)
+halfway, _ = descend(lecture_arrays("bigram"), everything, rate=50.0, steps=begun)
 _, slow = descend(halfway, everything, rate=0.2, steps=walk.steps(20_000))
 walk.may("rate 0.2 from there on, at first", 2.4838, slow[0], within=0.005)
 walk.trained("rate 0.2, 20,000 steps later", 2.47, slow[-1], within=0.005, why="about")

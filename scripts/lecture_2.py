@@ -6,6 +6,7 @@
 # whole with `mm-jax lecture 2`, or cell by cell in a notebook.
 
 # %%
+import dataclasses
 import statistics
 import sys
 import time
@@ -18,14 +19,14 @@ import optax
 
 import mm_jax as mm
 from mm_jax import plots
-from mm_jax.lectures import begin
+from mm_jax.lectures import begin, lecture_arrays
 
 if __name__ == "__main__" and "ipykernel" not in sys.modules:  # python scripts/lecture_2.py
     from mm_jax.cli import main
 
     sys.exit(main(["lecture", "2", *sys.argv[1:]]))
 
-walk = begin(2)  # has the names, the lecture's arrays, and a table for the numbers
+walk = begin(2)  # has the names, and a table for the numbers
 
 # %% [markdown]
 # ## A table that explodes
@@ -59,8 +60,10 @@ for context in (1, 2, 3):
 # %%
 five = mm.windows(names[:5], vocab, context=3)
 X, Y = five.tokens, five.targets  # (32, 3) and (32,)
-for tokens, target in zip(X[:6], Y, strict=False):
-    print("  " + "".join(vocab.symbols[i] for i in tokens), "->", vocab.symbols[target])
+for name in names[:5]:
+    batch = mm.windows([name], vocab, context=3)
+    contexts = ["".join(vocab.symbols[i] for i in tokens) for tokens in batch.tokens]
+    print("  " + "  ".join(f"{c} {s}" for c, s in zip(contexts, f"{name}.", strict=True)))
 walk.must("examples in the first five names", 32, len(X))
 targets = "5 13 13 1 0 15 12 9 22 9 1 0 1 22 1 0 9 19 1 2 5 12 12 1 0 19 15 16 8 9 1 0"
 walk.must("their targets", [int(i) for i in targets.split()], Y)
@@ -73,7 +76,7 @@ walk.must("their targets", [int(i) for i in targets.split()], Y)
 # may be an array of any shape.
 
 # %%
-params = walk.arrays("mlp")
+params = lecture_arrays("mlp")
 C, W1, b1, W2, b2 = (params[name] for name in ("C", "W1", "b1", "W2", "b2"))
 walk.must("shape of C", [27, 2], C.shape)
 walk.must("C[5] is one_hot(5) @ C", True, bool((C[5] == jax.nn.one_hot(5, V) @ C).all()))
@@ -158,9 +161,11 @@ def softmax_by_hand(*logits: float) -> jax.Array:
     return powers / powers.sum()
 
 
-expected = [0.00090466, 0.00033281, 0.0066846, 0.99208]
-walk.must("softmax of -2, -3, 0, 5", expected, softmax_by_hand(-2, -3, 0, 5))
-walk.must("of the same, each plus 7", expected, softmax_by_hand(5, 4, 7, 12))
+expected = "9.0466e-04 3.3281e-04 6.6846e-03 9.9208e-01"
+for what, logits in (("-2, -3, 0, 5", (-2, -3, 0, 5)), ("the same, each plus 7", (5, 4, 7, 12))):
+    walk.must(
+        f"softmax of {what}", expected, " ".join(f"{p:.4e}" for p in softmax_by_hand(*logits))
+    )
 low, high = softmax_by_hand(-100, -3, 0, 5), softmax_by_hand(-2, -3, 0, 100)
 walk.must("of -100, -3, 0, 5: all finite", True, bool(jnp.isfinite(low).all()))
 walk.must("of -2, -3, 0, 100: the last is", "nan", str(high[-1]))
@@ -228,26 +233,26 @@ said = f"{of_all:.1f} ms / {of_32:.3f} ms = {of_all / of_32:,.0f}"
 walk.may("a step of all / of 32, time", "slow / nearly instant", said, why="measured here")
 
 
-def gradient(batch: mm.Batch) -> jax.Array:
+def gradient(params: mm.Params, batch: mm.Batch) -> jax.Array:
     grads = jax.grad(mm.loss, argnums=1)(net, params, batch)
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads)])
 
 
 @jax.jit
-def likeness(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def noise(params: mm.Params, data: mm.Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the losses of 500 minibatches, and the cosine of their gradients with that of all."""
-    ids = jax.random.randint(key, (500, 32), 0, len(everything.targets))
-    batches = jax.tree.map(lambda array: array[ids], everything)
-    losses = jax.vmap(lambda batch: mm.loss(net, params, batch))(batches)
-    whole, parts = gradient(everything), jax.vmap(gradient)(batches)
+    ids = jax.random.randint(key, (500, 32), 0, len(data.targets))
+    batches = jax.tree.map(lambda array: array[ids], data)
+    losses = jax.vmap(mm.loss, in_axes=(None, None, 0))(net, params, batches)
+    whole, parts = gradient(params, data), jax.vmap(gradient, in_axes=(None, 0))(params, batches)
     lengths = jnp.linalg.norm(parts, axis=1) * jnp.linalg.norm(whole)
     return losses, parts @ whole / lengths
 
 
-batch_losses, cosines = likeness(jax.random.key(2))
+batch_losses, cosines = noise(params, everything, jax.random.key(2))
 loss_of_all = float(mm.evaluate(net, params, everything))
-print(f"  at first the loss of all is {loss_of_all:.2f}, of 500 minibatches "
-      f"{batch_losses.mean():.2f} +- {batch_losses.std():.2f}")  # fmt: skip
+spread = f"{batch_losses.mean():.2f} +- {batch_losses.std():.2f}"
+print(f"  at first the loss of all is {loss_of_all:.2f}, of 500 minibatches {spread}")
 print(f"  the cosine of their gradients with that of all: {cosines.mean():.2f} on average")
 
 
@@ -261,11 +266,12 @@ def descend(
     """Take so many steps at each rate, minibatches of 32; return parameters and all losses."""
     losses = []
     for part, (rate, steps) in enumerate(rates.items()):
-        config = mm.OptimizerConfig(learning_rate=rate, schedule="constant")
-        optimizer = mm.make_optimizer(config, 0)
         key = jax.random.fold_in(jax.random.key(seed), part)
-        state = mm.init_state(model, optimizer, key, params=params)
-        chunks = mm.fit_chunks(model, optimizer, state, data, num_steps=steps, batch_size=32)
+        state = mm.init_state(model, sgd, key, params=params)
+        # The rate is a number in the optimizer's state, so that no other rate is compiled again.
+        opt_state = optax.tree.set(state.opt_state, learning_rate=rate)
+        state = dataclasses.replace(state, opt_state=opt_state)
+        chunks = mm.fit_chunks(model, sgd, state, data, num_steps=steps, batch_size=32)
         for state, chunk in chunks:  # noqa: B007
             losses.append(chunk)
         params = state.params
@@ -285,9 +291,10 @@ walk.trained("and all examples", 2.7, mm.evaluate(net, after, everything), withi
 # `lr_range_test` reads from them.
 
 # %%
-test = mm.lr_range_test(net, sgd, fresh, everything, mm.LRRangeConfig(), batch_size=32)
+config = mm.LRRangeConfig(min=1e-3, max=1.0, num=walk.steps(1000), seeds=16)
+test = mm.lr_range_test(net, sgd, fresh, everything, config, batch_size=32)
 found = test.suggestion.lr or float("nan")
-walk.may("the valley, as a power of ten", -1.0, np.log10(found), within=0.5)
+walk.trained("the valley, as a power of ten", -1.0, np.log10(found), within=0.5)
 print(f"  suggested: {found:g}, {test.suggestion.reason}")
 walk.draw("learning_rates", plots.lr_range(test))
 
@@ -346,6 +353,8 @@ walk.draw("losses_300", plots.losses(losses, "300 hidden units, an embedding of 
 # %%
 table = np.asarray(after["C"])
 walk.draw("embedding", plots.embedding(table, vocab))
+
+# %%
 apart = np.linalg.norm(table[:, None] - table, axis=-1)  # (V, V), distances
 vowels, (q,) = mm.encode(vocab, "aeiou"), mm.encode(vocab, "q")
 others = ~np.eye(V, dtype=bool)

@@ -8,8 +8,11 @@ from helpers import V, assert_trees_close, bigram, first_params, nats64, quick_j
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mm_jax.choices import InputError
 from mm_jax.loss import loss, nats
-from mm_jax.windows import Batch
+from mm_jax.models.mlp import mlp
+from mm_jax.vocab import Vocab
+from mm_jax.windows import Batch, rows, windows
 
 MODEL = bigram()  # its logits are the rows of W: what W holds is what the loss sees
 SMALL = bigram(4)
@@ -110,3 +113,13 @@ def test_a_logit_of_a_hundred_that_breaks_the_formula_by_hand_is_fine():
     batch = Batch(jnp.zeros((1, 1), jnp.int32), jnp.array([3]), jnp.ones(1))
     params = {"W": jnp.tile(jnp.array([-2.0, -3.0, 0.0, 100.0]), (4, 1))}
     assert float(LOSS(SMALL, params, batch)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("make", [windows, rows])
+@pytest.mark.parametrize("context", [1, 2, 4, 6])
+def test_a_batch_of_another_context_is_refused_by_name(make, context):
+    model = mlp(V, 3, 2, 4)
+    batch = make(["emma", "ava"], Vocab((".", *"abcdefghijklmnopqrstuvwxyz")), context)
+    length = batch.tokens.shape[-1]
+    with pytest.raises(InputError, match=f"has {length} tokens an example.* context=3"):
+        nats(model, model.init(jax.random.key(0)), batch)

@@ -85,6 +85,68 @@ def test_the_notebook_makes_names(notebook):
     assert 3 < sum(map(len, samples)) / 10 < 12  # as names are
 
 
+def lines_of_the_page(column):
+    """The lines of the page for those who come from PyTorch: (idea, code) in their order."""
+    page = README.partition("### From PyTorch to JAX")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\w ,-]+) \| `(.+?)` \| `(.+?)` \|$", page, re.MULTILINE)
+    assert len(rows) == page.count("\n| ") - 1 >= 12
+    return [(row[0], row[column]) for row in rows]
+
+
+def run_the_page(column, names, arrays):
+    """Run one column from top to bottom, with the lecture's W1 once one was drawn."""
+    for idea, code in lines_of_the_page(column):
+        exec(code, names)
+        if idea == "normal numbers":
+            assert names["W1"].shape == (6, 100)
+            names["W1"] = arrays["W1"]
+    return names
+
+
+def test_the_lines_of_the_page_do_what_the_lecture_does():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+
+    import mm_jax as mm
+    from mm_jax.lectures import lecture_arrays
+
+    arrays = lecture_arrays("mlp")
+    net = mm.mlp(27, context=3, embed_dim=2, hidden_dim=100)
+    letters = mm.Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
+    five = mm.windows(["emma", "olivia", "ava", "isabella", "sophia"], letters, context=3)
+
+    def loss_of(params, X, Y):
+        return mm.loss(net, params, five.replace(tokens=X, targets=Y))
+
+    names = {"jax": jax, "jnp": jnp, "optax": optax, **arrays, "params": arrays}
+    names |= {"X": five.tokens, "Y": five.targets, "loss_of": loss_of}
+    names |= {"N": jnp.ones((27, 27), jnp.int32), "i": 0, "j": 5}
+    with jax.numpy_rank_promotion("allow"):
+        ours = run_the_page(2, names, arrays)
+    assert ours["number"] == pytest.approx(17.769714, rel=1e-6)
+    assert loss_of(ours["params"], five.tokens, five.targets) == pytest.approx(13.656403, rel=1e-6)
+    assert (ours["N"][0, 5], ours["N"].sum()) == (2, 730)
+    assert 0 <= ours["ix"] < 27
+    assert ours["ids"].shape == (32,)
+    np.testing.assert_allclose(ours["P"].sum(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(ours["emb"], ours["xenc"] @ arrays["C"])
+
+    torch = pytest.importorskip("torch", reason="the PyTorch half of the page needs it")
+    tensors = {name: torch.tensor(np.asarray(leaf)) for name, leaf in arrays.items()}
+    params = [leaf.requires_grad_() for leaf in tensors.values()]
+    names = {"torch": torch, "F": torch.nn.functional, **tensors, "params": params}
+    names |= {name: torch.tensor(np.asarray(ours[name])).long() for name in "XY"}
+    names |= {"N": torch.ones((27, 27), dtype=torch.int32), "i": 0, "j": 5}
+    theirs = run_the_page(1, names, tensors)
+    for name in ("N", "P", "xenc", "emb", "flat", "h", "logits", "number"):
+        theirs_too = theirs[name].detach().numpy() if name != "number" else theirs[name]
+        np.testing.assert_allclose(ours[name], theirs_too, rtol=2e-6, atol=1e-5, err_msg=name)
+    for name, leaf in tensors.items():  # after the update
+        np.testing.assert_allclose(ours["params"][name], leaf.detach(), rtol=1e-5, atol=1e-6)
+
+
 def test_there_are_commands_to_check():
     assert {line.split()[0] for line in commands()} == set(COMMANDS)
 

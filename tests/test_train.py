@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import jax
@@ -53,6 +54,14 @@ def data():
 @pytest.fixture(scope="module")
 def start():
     return quick_jit(lambda key: init_state(MODEL, SGD, key))(jax.random.key(0))
+
+
+def test_training_goes_on_from_given_parameters(start):
+    given = jax.tree.map(lambda leaf: leaf + 1, start.params)
+    state = init_state(MODEL, SGD, jax.random.key(0), params=given)
+    assert_trees_identical(state.params, given)
+    # all else is as it is for parameters that the key draws
+    assert_trees_identical(dataclasses.replace(state, params=start.params), start)
 
 
 def copied(state):
