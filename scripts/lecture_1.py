@@ -27,8 +27,8 @@ walk = begin(1)  # has the names, and a table for the numbers
 # %% [markdown]
 # ## The names
 #
-# A name is a row of hints about English names: which letter begins one, which follows which, and
-# where a name may end. A bigram model knows nothing else: it looks at one symbol and guesses the
+# Each name is several examples at once: of how a name begins, of which letter follows which, and
+# of where it ends. A bigram model knows no more than that: it looks at one symbol and guesses the
 # next. The boundary "." stands before and after each name, and has the id 0.
 
 # %%
@@ -97,8 +97,8 @@ with jax.numpy_rank_promotion("raise"):
 # ## Sampling
 #
 # PyTorch draws with `torch.multinomial` and a generator that changes at every call. In JAX a draw
-# is a function of a key: the same key gives the same draw, and for another one splits off a key of
-# its own.
+# is a function of a key: the same key gives the same draw, and for another draw there has to be
+# another key.
 
 # %%
 p = jnp.array([0.6, 0.3, 0.1])

@@ -160,10 +160,10 @@ def test_a_variable_that_leads_nowhere_is_not_passed_over(monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        ([], "{1,2} is missing"),
+        ([], "1,2} is missing"),
         (["3"], "3"),
         (["one"], "one"),
-        (["1", "--data", "other.txt"], "--data"),
+        (["1", "--data", "other.txt"], "--data other.txt: .* give names or lecture-names"),
         (["1", "--data", "lecture-names"], "mm-jax data lecture-names"),
         (["1", "--out", "taken"], "--out taken: File exists"),
         (["1", "--out", "taken/below"], "--out taken/below: Not a directory"),
@@ -176,7 +176,7 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, why):
     assert out == ""
     assert err.count("\n") == 1
     assert err.startswith("mm-jax lecture: error: ")
-    assert why in err
+    assert re.search(why, err)
 
 
 def test_a_figure_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):

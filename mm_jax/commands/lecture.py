@@ -2,12 +2,15 @@
 
 import contextlib
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from mm_jax.choices import InputError
 from mm_jax.commands import Outcome, import_plots
 from mm_jax.console import Console
+
+NAMES = ("names", "lecture-names")  # the data sets that a lecture can be held against
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +23,8 @@ class Options:
 
     number: tyro.conf.Positional[Literal[1, 2]]
     """1: bigrams, counted and as a net. 2: the multilayer perceptron of Bengio et al. (2003)."""
-    data: Literal["names", "lecture-names"] | None = None
-    """lecture-names: the lectures' own file, the default where it is (mm-jax data lecture-names
-    fetches it; $MM_JAX_LECTURE_NAMES names a copy). names: ships with mm-jax, its counts differ."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="|".join(NAMES))] = None
+    """lecture-names, the default where that file is here; or names, near its counts, not equal."""
     out: str | None = None
     """The folder for the figures, by default figures/lecture-1 or figures/lecture-2."""
     quick: bool = False
@@ -35,6 +37,10 @@ def run(options: Options, console: Console) -> Outcome:
     """Run the script of the lecture, and hold its numbers against the lecture's."""
     import time
 
+    if options.data not in (None, *NAMES):
+        raise InputError(
+            f"--data {options.data}: the lectures' numbers are of names; give {' or '.join(NAMES)}"
+        )
     import_plots()
     from mm_jax.lectures import Walk, walk_through
 
