@@ -98,7 +98,8 @@ def table(rows: list[Row], width: int) -> Iterator[str]:
 
     grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
     for name, share in (("what", 8), ("lecture", 5), ("ours", 5), ("agree", 4), ("why", 5)):
-        grid.add_column(name, ratio=share, min_width=20 if name == "agree" else None)
+        least = 20 if name == "agree" else None
+        grid.add_column(name, ratio=share, min_width=least, overflow="fold")
     for row in rows:
         texts = (row.what, row.lecture, row.ours, verdict(row), row.why)
         grid.add_row(*(Text(text) for text in texts))

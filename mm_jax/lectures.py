@@ -116,12 +116,14 @@ class Walk:
     def table(self) -> None:
         """Write the closing table."""
         if not self.is_lecture_file:
-            self.say(
+            note = (
                 f"The names are {self.data!r}, not the lecture's file: counts, and what was "
                 "trained on them, are near the lecture's, not equal. For its file: "
                 "mm-jax data lecture-names"
             )
-        for line in table(self.rows, terminal_width(140)):
+            for line in prose(note, terminal_width(100)):
+                self.say(line)
+        for line in table(self.rows, max(80, terminal_width(140))):
             self.say(line)
 
     def _note(
@@ -216,15 +218,22 @@ def begin(number: int) -> Walk:
 def walk_through(walk: Walk) -> None:
     """Run the script of a lecture, cell by cell: say its prose, run its code.
 
-    Products of float32 are float32's on every device, and broadcasting is allowed: the lectures
-    make a point of it.
+    JAX is set to its defaults where another setting would break what the lectures show: that shapes
+    broadcast, that types mix, and where a loss is not a number. Products of float32 are float32's
+    on every device.
     """
     path = shipped(f"scripts/lecture_{walk.number}.py")
     width = terminal_width(100)
     namespace = {"__name__": path.stem, "__file__": str(path)}
     token = _walk.set(walk)
     try:
-        with jax.numpy_rank_promotion("allow"), jax.default_matmul_precision("highest"):
+        with (
+            jax.numpy_rank_promotion("allow"),
+            jax.numpy_dtype_promotion("standard"),
+            jax.debug_nans(False),
+            jax.debug_infs(False),
+            jax.default_matmul_precision("highest"),
+        ):
             for cell in cells(path.read_text("utf-8")):
                 if cell.is_code:
                     code = compile("\n" * cell.line + cell.text, str(path), "exec")

@@ -111,7 +111,7 @@ walk.may("frequencies of draws from 0.6, 0.3, 0.1", [0.6, 0.3, 0.1], often, with
 key_first, key_second = jax.random.split(jax.random.key(3))
 first = int(jax.random.categorical(key_first, jnp.log(P[0])))
 walk.may('a first letter, from the row "."', "m", vocab.symbols[first])
-walk.on_file("names that begin with m, as a share", 0.0792, P[0, m])
+walk.on_file("names that begin with m", 2_538, N[0, m])
 draws = jax.random.categorical(key_second, jnp.log(P[m]), shape=(many,))
 often = jnp.bincount(draws, length=V) / many
 print(f"  after m come {' '.join(vocab.symbols[i] for i in draws[:20])} ...")
@@ -166,7 +166,7 @@ def smoothed_loss(k: float) -> float:
 
 
 walk.on_file("loss of all bigrams", 2.4540145, smoothed_loss(0.0))
-walk.must("loss of the uniform model, ln 27", float(np.log(27).round(4)), uniform_loss)
+walk.must("loss of the uniform model, ln 27", 3.2958, uniform_loss)
 
 # %% [markdown]
 # A bigram that never came has probability zero, and its loss is infinite: "andrejq" is impossible,

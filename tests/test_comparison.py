@@ -85,6 +85,15 @@ def test_a_table_has_every_word_and_keeps_its_width(width):
             assert set(text.split()) <= set(words)
 
 
+def test_a_narrow_table_loses_no_letter():
+    row = Row("symbols", "abcdefghijklmnopqrstuvwxyz", "abcdefghijklmnopqrstuvwxyz", True, True, "")
+    lines = list(table([row], 80))
+    assert "…" not in "".join(lines)
+    assert sorted("".join(lines[2:]).replace(" ", "")) == sorted(
+        "symbols" + 2 * row.ours + verdict(row).replace(" ", "")
+    )
+
+
 def test_a_number_stands_beside_the_lectures_and_a_difference_has_its_reason():
     assert list(spoken(ROWS[0])) == [
         "  names:                                             32,033   (lecture: 32,033)"
