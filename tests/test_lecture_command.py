@@ -1,6 +1,7 @@
 """mm-jax lecture: the walks through both lectures, on few steps, and what they refuse."""
 
 import ast
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -167,6 +168,19 @@ def test_the_lectures_file_is_the_default_where_it_is(tmp_path, lecture_text):
     assert Walk(1).data == "lecture-names"
     assert Walk(1).is_lecture_file
     assert not Walk(1, "names").is_lecture_file
+
+
+def test_what_is_of_the_file_must_agree_on_that_file_alone(tmp_path, monkeypatch):
+    path = tmp_path / "names.txt"
+    path.write_text("emma\nava\n")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    for room in ("mm_jax.text", "mm_jax.lectures"):  # as if this were the lecture's file
+        monkeypatch.setattr(f"{room}.LECTURE_SHA256", sha256)
+    monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(path))
+    for data, must in ("lecture-names", True), ("names", False):
+        walk = Walk(1, data, say=lambda _: None)
+        walk.on_file("names", 2, 3)
+        assert (walk.rows[0].must, walk.rows[0].agrees) == (must, False if must else None)
 
 
 def test_a_variable_that_leads_nowhere_is_not_passed_over(monkeypatch):
