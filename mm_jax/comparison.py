@@ -97,7 +97,7 @@ def table(rows: list[Row], width: int) -> Iterator[str]:
     from rich.text import Text
 
     grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
-    for name, share in (("what", 8), ("lecture", 5), ("ours", 5), ("agree", 4), ("why", 5)):
+    for name, share in (("what", 14), ("lecture", 11), ("ours", 11), ("agree", 8), ("why", 8)):
         least = 20 if name == "agree" else None
         grid.add_column(name, ratio=share, min_width=least, overflow="fold")
     for row in rows:

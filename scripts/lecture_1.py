@@ -292,7 +292,9 @@ begun = int(np.argmax(losses < 2.4838))  # from where its loss is what the lectu
 halfway, _ = descend(lecture_arrays("bigram"), everything, rate=50.0, steps=begun)
 _, slow = descend(halfway, everything, rate=0.2, steps=walk.steps(20_000))
 walk.may("rate 0.2 from there on, at first", 2.4838, slow[0], within=0.005)
-walk.trained("rate 0.2, 20,000 steps later", 2.47, slow[-1], within=0.005, why="about")
+walk.trained(
+    "rate 0.2, 20,000 steps later", 2.47, slow[-1], within=0.005, why="the lecture says about"
+)
 print(f"  the floor, by counting: {smoothed_loss(0.0):.4f}")
 
 # %% [markdown]
