@@ -97,9 +97,9 @@ def table(rows: list[Row], width: int) -> Iterator[str]:
     from rich.text import Text
 
     grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
-    for name, share in (("what", 14), ("lecture", 11), ("ours", 11), ("agree", 8), ("why", 8)):
-        least = 20 if name == "agree" else None
-        grid.add_column(name, ratio=share, min_width=least, overflow="fold")
+    least = {"lecture": 28, "ours": 28, "agree": 20} if width >= 140 else {}
+    for name, share in (("what", 8), ("lecture", 5), ("ours", 5), ("agree", 4), ("why", 5)):
+        grid.add_column(name, ratio=share, min_width=least.get(name), overflow="fold")
     for row in rows:
         texts = (row.what, row.lecture, row.ours, verdict(row), row.why)
         grid.add_row(*(Text(text) for text in texts))

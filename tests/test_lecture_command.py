@@ -97,6 +97,7 @@ walk.table()
 
 def test_a_walk_says_prose_numbers_and_the_table(tmp_path, monkeypatch):
     script(tmp_path, monkeypatch, SCRIPT.format(one=1))
+    monkeypatch.setenv("COLUMNS", "140")
     out, err = call("lecture", "1")
     assert err == ""
     lines = [line.rstrip() for line in out.splitlines()]
