@@ -5,6 +5,7 @@ With --json stdout belongs to one JSON object, so all else goes to stderr.
 
 import contextlib
 import os
+import shutil
 import sys
 import time
 import unicodedata
@@ -26,6 +27,11 @@ def printable(line: str) -> str:
 def shown(loss_nats: float) -> str:
     """Write a loss with four decimals, or short where it is so large that they say nothing."""
     return f"{loss_nats:.4f}" if abs(loss_nats) < 1e6 else f"{loss_nats:.3g}"
+
+
+def terminal_width(most: int, unknown: int) -> int:
+    """Return how many columns to write: the terminal's, up to ``most``; or ``unknown``."""
+    return max(30, min(shutil.get_terminal_size((unknown, 24)).columns, most))
 
 
 class Console:

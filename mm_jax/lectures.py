@@ -6,7 +6,6 @@ its text and numbers as they come, figures in a folder, and a Row for each numbe
 
 import os
 import re
-import shutil
 import textwrap
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -20,9 +19,10 @@ from safetensors.numpy import load_file
 
 from mm_jax.choices import InputError
 from mm_jax.comparison import Row, agree, plain, spoken, table, written
+from mm_jax.console import terminal_width
 from mm_jax.model import Params
 from mm_jax.plots import save
-from mm_jax.text import LECTURE_SHA256, LECTURE_VARIABLE, cache_dir, read_lines, shipped
+from mm_jax.text import LECTURE_SHA256, LECTURE_VARIABLE, lecture_path, read_lines, shipped
 
 DRAWN = "JAX draws other numbers than PyTorch"
 OTHER_FILE = "other names than the lecture's"
@@ -121,9 +121,9 @@ class Walk:
                 "trained on them, are near the lecture's, not equal. For its file: "
                 "mm-jax data lecture-names"
             )
-            for line in prose(note, terminal_width(100)):
+            for line in prose(note, terminal_width(100, 100)):
                 self.say(line)
-        for line in table(self.rows, max(80, terminal_width(140))):
+        for line in table(self.rows, max(80, terminal_width(140, 140))):
             self.say(line)
 
     def _note(
@@ -154,13 +154,8 @@ def lecture_arrays(name: str) -> Params:
 
 def default_data() -> str:
     """Return lecture-names where the lecture's file is here, names otherwise."""
-    here = os.environ.get(LECTURE_VARIABLE) or (cache_dir() / "lecture-names.txt").is_file()
+    here = os.environ.get(LECTURE_VARIABLE) or lecture_path().is_file()
     return "lecture-names" if here else "names"
-
-
-def terminal_width(most: int) -> int:
-    """Return how many columns of text to write, ``most`` where there is no terminal."""
-    return max(40, min(shutil.get_terminal_size((most, 24)).columns, most))
 
 
 # Running a script of cells
@@ -223,7 +218,7 @@ def walk_through(walk: Walk) -> None:
     on every device.
     """
     path = shipped(f"scripts/lecture_{walk.number}.py")
-    width = terminal_width(100)
+    width = terminal_width(100, 100)
     namespace = {"__name__": path.stem, "__file__": str(path)}
     token = _walk.set(walk)
     try:

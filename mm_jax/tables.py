@@ -1,13 +1,12 @@
 """What was counted or measured, as lines of text for a terminal."""
 
 import math
-import shutil
 from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
 
-from mm_jax.console import shown
+from mm_jax.console import shown, terminal_width
 from mm_jax.counts import Counts
 from mm_jax.floors import Rung, best
 from mm_jax.lr import RangeTest
@@ -77,7 +76,7 @@ def quoted(ngram: str) -> str:
 
 def lr_chart(test: RangeTest, width: int | None = None, height: int = 14) -> Iterator[str]:
     """Draw a range test: a dot where a seed is, o for the median, x where it is off the top."""
-    width = width or max(30, min(shutil.get_terminal_size().columns, 100))
+    width = width or terminal_width(100, 80)
     columns = width - 11
     found, (low, high) = test.suggestion, loss_limits(test.losses, test.suggestion)
     first, last = math.log(test.lrs[0]), math.log(test.lrs[-1])

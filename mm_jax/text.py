@@ -18,6 +18,7 @@ from mm_jax.config import DataConfig
 BOUNDARY = "."  # begins and ends every line inside the models, so no line may contain it
 LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
 LECTURE_VARIABLE = "MM_JAX_LECTURE_NAMES"
+DATA_SETS = ("names", "lecture-names")  # that have a name; any other is a path
 LARGE_FILE = 2**26  # bytes that take more than a moment to read
 
 
@@ -48,6 +49,12 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mm-jax"
 
 
+def lecture_path() -> Path:
+    """Return where the lectures' own file is or would be: as the variable says, or downloaded."""
+    given = os.environ.get(LECTURE_VARIABLE)
+    return Path(given) if given else cache_dir() / "lecture-names.txt"
+
+
 def shipped(path: str) -> Path:
     """Return where a file of the project is: a wheel has it inside the package, a checkout beside.
 
@@ -70,10 +77,13 @@ def find_data(name: str) -> Path:
     if name == "names":
         return shipped("data/names.txt")
     if name == "lecture-names":
-        given = os.environ.get(LECTURE_VARIABLE)
-        path = Path(given) if given else cache_dir() / "lecture-names.txt"
+        path = lecture_path()
         if not path.is_file():
-            mend = "correct that path" if given else "download it: mm-jax data lecture-names"
+            mend = (
+                "correct that path"
+                if os.environ.get(LECTURE_VARIABLE)
+                else "download it: mm-jax data lecture-names"
+            )
             raise InputError(f"lecture-names is not at {path}; {mend}")
         return path
     return Path(name)

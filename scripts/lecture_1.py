@@ -142,8 +142,8 @@ walk.may("samples of the uniform model", "worse", ", ".join(theirs[:2]))
 # ## How good is it? The likelihood of the data
 #
 # A model is as good as the probability that it gives to what is really there. That is a product of
-# 228,146 numbers below one, and no float can hold it: so one sums logarithms, changes the sign so
-# that low is good, and divides by their number. That is the loss, in nats a symbol.
+# one number for each bigram, all below one, and no float can hold it: so one sums logarithms,
+# changes the sign so that low is good, and divides by their number: the loss, in nats a symbol.
 
 # %%
 walk.must(
@@ -280,21 +280,20 @@ walk.must("emma, ten steps of 0.1 by fit", lecture_losses, losses)
 # %% [markdown]
 # ## All bigrams
 #
-# The lecture takes 228,146 examples at every step. There are but 27 x 27 different ones, so a
-# weight for each says the same, and a step is some 250 times as fast. The rate of 50 is as large as
-# it looks, and works. No net of this kind can go below the loss of the counts.
+# The lecture takes every bigram of the file at every step. There are but 27 x 27 different ones, so
+# a weight for each says the same, and a step is some 250 times as fast. The rate of 50 is as large
+# as it looks, and works. No net of this kind can go below the loss of the counts.
 
 # %%
 trained, losses = descend(lecture_arrays("bigram"), everything, rate=50.0, steps=201)
-walk.may("rate 50, after 100 steps", 2.47, losses[100], within=0.005, why="the lecture says about")
-walk.may("rate 50, after 200 steps", 2.46, losses[200], within=0.005, why="the lecture says about")
+about = "the lecture says about"
+walk.may("rate 50, after 100 steps", 2.47, losses[100], within=0.005, why=about)
+walk.may("rate 50, after 200 steps", 2.46, losses[200], within=0.005, why=about)
 begun = int(np.argmax(losses < 2.4838))  # from where its loss is what the lecture goes on from
 halfway, _ = descend(lecture_arrays("bigram"), everything, rate=50.0, steps=begun)
 _, slow = descend(halfway, everything, rate=0.2, steps=walk.steps(20_000))
-walk.may("rate 0.2 from there on, at first", 2.4838, slow[0], within=0.005)
-walk.trained(
-    "rate 0.2, 20,000 steps later", 2.47, slow[-1], within=0.005, why="the lecture says about"
-)
+print(f"  with a rate of 0.2 it goes on from {slow[0]:.4f}")
+walk.trained("2.4838, 20,000 steps of 0.2 later", 2.47, slow[-1], within=0.005, why=about)
 print(f"  the floor, by counting: {smoothed_loss(0.0):.4f}")
 
 # %% [markdown]

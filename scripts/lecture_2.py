@@ -215,7 +215,7 @@ walk.must("none is below the floor", True, bool((eight > floor).all()))
 # %% [markdown]
 # ## Minibatches
 #
-# All names are 228,146 examples, and a step over all of them is slow. A step over 32 drawn at
+# All names are over 200,000 examples, and a step over all of them is slow. A step over 32 drawn at
 # random follows a noisy gradient; but many steps in about the right direction are better than few
 # in the very best one.
 

@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -58,14 +57,13 @@ def test_the_first_walk_on_the_lectures_own_file(lecture_text, monkeypatch):
 
 
 def test_the_second_walk(monkeypatch):
-    ours = os.environ.get("MM_JAX_LECTURE_NAMES") or BESIDE
-    if Path(ours).is_file():  # on the lecture's own file where it is here
-        monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(ours))
+    if BESIDE.is_file():  # on the lecture's own file where it is here
+        monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(BESIDE))
     rows = check(record_of("lecture", "2", "--quick"), 2)
     for what in ("loss by optax", "after 1,000 steps", "the floor, (5/32) ln 5"):
         assert rows[what].must
     for what in ("examples in all", "examples in train, dev, test", "loss of the bigram counts"):
-        assert rows[what].must == Path(ours).is_file()
+        assert rows[what].must == BESIDE.is_file()
 
 
 def script(tmp_path, monkeypatch, text):
@@ -101,7 +99,8 @@ def test_a_walk_says_prose_numbers_and_the_table(tmp_path, monkeypatch):
     out, err = call("lecture", "1")
     assert err == ""
     lines = [line.rstrip() for line in out.splitlines()]
-    assert lines[:4] == ["", "A lecture", "=========", ""]
+    assert lines[0] == "data       names: 32,178 names; figures go to figures/lecture-1"
+    assert lines[1:5] == ["", "A lecture", "=========", ""]
     assert "It says `this`." in lines
     assert "aside" in lines
     assert re.search(r"  one and one: +2   \(lecture: 2\)", out)
@@ -195,8 +194,8 @@ def test_a_variable_that_leads_nowhere_is_not_passed_over(monkeypatch):
     ("flags", "why"),
     [
         ([], "1,2} is missing"),
-        (["3"], "3"),
-        (["one"], "one"),
+        (["3"], "invalid choice '3'"),
+        (["one"], "invalid choice 'one'"),
         (["1", "--data", "other.txt"], "--data other.txt: .* give names or lecture-names"),
         (["1", "--data", "lecture-names"], "mm-jax data lecture-names"),
         (["1", "--out", "taken"], "--out taken: File exists"),

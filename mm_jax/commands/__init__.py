@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mm_jax.choices import InputError
 from mm_jax.config import COUNTED, PRESETS, TRAINED, DataConfig, RunConfig
-from mm_jax.text import find_data
+from mm_jax.text import DATA_SETS, find_data
 
 if TYPE_CHECKING:
     from mm_jax.lr import RangeTest
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
 def with_absolute_path(data: DataConfig) -> DataConfig:
     """Return the choices with a data path that holds from any folder."""
-    if data.data in ("names", "lecture-names"):
+    if data.data in DATA_SETS:
         return data
     return dataclasses.replace(data, data=os.path.abspath(find_data(data.data)))
 

@@ -10,7 +10,7 @@ import tyro
 from mm_jax.choices import InputError
 from mm_jax.commands import Outcome
 from mm_jax.console import Console
-from mm_jax.text import LECTURE_SHA256, LECTURE_VARIABLE, cache_dir, read_lines
+from mm_jax.text import LECTURE_SHA256, LECTURE_VARIABLE, lecture_path, read_lines
 
 URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
 
@@ -27,11 +27,10 @@ class Options:
 
 def run(options: Options, console: Console) -> Outcome:
     """Make sure that a data set is there, and describe it."""
-    cached = cache_dir() / "lecture-names.txt"
     given = options.name == "names" or os.environ.get(LECTURE_VARIABLE)
-    if not given and not cached.exists():
+    if not given and not lecture_path().exists():
         console.say(f"downloading {URL}")
-        download(URL, cached)
+        download(URL, lecture_path())
     text = read_lines(options.name)
     distinct = len(set(text.lines))
     console.say(f"{text.path}: {len(text.lines):,} lines, {distinct:,} distinct")

@@ -9,8 +9,7 @@ import tyro
 from mm_jax.choices import InputError
 from mm_jax.commands import Outcome, import_plots
 from mm_jax.console import Console
-
-NAMES = ("names", "lecture-names")  # the data sets that a lecture can be held against
+from mm_jax.text import DATA_SETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Options:
 
     number: tyro.conf.Positional[Literal[1, 2]]
     """1: bigrams, counted and as a net. 2: the multilayer perceptron of Bengio et al. (2003)."""
-    data: Annotated[str | None, tyro.conf.arg(metavar="|".join(NAMES))] = None
+    data: Annotated[str | None, tyro.conf.arg(metavar="|".join(DATA_SETS))] = None
     """lecture-names, the default where that file is here; or names, near its counts, not equal."""
     out: str | None = None
     """The folder for the figures, by default figures/lecture-1 or figures/lecture-2."""
@@ -37,15 +36,15 @@ def run(options: Options, console: Console) -> Outcome:
     """Run the script of the lecture, and hold its numbers against the lecture's."""
     import time
 
-    if options.data not in (None, *NAMES):
-        raise InputError(
-            f"--data {options.data}: the lectures' numbers are of names; give {' or '.join(NAMES)}"
-        )
+    if options.data not in (None, *DATA_SETS):
+        known = " or ".join(DATA_SETS)
+        raise InputError(f"--data {options.data}: the lectures' numbers are of names; give {known}")
     import_plots()
     from mm_jax.lectures import Walk, walk_through
 
     begun = time.perf_counter()
     walk = Walk(options.number, options.data, options.out, quick=options.quick, say=console.say)
+    console.say(f"data       {walk.data}: {len(walk.names):,} names; figures go to {walk.out}")
     with contextlib.redirect_stdout(console.stream):  # print is for whoever reads along
         walk_through(walk)
     seconds = time.perf_counter() - begun
