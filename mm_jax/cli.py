@@ -4,6 +4,7 @@ Bad input, of whatever kind, is one line on stderr and exit code 2.
 """
 
 import contextlib
+import dataclasses
 import difflib
 import importlib
 import io
@@ -18,6 +19,7 @@ from typing import Any
 
 COMMANDS = {
     "train": "train a model on a file of lines and keep it in a run directory",
+    "sweep": "train many settings, several seeds each, and keep the best",
     "count": "count n-grams: the reference for every trained model",
     "sample": "make new lines with a trained model",
     "eval": "measure the exact loss of a trained model",
@@ -112,7 +114,7 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
             raise
         why = str(error).partition("\n")[0]
         return _fail(prog, f"out of memory: {why}; a smaller model, context or batch needs less")
-    if options.json:
+    if options.json and outcome.record:  # of many processes only the first has one
         print(to_json(outcome.record))
         sys.stdout.flush()
     if outcome.exit_code:
@@ -153,10 +155,13 @@ def _parse(command: Any, prog: str, flags: list[str]) -> Any:
     from mm_jax.choices import InputError
 
     default = command.defaults(_given(flags)) if hasattr(command, "defaults") else None
+    more: dict[str, Any] = {}
+    if hasattr(command, "prepare"):
+        flags, more = command.prepare(flags, default)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(
+            options = tyro.cli(
                 command.Options,
                 prog=prog,
                 args=flags,
@@ -172,6 +177,7 @@ def _parse(command: Any, prog: str, flags: list[str]) -> Any:
         if not error.code:
             raise
         raise InputError(f"{_one_line(said.getvalue())} (see {prog} --help)") from None
+    return dataclasses.replace(options, **more) if more else options
 
 
 def _given(flags: list[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from mm_jax.choices import Between, Choices, InputError, OneOf
 
 LARGE = 1e30  # well inside float32
+NUM_SAMPLES = 20  # lines that are shown and kept with a new run
 MAX_LEN = 64  # symbols after which a sampled line is cut, where nothing else is said
 Count = Annotated[int, Between(1, 2**31 - 1)]
 Seed = Annotated[int, Between(0, 2**32 - 1)]
@@ -95,6 +96,8 @@ class MLPConfig(Choices, Traits):
     """Units of the tanh layer."""
     init: Literal["lecture", "scaled"] = "lecture"
     """lecture: all standard normal; scaled: by fan-in, so that the first loss is near ln V."""
+    dropout: Annotated[float, Between(0, 0.99)] = 0.0
+    """The share of hidden units that a training step leaves out, to the nearest of 256 parts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,8 +224,14 @@ class TaskConfig(Choices):
     """Every step takes all examples, equal ones as one with a weight; not --batch-size of them."""
     regularization: Annotated[float, Between(0, LARGE)] = 0.0
     """Adds this times the mean square of the parameters to what training minimises."""
+    label_smoothing: Annotated[float, Between(0, 0.99)] = 0.0
+    """Trains for this share of probability to go to all symbols alike; losses are told without."""
+    init_scale: Annotated[float, Between(0, LARGE)] = 1.0
+    """Multiplies the first parameters."""
     seed: Seed = 0
     """Decides the first parameters and the minibatches."""
+    data_seed: Seed | None = None
+    """Decides the minibatches in place of --seed."""
 
     def __post_init__(self) -> None:
         """Check what no field can tell by itself."""
@@ -238,6 +247,50 @@ class RunConfig(TaskConfig):
     optimizer: OptimizerConfig = OptimizerConfig()
     steps: Annotated[int, Between(0, 2**31 - 1)] = 200_000
     """Training steps, one minibatch each."""
+    average_decay: Annotated[float, Between(0, 1)] = 0.0
+    """Keeps an average of the parameters, of which this share stays at a step, and uses that."""
+    seeds: Annotated[int, Between(1, 10**6)] = 1
+    """How many members to train, of seeds from --seed on; kept as one model, their ensemble."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MachineConfig(Choices):
+    """Where to run, which decides how fast, not what comes out."""
+
+    members_per_slice: Annotated[int | None, Between(1, 10**6)] = None
+    """Members that are trained at once as one program; by default one a core, or on a GPU or TPU
+    as many as fit in half of its memory."""
+    data_parallel: Count = 1
+    """Devices that share each batch; members are split over the others."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where many processes do this together; auto on a TPU or Slurm."""
+    num_processes: Annotated[int | None, Between(1, 10**6)] = None
+    """How many processes there are."""
+    process_id: Annotated[int | None, Between(0, 10**6)] = None
+    """Which of them this is, from 0 on."""
+
+    def __post_init__(self) -> None:
+        """Check what no field can tell by itself."""
+        super().__post_init__()
+        numbers = (self.num_processes, self.process_id)
+        if self.coordinator is None:
+            if numbers != (None, None):
+                raise InputError("--num-processes and --process-id need a --coordinator HOST:PORT")
+        elif (self.num_processes is None) != (self.process_id is None):
+            raise InputError("--num-processes and --process-id belong together")
+        elif self.coordinator != "auto":
+            port = self.coordinator.rpartition(":")[2]
+            if not (":" in self.coordinator and port.isdecimal()):
+                raise InputError(
+                    f"--coordinator must be HOST:PORT or auto, not {self.coordinator!r}"
+                )
+            if self.num_processes is None or self.process_id is None:
+                raise InputError("--coordinator HOST:PORT needs --num-processes and --process-id")
+            if self.process_id >= self.num_processes:
+                raise InputError(
+                    f"--process-id {self.process_id} must be below --num-processes "
+                    f"{self.num_processes}: they are numbered from 0 on"
+                )
 
 
 @dataclasses.dataclass(frozen=True)

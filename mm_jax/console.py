@@ -10,6 +10,8 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
 
 PLAIN_LINES = 20  # of progress, where there is no terminal for a bar
 STEERING = {"Cc", "Cs", "Zl", "Zp"}  # categories of control, surrogate and line-break symbols
@@ -38,7 +40,12 @@ class Console:
     """Where text goes; ``say`` prints a line of it."""
 
     def __init__(self, *, json: bool) -> None:
-        self.stream = sys.stderr if json else sys.stdout
+        self.stream: TextIO = sys.stderr if json else sys.stdout
+        self.errors: TextIO = sys.stderr
+
+    def hush(self) -> None:
+        """Say nothing from here on: another process speaks."""
+        self.stream = self.errors = Path(os.devnull).open("w")  # noqa: SIM115
 
     def say(self, line: str = "") -> None:
         """Print one line, made harmless."""
@@ -54,7 +61,7 @@ class Console:
 
     def note(self, line: str) -> None:
         """Print one line on stderr, beside what the command was asked for."""
-        print(printable(line), file=sys.stderr, flush=True)
+        print(printable(line), file=self.errors, flush=True)
 
     @contextlib.contextmanager
     def progress(self, total: int, *, lines: bool = True) -> Iterator[Callable[[int, float], None]]:

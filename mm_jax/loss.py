@@ -3,11 +3,31 @@
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from mm_jax.choices import InputError
 from mm_jax.model import Model, Params
 from mm_jax.windows import Batch
+
+
+def predict(
+    model: Model, params: Params, batch: Batch, key: Key[Array, ""] | None = None
+) -> Float[Array, "... V"]:
+    """Return the logits of each prediction, (*batch.targets.shape, V); with a key as training does.
+
+    Raises InputError where the batch was made for a model of another context.
+    """
+    if key is None or model.apply_train is None:
+        logits = model.apply(params, batch.tokens)
+    else:
+        logits = model.apply_train(params, batch.tokens, key)
+    if logits.size // logits.shape[-1] != batch.targets.size:
+        length = batch.tokens.shape[-1]
+        raise InputError(
+            f"the batch has {length} tokens an example, and this model needs batches that were "
+            f"made with context={model.context}"
+        )
+    return logits.reshape(*batch.targets.shape, logits.shape[-1])
 
 
 def nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
@@ -15,27 +35,47 @@ def nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
 
     Raises InputError where the batch was made for a model of another context.
     """
-    logits = model.apply(params, batch.tokens)
-    if logits.size // logits.shape[-1] != batch.targets.size:
-        length = batch.tokens.shape[-1]
-        raise InputError(
-            f"the batch has {length} tokens an example, and this model needs batches that were "
-            f"made with context={model.context}"
-        )
-    targets = batch.targets.reshape(logits.shape[:-1])
-    each = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    return each.reshape(batch.targets.shape)
+    logits = predict(model, params, batch)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+
+
+def weighted(batch: Batch, each: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return weight * value of each prediction; of weight 0 it is 0, even of an infinite value."""
+    return jnp.where(batch.weights > 0, batch.weights * each, 0.0)
 
 
 def weighted_nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
     """Return weight * nats of each prediction; of weight 0 it is 0, even where it is infinite."""
-    each = nats(model, params, batch)
-    return jnp.where(batch.weights > 0, batch.weights * each, 0.0)
+    return weighted(batch, nats(model, params, batch))
 
 
 def loss(model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
     """Return the weighted mean of ``nats``: sum(weights * nats) / sum(weights)."""
     return jnp.sum(weighted_nats(model, params, batch)) / jnp.sum(batch.weights)
+
+
+def training_loss(
+    model: Model,
+    params: Params,
+    batch: Batch,
+    *,
+    key: Key[Array, ""] | None = None,
+    label_smoothing: Float[Array, ""] | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return what training minimises, and the mean nats; the same where nothing is smoothed.
+
+    With ``label_smoothing`` e the target's probability should be 1 - e, and e is for all V symbols
+    alike: (1 - e) * nats + e * mean of the V symbols' nats (Szegedy et al. 2016, section 7).
+    """
+    logits = predict(model, params, batch, key)
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+    total = jnp.sum(batch.weights)
+    mean_nats = jnp.sum(weighted(batch, each)) / total
+    if label_smoothing is None:
+        return mean_nats, mean_nats
+    uniform = jnp.mean(jax.nn.logsumexp(logits, -1, keepdims=True) - logits, -1)
+    smooth = each + label_smoothing * (uniform - each)
+    return jnp.sum(weighted(batch, smooth)) / total, mean_nats
 
 
 def mean_square(params: Params) -> Float[Array, ""]:

@@ -20,7 +20,7 @@ from mm_jax.choices import InputError
 from mm_jax.config import DescentConfig, LRRangeConfig, OptimizerConfig
 from mm_jax.evaluate import evaluate
 from mm_jax.model import Model
-from mm_jax.population import fit_members
+from mm_jax.slices import fit_members
 from mm_jax.suggest import Suggestion, suggest
 from mm_jax.train import TrainState, minibatch_ids
 from mm_jax.windows import Batch
@@ -65,11 +65,8 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     """
     if num_steps < 0:
         raise InputError(f"steps must be at least 0, not {num_steps}")
-    by_name = getattr(optax, config.optimizer)
-    signature = inspect.signature(by_name).parameters
-    own_decay = signature["weight_decay"].default if "weight_decay" in signature else 0.0
-    decay = own_decay if config.weight_decay is None else config.weight_decay
-    fixed = {"weight_decay": 0.0} if "weight_decay" in signature else {}
+    by_name, own_decay, decay = getattr(optax, config.optimizer), _own(config), decay_of(config)
+    fixed = {} if own_decay is None else {"weight_decay": 0.0}
     if config.optimizer == "lbfgs":
         if config.weight_decay is not None or config.clip_norm is not None:
             raise InputError("lbfgs takes no --weight-decay and no --clip-norm")
@@ -95,6 +92,17 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
         weight_decay=decay,
         clip_norm=config.clip_norm,
     )
+
+
+def _own(config: DescentConfig) -> float | None:
+    """Return the weight decay that optax gives an optimizer, or None where it takes none."""
+    parameter = inspect.signature(getattr(optax, config.optimizer)).parameters.get("weight_decay")
+    return None if parameter is None else parameter.default
+
+
+def decay_of(config: DescentConfig) -> float:
+    """Return the weight decay of the choices, or where they say nothing the optimizer's own."""
+    return (_own(config) or 0.0) if config.weight_decay is None else config.weight_decay
 
 
 def learning_rates(config: OptimizerConfig, num_steps: int, steps: Any) -> jax.Array:

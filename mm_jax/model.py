@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 Params: TypeAlias = dict[str, Any]  # nested dicts of arrays
 
@@ -24,17 +24,34 @@ class Model(NamedTuple):
     step: Callable[..., Any]  # (params, carry, token ()) -> (carry, logits (V,))
     context: int  # tokens needed before the first prediction
     max_len: int | None  # longest row that apply and step are right for; None: any
+    # (params, tokens, key) -> logits like apply's, with dropout; None: training sees apply itself
+    apply_train: Callable[..., Any] | None = None
 
 
-def windowed(init: Callable[..., Any], predict: Callable[..., Any], context: int) -> Model:
+def windowed(
+    init: Callable[..., Any],
+    predict: Callable[..., Any],
+    context: int,
+    predict_train: Callable[..., Any] | None = None,
+) -> Model:
     """Make a Model of ``predict(params, windows (..., C)) -> logits (..., V)``.
 
     ``apply`` slides the window along time; the carry of ``step`` is the last C tokens.
+    ``predict_train(params, windows, key)`` is what training sees, where that is something else.
     """
 
-    def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... P V"]:
+    def slide(tokens: Int[Array, "... T"]) -> Int[Array, "... P C"]:
         places = jnp.arange(tokens.shape[-1] - context + 1)[:, None] + jnp.arange(context)[None]
-        return predict(params, tokens[..., places])
+        return tokens[..., places]
+
+    def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... P V"]:
+        return predict(params, slide(tokens))
+
+    def apply_train(
+        params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""]
+    ) -> Float[Array, "... P V"]:
+        assert predict_train is not None
+        return predict_train(params, slide(tokens), key)
 
     def start(params: Params) -> Int[Array, " C"]:
         del params
@@ -46,7 +63,8 @@ def windowed(init: Callable[..., Any], predict: Callable[..., Any], context: int
         carry = jnp.append(carry[1:], token)
         return carry, predict(params, carry)
 
-    return Model(init, apply, start, step, context, None)
+    noisy = apply_train if predict_train else None
+    return Model(init, apply, start, step, context, None, noisy)
 
 
 def scanned(

@@ -1,206 +1,142 @@
-"""Many models trained at once: seeds times values of a hyperparameter, in slices that fit.
+"""Many models at once, as one: a TrainState, or parameters, with an axis of P members in front.
 
-Members of a slice are one vmapped program; those of one seed share their minibatches, which are
-gathered once. On a CPU slices are small and as many run side by side as there are cores.
+``init``, ``fit``, ``evaluate`` and ``sample`` are those of a single model, vmapped over members; on
+a mesh (mesh.py) members and batches are split over devices. Members may differ in their keys and in
+every number that is an array. ``ensemble`` makes one Model of P: it averages their probabilities.
 """
 
 import dataclasses
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.extend.core import jaxprs_in_params
-from jaxtyping import Array, Float, Int
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mm_jax.choices import InputError
-from mm_jax.loss import loss
-from mm_jax.memory import device_bytes, memory_bytes, num_cores
+from mm_jax.evaluate import evaluate as evaluate_one
 from mm_jax.model import Model, Params
-from mm_jax.train import TrainState, chunk_length, fit
+from mm_jax.sample import sample as sample_one
+from mm_jax.train import TrainState, init_state
+from mm_jax.train import fit as fit_one
 from mm_jax.windows import Batch
 
-CPU_MEMBERS = 8  # in a slice: more are no faster there, and fewer slices keep fewer cores busy
+OF_STATE = ("init_scale", "regularization", "label_smoothing", "average_decay")
+EXAMPLES = 65536  # of all members together that are evaluated at once
 
 
-@partial(jax.jit, static_argnames="vary")
-def _begin(
-    vary: Callable[..., TrainState],
-    state: TrainState,
-    values: Float[Array, "R ..."],
-    seeds: Int[Array, " s"],
-    members: Int[Array, " r"],
+def init_member(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, ""],
+    *,
+    key_data: Key[Array, ""] | None = None,
+    **numbers: float | Float[Array, ""],
 ) -> TrainState:
-    """Return the members of a slice, of some seeds and some values.
+    """Return the state of one member before its first step.
 
-    Their params and opt_state are (s, r, ...); step and key, which decide the minibatches, (s,).
+    ``numbers`` are those of init_state (init_scale, regularization, label_smoothing, average_decay)
+    and those that the optimizer keeps in its state; make_optimizer's has learning_rate,
+    weight_decay and clip_norm. Raises InputError where it keeps none of that name.
     """
+    of_state: dict[str, Any] = {name: numbers.pop(name) for name in OF_STATE if name in numbers}
+    state = init_state(model, optimizer, key, key_data=key_data, **of_state)
+    for name in numbers:
+        if not optax.tree_utils.tree_get_all_with_path(state.opt_state, name):
+            raise InputError(
+                f"this optimizer keeps no {name} in its state, and a member can differ only in "
+                f"what is there or in {', '.join(OF_STATE)}"
+            )
+    varied = {name: jnp.asarray(number, jnp.float32) for name, number in numbers.items()}
+    opt_state = optax.tree_utils.tree_set(state.opt_state, **varied)
+    return dataclasses.replace(state, opt_state=opt_state)
 
-    def of_seed(one: TrainState) -> TrainState:
-        def member(value: Float[Array, "..."]) -> tuple[Any, Any]:
-            varied = vary(one, value)
-            return varied.params, varied.opt_state
 
-        params, opt_state = jax.vmap(member)(values[members])
-        return dataclasses.replace(one, params=params, opt_state=opt_state)
+@partial(jax.jit, static_argnums=(0, 1))
+def init(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, " P"],
+    *,
+    key_data: Key[Array, " P"] | None = None,
+    **numbers: Float[Array, " P"],
+) -> TrainState:
+    """Return the states of P members before their first step, each from its key.
 
-    return jax.vmap(of_seed)(jax.tree.map(lambda leaf: leaf[seeds], state))
+    ``key_data`` decides the order of the data in place of ``key``. ``numbers``: see init_member,
+    one for each member.
+    """
+    begin = partial(init_member, model, optimizer)
+    return jax.vmap(lambda key, other, numbers: begin(key, key_data=other, **numbers))(
+        key, key_data, numbers
+    )
 
 
-@partial(
-    jax.jit,
-    static_argnames=("model", "optimizer", "num_steps", "batch_size"),
-    donate_argnames="state",
-)
-def _advance(
+@partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"))
+def fit(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
     data: Batch,
-    limit: Int[Array, ""],
     *,
     num_steps: int,
     batch_size: int | None,
-) -> tuple[TrainState, Float[Array, "s r steps"]]:
-    """Take ``limit`` steps with every member of a slice."""
+    limit: int | Int[Array, ""] | None = None,
+    mesh: Mesh | None = None,
+) -> tuple[TrainState, Float[Array, "P steps"]]:
+    """Take ``num_steps`` steps with every member: train.fit, vmapped.
 
-    def of_seed(one: TrainState) -> tuple[TrainState, Float[Array, "r steps"]]:
-        def member(params: Params, opt_state: Any) -> tuple[Any, ...]:
-            before = dataclasses.replace(one, params=params, opt_state=opt_state)
-            options = {"num_steps": num_steps, "batch_size": batch_size, "limit": limit}
-            after, losses = fit(model, optimizer, before, data, **options)
-            return after.params, after.opt_state, after.step, losses
-
-        trained = jax.vmap(member, out_axes=(0, 0, None, 0))(one.params, one.opt_state)
-        params, opt_state, step, losses = trained
-        return TrainState(step, params, opt_state, one.key, one.regularization), losses
-
-    return jax.vmap(of_seed)(state)
-
-
-def fit_members(
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    vary: Callable[[TrainState, Array], TrainState],
-    values: Float[Array, "R ..."],
-    data: Batch,
-    *,
-    num_steps: int,
-    batch_size: int | None,
-    members_per_slice: int | None = None,
-    update: Callable[[int, float], None] | None = None,
-) -> Float[np.ndarray, "S R steps"]:
-    """Train a member for every seed and value; return the loss before each of its steps.
-
-    ``state`` holds S seeds along its first axis and is left untouched; ``vary(state, value)``
-    returns the state of one member, with other params or opt_state. A member whose loss is not
-    finite goes on with that. ``update(steps of all members, mean loss)`` is called as they go.
-
-    A slice has ``members_per_slice``, or as many as fit in half of the device's memory. Raises
-    InputError where not even one fits, or the losses of all members do not.
+    A member is what it would be alone, but for rounding: matrices that are multiplied together are
+    added up in another order. slices.py trains members one by one where that is as fast. On a
+    ``mesh`` P has to be a multiple of its axis "models", the batch one of its axis "data".
     """
-    num_seeds, num_values = len(state.step), len(values)
-    if members_per_slice is not None and members_per_slice < 1:
-        raise InputError(f"members_per_slice must be at least 1, not {members_per_slice}")
-    needed, there = 4 * num_seeds * num_values * num_steps, memory_bytes() // 8
-    if needed > there:
-        raise InputError(
-            f"{num_seeds:,} seeds x {num_values:,} values x {num_steps:,} steps have losses of "
-            f"{needed / 1e9:,.0f} GB, and there is {there / 1e9:,.0f} GB for them; take fewer"
-        )
-    most, workers = members_per_slice, num_cores()
-    if most is None:
-        most, workers = default_slices(model, state, data, batch_size)
-    r = min(num_values, most)
-    s = min(num_seeds, max(1, most // r))
-    length = min(num_steps, max(1, chunk_length(data, batch_size) // s))
-    losses = np.empty((num_seeds, num_values, num_steps), np.float32)
-    done, lock = 0, threading.Lock()
-
-    def begin(i: int, j: int) -> TrainState:
-        # A last slice that is not full is filled with copies, so that one program serves all.
-        seeds = np.minimum(np.arange(i, i + s), num_seeds - 1)
-        members = np.minimum(np.arange(j, j + r), num_values - 1)
-        return _begin(vary, state, values, seeds, members)
-
-    def advance(state: TrainState, limit: int) -> tuple[TrainState, Array]:
-        options = {"num_steps": length, "batch_size": batch_size}
-        return _advance(model, optimizer, state, data, jnp.int32(limit), **options)
-
-    def train_slice(corner: tuple[int, int]) -> None:
-        nonlocal done
-        i, j = corner
-        members, into = begin(i, j), losses[i : i + s, j : j + r]
-        for step in range(0, num_steps, length):
-            count = min(length, num_steps - step)
-            members, taken = advance(members, count)
-            part = np.asarray(taken)[: into.shape[0], : into.shape[1], :count]
-            into[:, :, step : step + count] = part
-            with lock:
-                done += part.size
-                if update:
-                    update(done, float(part.mean(dtype=np.float64)))
-
-    corners = [(i, j) for i in range(0, num_seeds, s) for j in range(0, num_values, r)]
-    on_cpu = jax.devices()[0].platform == "cpu"
-    workers = min(len(corners), workers if on_cpu else 1)
-    if workers > 1:
-        advance(begin(0, 0), 0)  # compiled once, before all ask for it at the same time
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(train_slice, corners):
-            pass
-    return losses
+    one = partial(fit_one, num_steps=num_steps, batch_size=batch_size, limit=limit, mesh=mesh)
+    axis = None if mesh is None else "models"
+    return jax.vmap(lambda state: one(model, optimizer, state, data), spmd_axis_name=axis)(state)
 
 
-def default_slices(
-    model: Model, state: TrainState, data: Batch, batch_size: int | None
-) -> tuple[int, int]:
-    """Return how many members a slice may have to fit in half of the memory, and slices at a time.
+@partial(jax.jit, static_argnames=("model", "mesh"))
+def evaluate(
+    model: Model, params: Params, data: Batch, *, mesh: Mesh | None = None
+) -> Float[Array, " P"]:
+    """Return the mean nats per symbol of each member over the whole of ``data``."""
+    num = jax.tree.leaves(params)[0].shape[0] // (1 if mesh is None else mesh.shape["models"])
+    size = max(1, min(4096, EXAMPLES // num))
+    one = partial(evaluate_one, model, data=data, batch_size=size, mesh=mesh)
+    axis = None if mesh is None else "models"
+    return jax.vmap(lambda params: one(params), spmd_axis_name=axis)(params)
 
-    Raises InputError where not even one member fits.
+
+def sample(
+    model: Model, params: Params, key: Key[Array, " P"], **options: Any
+) -> tuple[Int[Array, "P num max_len"], Bool[Array, "P num"]]:
+    """Draw lines from each member with its key; ``options`` are those of sample.sample."""
+    draw = partial(sample_one, model, **options)
+    return jax.vmap(lambda params, key: draw(params, key))(params, key)
+
+
+@cache
+def ensemble(model: Model, num: int) -> Model:
+    """Return ``num`` members as one Model: its probabilities are the mean of theirs.
+
+    Its parameters are theirs, stacked. Its loss is at most the mean of their losses (Jensen).
     """
-    device = jax.devices()[0]
-    there, each = device_bytes(device) // 2, member_bytes(model, state, data, batch_size)
-    most = there // each
-    if not most:
-        raise InputError(
-            f"one model in training takes about {each / 1e9:,.1f} GB, and there are "
-            f"{there / 1e9:,.1f} GB for it; a smaller model, context or batch takes less"
-        )
-    if device.platform != "cpu":
-        return most, 1
-    workers = min(num_cores(), most)
-    return min(most // workers, CPU_MEMBERS), workers
 
+    def mean(logits: Float[Array, "P ... V"]) -> Float[Array, "... V"]:
+        log_probs = jax.nn.log_softmax(logits)
+        return jax.nn.logsumexp(log_probs, axis=0) - jnp.log(jnp.float32(len(logits)))
 
-def member_bytes(model: Model, state: TrainState, data: Batch, batch_size: int | None) -> int:
-    """Return about how much memory one member takes: its state three times, and one step.
+    def init(key: Key[Array, ""]) -> Params:
+        return jax.vmap(model.init)(jax.random.split(key, num))
 
-    Of a step every intermediate array is counted, as if none were freed before its end.
-    """
-    size = len(data.targets) if batch_size is None else batch_size
+    def apply(params: Params, tokens: Int[Array, "..."]) -> Float[Array, "..."]:
+        return mean(jax.vmap(model.apply, in_axes=(0, None))(params, tokens))
 
-    def step(state: TrainState, data: Batch) -> tuple[list[Array], Params]:
-        one = jax.tree.map(lambda leaf: leaf[0], state)
-        batch = jax.tree.map(lambda leaf: leaf[jnp.zeros(size, int)], data)
-        return jax.tree.leaves(one), jax.grad(partial(loss, model))(one.params, batch)
+    def step(params: Params, carry: Any, token: Int[Array, ""]) -> tuple[Any, Float[Array, " V"]]:
+        carry, logits = jax.vmap(model.step, in_axes=(0, 0, None))(params, carry, token)
+        return carry, mean(logits)
 
-    jaxpr, (leaves, _) = jax.make_jaxpr(step, return_shape=True)(state, data)
-    return 3 * _bytes(leaves) + _bytes(_intermediates(jaxpr.jaxpr))
-
-
-def _intermediates(jaxpr: Any) -> Iterator[Any]:
-    for equation in jaxpr.eqns:
-        yield from (var.aval for var in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
-            yield from _intermediates(inner)
-
-
-def _bytes(arrays: Any) -> int:
-    return sum(each.size * each.dtype.itemsize for each in arrays)
+    start = jax.vmap(model.start)
+    return Model(init, apply, start, step, model.context, model.max_len)

@@ -6,7 +6,9 @@ run needs neither the flags that it was made with nor, without a loss on data, t
 """
 
 import contextlib
+import csv
 import datetime
+import io
 import json
 import os
 import platform
@@ -24,17 +26,30 @@ from safetensors.numpy import load_file, save
 
 from mm_jax.choices import InputError
 from mm_jax.config import CountConfig, RunConfig, TaskConfig
+from mm_jax.mesh import is_primary
 from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
+from mm_jax.population import ensemble
 from mm_jax.records import from_dict, to_dict, to_json
 from mm_jax.text import BOUNDARY, Splits, Text, find_data, load_splits
 from mm_jax.vocab import Vocab
 from mm_jax.windows import LAYOUTS, Batch
 
-FORMAT = 2  # of config.json; a later one that an older mm-jax cannot read gets a higher number
-SINCE_FORMAT_2 = {"full_batch": False, "regularization": 0.0}  # what format 1 does not say
+FORMAT = 3  # of config.json; a later one that an older mm-jax cannot read gets a higher number
+# What a format says that the one before did not, and what its silence meant.
+SINCE: dict[int, dict[str, Any]] = {
+    2: {"full_batch": False, "regularization": 0.0},
+    3: {
+        "label_smoothing": 0.0,
+        "init_scale": 1.0,
+        "data_seed": None,
+        "average_decay": 0.0,
+        "seeds": 1,
+    },
+}
 CONFIG, METRICS, PARAMS = "config.json", "metrics.jsonl", "params.safetensors"
 SAMPLES, TEST_LOOKS = "samples.txt", "test_looks.jsonl"
+MEMBERS, SWEEP = "members.csv", "sweep.json"  # of a sweep
 
 
 class Run(NamedTuple):
@@ -60,6 +75,8 @@ def choose_dir(out: str | None, stem: str) -> Path:
             number += 1
         return path
     path = Path(out)
+    if not is_primary():
+        return path
     try:
         if path.exists() and not path.is_dir():
             raise InputError(f"--out {path} exists and is not a directory")
@@ -82,7 +99,10 @@ def create(
     data: dict[str, Any],
     lr_range: dict[str, Any] | None = None,
 ) -> None:
-    """Make the directory and write config.json; ``lr_range`` says how a rate was found."""
+    """Make the directory and write config.json; ``lr_range`` says how a rate was found.
+
+    Of many processes only the first one makes and writes anything.
+    """
     libraries = ("jax", "jaxlib", "optax", "flax", "numpy", "mm_jax")
     record = {
         "format": FORMAT,
@@ -93,11 +113,26 @@ def create(
         "versions": {"python": platform.python_version()} | {n: version(n) for n in libraries},
         "device": jax.devices()[0].device_kind,
     }
+    make_dir(path)
+    _write(path / CONFIG, json.dumps(record, indent=1).encode())
+
+
+def make_dir(path: Path) -> None:
+    """Make the directory that a run or a sweep is kept in."""
+    if not is_primary():
+        return
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make {path}: {error.strerror}") from None
-    _write(path / CONFIG, json.dumps(record, indent=1).encode())
+
+
+def save_table(path: Path, rows: list[list[Any]], record: dict[str, Any]) -> None:
+    """Write what a sweep found: members.csv, and sweep.json, which comes last."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    _write(path / MEMBERS, text.getvalue().encode())
+    _write(path / SWEEP, to_json(record).encode())
 
 
 def append_metrics(path: Path, records: Iterable[dict[str, Any]]) -> None:
@@ -134,9 +169,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         if record["format"] > FORMAT:
             raise InputError(f"a newer mm-jax wrote it (format {record['format']}); upgrade")
         choices, data, symbols = record["config"], record["data"], record["symbols"]
-        if record["format"] == 1 and isinstance(choices, dict):
-            choices = choices | SINCE_FORMAT_2
-        config = from_dict(choices)
+        config = from_dict(_of_format(choices, record["format"]))
         distinct = len({*symbols}) == len(symbols) and {*map(len, symbols)} == {1}
         if symbols[0] != BOUNDARY or not distinct or not "".join(symbols).encode():
             raise InputError("its symbols are not the boundary and distinct code points")
@@ -147,8 +180,37 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(f"{path / CONFIG} is damaged: {type(error).__name__}: {error}") from None
     model = build_model(config.model, len(symbols))
+    if getattr(config, "seeds", 1) > 1:
+        model = ensemble(model, _num_members(path / PARAMS))
     params = _load_params(path / PARAMS, model, config.model.grows)
     return Run(path, config, Vocab(tuple(symbols)), model, params, data)
+
+
+def _num_members(path: Path) -> int:
+    """Return how many members of an ensemble a file holds: all of them, or those that trained."""
+    shapes = [array.shape for array in _load_arrays(path).values()]
+    if not shapes or not shapes[0] or not shapes[0][0]:
+        raise InputError(f"{path} holds no members of an ensemble")
+    return shapes[0][0]
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _of_format(choices: Any, written: int) -> Any:
+    """Return the choices of an earlier format as this one has them."""
+    if not (isinstance(choices, dict) and "optimizer" in choices):
+        return choices  # nothing has changed in those of a counted run
+    for number in range(written + 1, FORMAT + 1):
+        choices = SINCE[number] | choices
+    model = choices.get("model")
+    if written < 3 and isinstance(model, dict) and model.get("name") == "mlp":
+        choices["model"] = {"dropout": 0.0} | model
+    return choices
 
 
 def _load_params(path: Path, model: Model, grows: bool) -> Params:
@@ -157,10 +219,7 @@ def _load_params(path: Path, model: Model, grows: bool) -> Params:
     Of a model that grows with its data the first axis may be longer, but the same for all arrays,
     and its integers number the rows.
     """
-    try:
-        named = load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+    named = _load_arrays(path)
     expected = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep=".")
     if grows and named:
         length = next(iter(named.values())).shape[:1]
@@ -212,6 +271,8 @@ def make_batch(
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file so that there is the old one or the new one, never a part."""
+    if not is_primary():
+        return
     beside = path.with_name(path.name + ".part")
     try:
         with beside.open("wb") as file:
@@ -226,6 +287,8 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    if not is_primary():
+        return
     try:
         with path.open("a") as file:
             file.writelines(to_json(record) + "\n" for record in records)

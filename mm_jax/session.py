@@ -5,15 +5,18 @@ and why training ended. train.py has the mathematics, run.py the files; this is 
 """
 
 import contextlib
+import dataclasses
 import math
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 
 from mm_jax.config import OptimizerConfig, RunConfig
 from mm_jax.evaluate import evaluate
@@ -34,11 +37,11 @@ class LossLines:
     depends on the step alone, not on the chunks that the losses come in.
     """
 
-    def __init__(self, config: OptimizerConfig, num_steps: int) -> None:
-        self.interval = max(1, num_steps // METRIC_LINES)
-        ends = np.arange(self.interval, num_steps + 1, self.interval)
+    def __init__(self, config: OptimizerConfig, num_steps: int, most: int = METRIC_LINES) -> None:
+        self.interval = max(1, num_steps // most)
         self.rated = config.optimizer != "lbfgs"  # which finds the length of each step itself
-        self.rates = learning_rates(config, num_steps, ends - 1).tolist()
+        shape = dataclasses.replace(config, learning_rate=1.0)
+        self.rate, self.factors = np.float32(config.rate), _factors(shape, num_steps, self.interval)
         self.first = 0
         self.pending: list[float] = []  # losses of steps that fill no line yet
 
@@ -52,8 +55,16 @@ class LossLines:
             self.first += self.interval
             lines.append({"step": self.first, "loss": mean})
             if self.rated:
-                lines[-1]["learning_rate"] = self.rates[self.first // self.interval - 1]
+                factor = self.factors[self.first // self.interval - 1]
+                lines[-1]["learning_rate"] = float(self.rate * factor)
         return lines
+
+
+@cache
+def _factors(config: OptimizerConfig, num_steps: int, interval: int) -> np.ndarray:
+    """Return what a schedule multiplies the rate with, at the last step of each line."""
+    ends = np.arange(interval, num_steps + 1, interval)
+    return np.asarray(learning_rates(config, num_steps, ends - 1))
 
 
 class Ending(NamedTuple):
@@ -76,6 +87,7 @@ def descend(
     path: Path,
     update: Callable[[int, float], None],
     interrupted: Callable[[], bool],
+    mesh: Mesh | None = None,
 ) -> Ending:
     """Train in chunks; after each write its metrics, show progress, and see whether to stop.
 
@@ -87,7 +99,9 @@ def descend(
     good = state, 0  # where the loss on dev was last found finite, and after how many steps
     optimizer = make_optimizer(config.optimizer, config.steps)
     size = None if config.full_batch else config.batch_size
-    chunks = fit_chunks(model, optimizer, state, data, num_steps=config.steps, batch_size=size)
+    chunks = fit_chunks(
+        model, optimizer, state, data, num_steps=config.steps, batch_size=size, mesh=mesh
+    )
     begun = compiled = time.perf_counter()
     try:
         for after, losses in chunks:
@@ -96,7 +110,7 @@ def descend(
             metrics = lines.add(losses)
             if dev_data is not None and done * DEV_LOOKS // config.steps > looks:
                 looks = done * DEV_LOOKS // config.steps
-                dev_loss = float(evaluate(model, state.params, dev_data))
+                dev_loss = float(evaluate(model, state.best_params, dev_data, mesh=mesh))
                 metrics.append({"step": done, "dev_loss": dev_loss})
                 if math.isfinite(dev_loss):
                     good = state, done

@@ -1,17 +1,23 @@
 """What was counted or measured, as lines of text for a terminal."""
 
+import io
 import math
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
 
 from mm_jax.console import shown, terminal_width
 from mm_jax.counts import Counts
 from mm_jax.floors import Rung, best
 from mm_jax.lr import RangeTest
 from mm_jax.models.kneser_ney import FALLBACK_DISCOUNTS
+from mm_jax.search import Result
 from mm_jax.suggest import in_blocks, loss_limits
+from mm_jax.sweep import Spread
 from mm_jax.vocab import Vocab
 
 SHOWN = 10  # n-grams in each column of the table
@@ -132,3 +138,37 @@ def _spread(texts: dict[int, str], columns: int) -> str:
         begin = max(min(begin, columns - len(text)), len(row) + bool(row))
         row += " " * (begin - len(row)) + text
     return row
+
+
+def spread_text(spread: Spread) -> str:
+    """Write a mean and its interval."""
+    if math.isinf(spread.mean):
+        return "diverged"
+    return shown(spread.mean) + ("" if spread.half is None else f" ± {shown(spread.half)}")
+
+
+def sweep_table(
+    results: Sequence[Result], changes: Sequence[Mapping[str, Any]], most: int = 20
+) -> Iterator[str]:
+    """Write the first ``most`` settings of a sweep, those with the lowest loss on dev first."""
+    if not results:
+        return
+    several = any(len(result.losses) > 1 for result in results)
+    grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
+    names = [name.replace("_", "-") for name in changes[0]]
+    for name in (*names, "parameters", "steps"):
+        grid.add_column(name, justify="right", overflow="fold")
+    grid.add_column("dev, mean ± 95%" if several else "dev", overflow="fold")
+    for result in results[:most]:
+        values = changes[result.setting].values()
+        cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+        cells += [f"{result.num_params:,}", f"{result.steps:,}", spread_text(result.spread)]
+        grid.add_row(*cells)
+    paper = io.StringIO()
+    width = terminal_width(160, 120)
+    Console(file=paper, width=width, color_system=None, force_jupyter=False).print(grid)
+    yield ""
+    yield from (line.rstrip() for line in paper.getvalue().splitlines())
+    if len(results) > most:
+        yield f"... and {len(results) - most:,} more, in members.csv"
+    yield ""

@@ -4,7 +4,7 @@ Whatever cannot be learned from, or does not fit in memory, is found here, befor
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,30 +12,106 @@ import optax
 from jaxtyping import Array, Key
 
 from mm_jax.choices import InputError, flag
-from mm_jax.config import TaskConfig
+from mm_jax.config import NUM_SAMPLES, DataConfig, TaskConfig
+from mm_jax.evaluate import evaluate
 from mm_jax.memory import device_bytes
 from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
 from mm_jax.run import make_batch
+from mm_jax.sample import sample
 from mm_jax.text import Splits, Text, load_splits, num_predictions, overlap
 from mm_jax.train import TrainState, init_state
-from mm_jax.vocab import Vocab, build_vocab
+from mm_jax.vocab import Vocab, build_vocab, decode_lines
 from mm_jax.windows import Batch, distinct
+
+
+class Source(NamedTuple):
+    """What is learned from."""
+
+    text: Text
+    splits: Splits
+    vocab: Vocab
+    dev_lines_in_train: float  # the share of dev lines that stand in train too
+    made: dict[Any, Batch]  # batches of a split that were made before
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What config.json says of it."""
+        return {
+            "path": str(self.text.path),
+            "sha256": self.text.sha256,
+            "num_lines": len(self.text.lines),
+            "num_blank": self.text.num_blank,
+            "split_lines": [len(lines) for lines in self.splits],
+            "dev_lines_in_train": self.dev_lines_in_train,
+        }
+
+    def batch(self, split: str, model: Model, config: TaskConfig) -> Batch:
+        """Return a split in the layout that a model is trained on; made once for a context."""
+        key = split, config.model.layout, model.context
+        if key not in self.made:
+            self.made[key] = make_batch(getattr(self.splits, split), self.vocab, model, config)
+        return self.made[key]
+
+
+def load_source(config: DataConfig) -> Source:
+    """Read and split the data."""
+    text, splits = load_splits(config)
+    both = overlap(splits.dev, splits.train) if splits.dev else 0.0
+    return Source(text, splits, build_vocab(text.lines), both, {})
+
+
+class Measured(NamedTuple):
+    """What a model does after its training."""
+
+    train_loss: float
+    dev_loss: float | None  # None where no lines are held out
+    samples: list[str]
+
+
+def measure(
+    model: Model, params: Params, source: Source, config: TaskConfig, num: int = NUM_SAMPLES
+) -> Measured:
+    """Return the exact losses of a model, and ``num`` lines that it makes."""
+    train_loss = float(evaluate(model, params, source.batch("train", model, config)))
+    dev_loss = None
+    if source.splits.dev:
+        dev_loss = float(evaluate(model, params, source.batch("dev", model, config)))
+    tokens, _ = sample(model, params, jax.random.key(0), num=num)
+    return Measured(train_loss, dev_loss, decode_lines(source.vocab, jax.device_get(tokens)))
 
 
 class Task(NamedTuple):
     """What is minimised on what, and from where."""
 
     config: TaskConfig
-    text: Text
-    splits: Splits
-    vocab: Vocab
+    source: Source
     model: Model
     data: Batch  # of the training lines
     num_params: int
     num_examples: int
-    dev_lines_in_train: float  # the share of dev lines that stand in train too
     most_seeds: int  # whose states fit in memory
+
+    @property
+    def text(self) -> Text:
+        """The file."""
+        return self.source.text
+
+    @property
+    def splits(self) -> Splits:
+        """Its lines for training, dev and test."""
+        return self.source.splits
+
+    @property
+    def vocab(self) -> Vocab:
+        """Its symbols."""
+        return self.source.vocab
+
+    @property
+    def dev_data(self) -> Batch | None:
+        """The lines held out for dev, or None where none are."""
+        held_out = self.source.splits.dev
+        return self.source.batch("dev", self.model, self.config) if held_out else None
 
     @property
     def batch_size(self) -> int | None:
@@ -54,15 +130,17 @@ class Task(NamedTuple):
 
 
 def load_task(
-    config: TaskConfig, optimizer: optax.GradientTransformation, num_seeds: int = 1
+    config: TaskConfig,
+    optimizer: optax.GradientTransformation,
+    num_seeds: int = 1,
+    source: Source | None = None,
 ) -> Task:
-    """Read the data and make the model.
+    """Read the data, or take the ``source`` that was read, and make the model.
 
     Raises InputError where the states of ``num_seeds`` seeds and the data do not fit in memory.
     """
-    text, splits = load_splits(config.data)
-    vocab = build_vocab(text.lines)
-    model = build_model(config.model, len(vocab))
+    source = source or load_source(config.data)
+    model = build_model(config.model, len(source.vocab))
 
     def arrays(key: Key[Array, ""]) -> tuple[list[Array], Params]:
         state = _begin(config, model, optimizer, key)
@@ -70,18 +148,15 @@ def load_task(
 
     leaves, params = jax.eval_shape(arrays, jax.random.key(0))
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    most_seeds = check_memory(state_bytes, text.lines, model.context, config, num_seeds)
-    data = make_batch(splits.train, vocab, model, config)
+    most_seeds = check_memory(state_bytes, source.text.lines, model.context, config, num_seeds)
+    data = source.batch("train", model, config)
     return Task(
         config=config,
-        text=text,
-        splits=splits,
-        vocab=vocab,
+        source=source,
         model=model,
         data=distinct(data) if config.full_batch else data,
         num_params=num_params(params),
-        num_examples=num_predictions(splits.train),
-        dev_lines_in_train=overlap(splits.dev, splits.train) if splits.dev else 0.0,
+        num_examples=num_predictions(source.splits.train),
         most_seeds=most_seeds,
     )
 
@@ -92,14 +167,24 @@ def _begin(
     optimizer: optax.GradientTransformation,
     key: Key[Array, ""],
 ) -> TrainState:
-    return init_state(model, optimizer, key, regularization=config.regularization or None)
+    data_seed, scale = config.data_seed, config.init_scale
+    return init_state(
+        model,
+        optimizer,
+        key,
+        key_data=None if data_seed is None else jax.random.key(data_seed),
+        init_scale=None if scale == 1 else scale,
+        regularization=config.regularization or None,
+        label_smoothing=config.label_smoothing or None,
+        average_decay=getattr(config, "average_decay", None) or None,
+    )
 
 
 def check_memory(
     state_bytes: int, lines: list[str], context: int, config: TaskConfig, num_seeds: int
 ) -> int:
     """Return how many states fit in memory beside the data; raise InputError where too few do."""
-    there = device_bytes(jax.devices()[0])
+    there = device_bytes(jax.local_devices()[0])
     # The state before a chunk, the state in it, and gradients; windows as they are made and after.
     others = 2 * state_bytes + 2 * 4 * (context + 2) * num_predictions(lines)
     most = int((there - others) // state_bytes)

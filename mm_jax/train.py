@@ -4,22 +4,26 @@ Enters: a Model, an optax optimizer, a Batch that holds the whole data set. Leav
 the loss of every step in nats. The minibatch of step i is drawn from fold_in(key, i) alone.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from mm_jax.choices import InputError
-from mm_jax.loss import loss, mean_square
+from mm_jax.loss import mean_square, training_loss
+from mm_jax.mesh import split
 from mm_jax.model import Model, Params
-from mm_jax.windows import Batch
+from mm_jax.windows import Batch, filled
 
+DROPOUT = 2**32 - 1  # folded into a run's key, which no step is; dropout comes from there
 CHUNK_TOKENS = 2**22  # a chunk's minibatches are gathered before its first step; this bounds them
 
 
@@ -35,6 +39,17 @@ class TrainState:
     opt_state: Any
     key: Key[Array, "..."]  # ()
     regularization: Float[Array, "..."] | None = None  # () times mean_square(params) is minimised
+    label_smoothing: Float[Array, "..."] | None = None  # () see training_loss
+    average: Params | None = None  # of the parameters after each step; see average_decay
+    average_decay: Float[Array, "..."] | None = None  # () how much of it stays at a step
+
+    @property
+    def best_params(self) -> Params:
+        """The parameters to use: their average where one is kept."""
+        return self.params if self.average is None else self.average
+
+
+Number: TypeAlias = float | Float[Array, ""]
 
 
 class NotFiniteError(ArithmeticError):
@@ -51,17 +66,40 @@ def init_state(
     key: Key[Array, ""],
     *,
     params: Params | None = None,
-    regularization: float | Float[Array, ""] | None = None,
+    key_data: Key[Array, ""] | None = None,
+    init_scale: Number | None = None,
+    regularization: Number | None = None,
+    label_smoothing: Number | None = None,
+    average_decay: Number | None = None,
 ) -> TrainState:
     """Return the state before the first step: parameters and minibatches both come from ``key``.
 
-    With ``params`` training goes on from them. With ``regularization`` the loss plus that times
-    mean_square(params) is minimised; the losses that come back are without it.
+    With ``params`` training goes on from them, with ``key_data`` the minibatches are those of that
+    key. ``init_scale`` multiplies the first parameters. With ``regularization`` the loss plus that
+    times mean_square(params) is minimised, with ``label_smoothing`` see training_loss; the losses
+    that come back are without both. With ``average_decay`` an exponential moving average of the
+    parameters is kept, of which that share stays at a step, less in the first ones (Polyak and
+    Juditsky 1992).
     """
-    key_init, key_batch = jax.random.split(key)
+    key_init = jax.random.split(key)[0]
+    key_batch = jax.random.split(key if key_data is None else key_data)[1]
     params = model.init(key_init) if params is None else params
-    strength = None if regularization is None else jnp.asarray(regularization, jnp.float32)
-    return TrainState(jnp.int32(0), params, optimizer.init(params), key_batch, strength)
+    if init_scale is not None:
+        params = jax.tree.map(lambda leaf: init_scale * leaf, params)
+    numbers = (regularization, label_smoothing, average_decay)
+    strength, smoothing, decay = (
+        None if number is None else jnp.asarray(number, jnp.float32) for number in numbers
+    )
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        opt_state=optimizer.init(params),
+        key=key_batch,
+        regularization=strength,
+        label_smoothing=smoothing,
+        average=None if decay is None else jax.tree.map(jnp.copy, params),
+        average_decay=decay,
+    )
 
 
 def _train_step(
@@ -71,12 +109,16 @@ def _train_step(
 
     Jitted; the state that is handed in is donated, so use the returned one.
     """
+    key = None
+    if model.apply_train is not None:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, DROPOUT), state.step)
 
     def objective(params: Params) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        loss_nats = loss(model, params, batch)
-        if state.regularization is None:
-            return loss_nats, loss_nats
-        return loss_nats + state.regularization * mean_square(params), loss_nats
+        smoothing = state.label_smoothing
+        value, loss_nats = training_loss(model, params, batch, key=key, label_smoothing=smoothing)
+        if state.regularization is not None:
+            value += state.regularization * mean_square(params)
+        return value, loss_nats
 
     (value, loss_nats), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     updates, opt_state = optax.with_extra_args_support(optimizer).update(
@@ -88,7 +130,14 @@ def _train_step(
         value_fn=lambda params: objective(params)[0],
     )
     params = optax.apply_updates(state.params, updates)
-    after = TrainState(state.step + 1, params, opt_state, state.key, state.regularization)
+    average = state.average
+    if average is not None and state.average_decay is not None:
+        rest = jnp.maximum(1 - state.average_decay, 9 / (state.step + 10))
+        average = optax.incremental_update(params, average, rest)
+    step = state.step + 1
+    after = dataclasses.replace(
+        state, step=step, params=params, opt_state=opt_state, average=average
+    )
     return after, {"loss_nats": loss_nats}
 
 
@@ -103,7 +152,7 @@ def minibatch_ids(
     return jax.random.randint(key_step, (batch_size,), 0, num_examples)
 
 
-@partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size"))
+@partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"))
 def fit(
     model: Model,
     optimizer: optax.GradientTransformation,
@@ -112,7 +161,8 @@ def fit(
     *,
     num_steps: int,
     batch_size: int | None,
-    limit: Int[Array, ""] | None = None,
+    limit: int | Int[Array, ""] | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """Take ``num_steps`` steps in one program; return the state and the loss before each step.
 
@@ -120,15 +170,22 @@ def fit(
     function: vmap it over states for a population. All minibatches are gathered first, so memory
     grows with num_steps * batch_size; ``fit_chunks`` is for long runs. With ``limit`` only the
     first ``limit`` steps are taken and the other losses are NaN: one program serves them all.
-    Raises InputError where ``batch_size`` is below 1.
+    On a ``mesh`` a batch is split over its axis "data". Raises InputError where ``batch_size`` is
+    below 1, or not a multiple of the devices of that axis.
     """
+    devices = 1 if mesh is None else mesh.shape["data"]
     if batch_size is not None:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        if batch_size % devices:
+            raise InputError(f"{devices} devices do not divide a batch of {batch_size} examples")
         steps = state.step + jnp.arange(num_steps)
         draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
         ids = jax.vmap(draw, in_axes=(None, 0))(state.key, steps)
         batches = jax.tree.map(lambda array: array[ids], data)  # (steps, B, ...)
+        batches = split(batches, mesh, 1)
+    elif devices > 1:
+        data = split(filled(data, devices), mesh, 0)
 
     def body(i: Int[Array, ""], carry: tuple) -> tuple:
         state, losses = carry
@@ -156,6 +213,7 @@ def fit_chunks(
     num_steps: int,
     batch_size: int | None,
     chunk_steps: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Iterator[tuple[TrainState, Float[np.ndarray, " steps"]]]:
     """Train until ``state.step`` is ``num_steps``, yielding (state, losses) after every chunk.
 
@@ -163,7 +221,8 @@ def fit_chunks(
     that is NaN or infinite, with the state of the last step whose loss was finite.
     """
     length = chunk_steps or chunk_length(data, batch_size)
-    take = partial(fit, model, optimizer, data=data, num_steps=length, batch_size=batch_size)
+    options = {"num_steps": length, "batch_size": batch_size, "mesh": mesh}
+    take = partial(fit, model, optimizer, data=data, **options)
     before, step = state, int(state.step)
     while step < num_steps:
         count = min(length, num_steps - step)

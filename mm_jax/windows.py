@@ -93,6 +93,16 @@ def distinct(batch: Batch) -> Batch:
     )
 
 
+def filled(batch: Batch, multiple: int) -> Batch:
+    """Add examples of weight 0 until there are a multiple of so many: the same loss."""
+    more = -len(batch.targets) % multiple
+
+    def pad(leaf: Array) -> Array:
+        return jnp.pad(leaf, [(0, more)] + [(0, 0)] * (leaf.ndim - 1))
+
+    return Batch(pad(batch.tokens), pad(batch.targets), pad(batch.weights))
+
+
 def never(batch: Batch, nats: Float[np.ndarray, "..."], vocab: Vocab) -> list[str]:
     """Return what has no probability, where nats are infinite: context and symbol, in their order.
 

@@ -31,7 +31,7 @@ from mm_jax.lr import (
     range_optimizer,
 )
 from mm_jax.models.mlp import mlp
-from mm_jax.population import default_slices, fit_members, member_bytes
+from mm_jax.slices import fit_members, make_plan, member_bytes
 from mm_jax.text import split_lines
 from mm_jax.train import fit, init_state, minibatch_ids
 from mm_jax.vocab import Vocab, build_vocab
@@ -160,7 +160,7 @@ def test_progress_ends_with_all_steps_of_all_members_in_chunks_of_any_length():
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
     assert seen[-1][0] == 2 * 6 * 25
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mm_jax.population.chunk_length", lambda *_: 7)
+        patch.setattr("mm_jax.slices.chunk_length", lambda *_: 7)
         np.testing.assert_allclose(losses(**options), whole, rtol=1e-6)
 
 
@@ -271,27 +271,11 @@ def test_the_range_optimizer_is_the_one_of_training_without_its_schedule():
 # Memory
 
 
-def test_slices_are_as_large_as_memory_lets_them_be(monkeypatch):
-    model, population = bigram(), states(bigram(), 2)
-    each = member_bytes(model, population, BATCH, 8)
-    state_bytes = 3 * 27 * 27 * 4
-    assert state_bytes < each < 20 * state_bytes
-    assert member_bytes(model, population, BATCH, 8000) > 10 * each  # batches count
-    monkeypatch.setattr("mm_jax.population.num_cores", lambda: 2)
-    for fits, expected in ((100, (8, 2)), (10, (5, 2)), (3, (1, 2)), (1, (1, 1))):
-        there = 2 * fits * each
-        monkeypatch.setattr("mm_jax.population.device_bytes", lambda _, there=there: there)
-        assert default_slices(model, population, BATCH, 8) == expected
-    monkeypatch.setattr("mm_jax.population.device_bytes", lambda _: each)
-    with pytest.raises(InputError, match=r"one model in training takes about .* GB"):
-        lr_range_test(model, SGD, population, BATCH, batch_size=8)
-
-
 def test_more_losses_than_memory_holds_and_slices_of_nothing_are_refused(monkeypatch):
-    monkeypatch.setattr("mm_jax.population.memory_bytes", lambda: 1000)
+    monkeypatch.setattr("mm_jax.slices.memory_bytes", lambda: 1000)
     with pytest.raises(InputError, match="2 seeds x 1 values x 1,000 steps"):
         lr_range_test(bigram(), SGD, states(bigram(), 2), BATCH, batch_size=8)
-    with pytest.raises(InputError, match="members_per_slice must be at least 1, not 0"):
+    with pytest.raises(InputError, match="members-per-slice 0 must be from 1 to the 2 members"):
         lr_range_test(bigram(), SGD, states(bigram(), 2), BATCH, batch_size=8, members_per_slice=0)
 
 

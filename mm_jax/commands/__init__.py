@@ -5,19 +5,29 @@ No command imports jax before ``run``, so that --help and a wrong flag are answe
 
 import dataclasses
 import logging
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mm_jax.choices import InputError
-from mm_jax.config import COUNTED, PRESETS, TRAINED, DataConfig, RunConfig
+from mm_jax.config import (
+    COUNTED,
+    PRESETS,
+    TRAINED,
+    DataConfig,
+    MachineConfig,
+    RunConfig,
+)
+from mm_jax.console import Console, shown
+from mm_jax.sweep import spread_of
 from mm_jax.text import DATA_SETS, find_data
 
 if TYPE_CHECKING:
     from mm_jax.lr import RangeTest
-    from mm_jax.task import Task
+    from mm_jax.members import Member
+    from mm_jax.task import Measured, Source, Task
 
-NUM_SAMPLES = 20  # lines that are shown and kept with a new run
 PRESET_HELP = "Choices to start from; other flags override them. " + " ".join(
     f"{name}: {preset.help}." for name, preset in PRESETS.items()
 )
@@ -64,21 +74,100 @@ def choices_of(given: dict[str, str]) -> RunConfig:
     return config
 
 
+def describe_source(name: str, source: "Source") -> Iterator[str]:
+    """Say what is learned from."""
+    yield (
+        f"data       {name}: {len(source.text.lines):,} lines, "
+        f"{len(source.vocab)} symbols, {source.text.num_blank:,} blank lines dropped"
+    )
+    yield f"split      {describe_split(list(map(len, source.splits)), source.dev_lines_in_train)}"
+
+
 def describe_task(task: "Task") -> Iterator[str]:
     """Say what is learned from what, and where."""
-    import jax
-
-    config, devices = task.config, jax.devices()
+    yield from describe_source(task.config.data.data, task.source)
     yield (
-        f"data       {config.data.data}: {len(task.text.lines):,} lines, "
-        f"{len(task.vocab)} symbols, {task.text.num_blank:,} blank lines dropped"
-    )
-    yield f"split      {describe_split(list(map(len, task.splits)), task.dev_lines_in_train)}"
-    yield (
-        f"model      {config.model.name}, {task.num_params:,} parameters; "
+        f"model      {task.config.model.name}, {task.num_params:,} parameters; "
         f"{task.num_examples:,} training examples"
     )
-    yield f"device     {devices[0].device_kind} x {len(devices)}"
+    yield describe_devices()
+
+
+def describe_devices() -> str:
+    """Say where the work is done."""
+    import jax
+
+    processes = jax.process_count()
+    among = f", in {processes} processes" if processes > 1 else ""
+    return f"device     {jax.devices()[0].device_kind} x {jax.device_count()}{among}"
+
+
+def join(machine: MachineConfig, console: Console) -> bool:
+    """Make this process one of many, where the choices say so; only the first one speaks."""
+    from mm_jax import mesh
+
+    mesh.join(machine)
+    if machine.coordinator is not None and not mesh.is_primary():
+        console.hush()
+        return False
+    return True
+
+
+def mesh_of(machine: MachineConfig, num_members: int) -> Any:
+    """Return the mesh for so many members, or None where there is but one device to use."""
+    import jax
+
+    from mm_jax.mesh import make_mesh
+
+    if jax.device_count() == 1 and machine.data_parallel == 1:
+        return None
+    mesh = make_mesh(num_members, machine.data_parallel)
+    return mesh if mesh.size > 1 else None
+
+
+def check_alone(config: RunConfig, machine: MachineConfig) -> None:
+    """Raise InputError where flags for many members were given, or a batch cannot be shared."""
+    if machine.members_per_slice is not None and machine.members_per_slice > 1:
+        raise InputError(f"--members-per-slice {machine.members_per_slice} needs as many --seeds")
+    if not config.full_batch and config.batch_size % machine.data_parallel:
+        raise InputError(
+            f"--data-parallel {machine.data_parallel} does not divide --batch-size "
+            f"{config.batch_size}"
+        )
+
+
+def describe_losses(found: "Measured", what: str = "loss") -> Iterator[str]:
+    """Say the losses of a model, or of an ensemble."""
+    which, last = ("train", found.train_loss)
+    held_out = ""
+    if found.dev_loss is not None:
+        which, last, held_out = "dev", found.dev_loss, f", dev {shown(found.dev_loss)}"
+    yield f"{what:10} train {shown(found.train_loss)}{held_out} nats a symbol"
+    perplexity = f"{math.exp(last):.2f}" if last < 20 else "huge"
+    yield f"           ({which} perplexity {perplexity}, {shown(last / math.log(2))} bits)"
+
+
+def describe_members(members: Sequence["Member"]) -> Iterator[str]:
+    """Say what members reach on dev, each for itself."""
+    if members[0].dev_loss is not None:
+        from mm_jax.tables import spread_text
+
+        spread = spread_of([member.dev_loss or 0.0 for member in members])
+        yield f"members    {len(members)}, each for itself: dev {spread_text(spread)} nats a symbol"
+
+
+def members_record(members: Sequence["Member"]) -> dict[str, Any]:
+    """Return what members reach on dev, for --json."""
+    losses = [member.dev_loss for member in members]
+    if None in losses:
+        return {"num_members": len(members)}
+    spread = spread_of([loss for loss in losses if loss is not None])
+    return {
+        "num_members": len(members),
+        "members_dev_loss": losses,
+        "mean_dev_loss": spread.mean,
+        "dev_loss_interval": spread.half,
+    }
 
 
 def range_record(test: "RangeTest") -> dict[str, Any]:

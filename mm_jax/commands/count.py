@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from mm_jax.choices import Between, Choices, InputError
-from mm_jax.commands import NUM_SAMPLES, Outcome, describe_split, with_absolute_path
+from mm_jax.commands import Outcome, describe_split, with_absolute_path
 from mm_jax.config import (
     LARGE,
+    NUM_SAMPLES,
     CountConfig,
     CountedConfig,
     DataConfig,

@@ -3,23 +3,30 @@
 import dataclasses
 import math
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from mm_jax.choices import InputError
 from mm_jax.commands import (
-    NUM_SAMPLES,
     PRESET_HELP,
     Outcome,
+    check_alone,
     choices_of,
+    describe_losses,
+    describe_members,
     describe_task,
+    join,
+    members_record,
+    mesh_of,
     range_record,
     with_absolute_path,
 )
-from mm_jax.config import PRESETS, TRAINED, RunConfig
-from mm_jax.console import Console, shown
+from mm_jax.config import NUM_SAMPLES, PRESETS, TRAINED, MachineConfig, RunConfig
+from mm_jax.console import Console
 from mm_jax.records import to_dict
+from mm_jax.sweep import seeds_of
 
 if TYPE_CHECKING:
     from mm_jax.task import Task
@@ -34,6 +41,9 @@ class Options:
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=RunConfig
+    )
+    machine: Annotated[MachineConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=MachineConfig
     )
     model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
     """Which model; the flags that are its own stand below."""
@@ -52,18 +62,15 @@ def defaults(given: dict[str, str]) -> Options:
 
 def run(options: Options, console: Console) -> Outcome:
     """Train, evaluate, sample, and write the run directory."""
-    import jax
-
+    join(options.machine, console)
     from mm_jax import run as runs
-    from mm_jax.evaluate import evaluate
     from mm_jax.lr import make_optimizer, range_optimizer
-    from mm_jax.sample import sample
-    from mm_jax.session import descend, interruptible
     from mm_jax.task import load_task
-    from mm_jax.vocab import decode_lines
 
     config = options.config
     config = dataclasses.replace(config, data=with_absolute_path(config.data))
+    members = seeds_of(config)
+    mesh = mesh_of(options.machine, len(members))
     path = runs.choose_dir(options.out, options.preset or config.model.name)
     auto = config.optimizer.learning_rate == "auto"
     optimizer = (
@@ -77,66 +84,141 @@ def run(options: Options, console: Console) -> Outcome:
     lr_range = None
     if auto:
         config, lr_range = find_rate(config, task, optimizer, console)
-        optimizer = make_optimizer(config.optimizer, config.steps)
-    model, vocab, splits, train_data = task.model, task.vocab, task.splits, task.data
-    dev_data = runs.make_batch(splits.dev, vocab, model, config) if splits.dev else None
-    key = jax.random.key(config.seed)
-    state = jax.jit(task.begin, static_argnums=0)(optimizer, key)  # faster than part by part
-    data = {
-        "path": str(task.text.path),
-        "sha256": task.text.sha256,
-        "num_lines": len(task.text.lines),
-        "num_blank": task.text.num_blank,
-        "split_lines": [len(lines) for lines in splits],
-        "dev_lines_in_train": task.dev_lines_in_train,
-    }
+        members = seeds_of(config)
+    if config.seeds > 1:
+        from mm_jax.members import plan_programs
+
+        per_slice = options.machine.members_per_slice
+        how = plan_programs(members, task.source, members_per_slice=per_slice, mesh=mesh)
+    else:
+        check_alone(config, options.machine)
+        how = mesh
     record = {
         "command": "train",
         "config": to_dict(config),
-        "vocab_size": len(vocab),
-        "num_params": task.num_params,
+        "vocab_size": len(task.vocab),
+        "num_params": task.num_params * len(members),
         "num_examples": task.num_examples,
-        "dev_lines_in_train": task.dev_lines_in_train,
+        "dev_lines_in_train": task.source.dev_lines_in_train,
         "run_dir": str(path),
         "lr_range": lr_range,
     }
-    runs.create(path, config, vocab, data, lr_range)
-
-    def results(params: Any) -> tuple[float, float | None, list[str]]:
-        train_loss = float(evaluate(model, params, train_data))
-        dev_loss = None if dev_data is None else float(evaluate(model, params, dev_data))
-        tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
-        return train_loss, dev_loss, decode_lines(vocab, jax.device_get(tokens))
-
-    with interruptible() as interrupted, ThreadPoolExecutor(1) as aside:
-        aside.submit(results, state.params)  # compiled while training runs, on another core
-        with console.progress(config.steps) as update:
-            end = descend(config, model, state, train_data, dev_data, path, update, interrupted)
-        train_loss, dev_loss, samples = results(end.state.params)
-        if not (math.isfinite(train_loss + (dev_loss or 0)) or end.complaint):
-            why = f"the loss at the end is not finite (train {train_loss}, dev {dev_loss})"
-            end = end._replace(complaint=f"{why}; lower --learning-rate", exit_code=1)
-        losses = {"train_loss": train_loss, "dev_loss": dev_loss}
-        runs.append_metrics(path, [{"step": end.steps, **losses}])
-        runs.save_results(path, end.state.params, samples)
-
-    which, last = ("train", train_loss) if dev_loss is None else ("dev", dev_loss)
-    held_out = "" if dev_loss is None else f", dev {shown(dev_loss)}"
-    console.say(f"loss       train {shown(train_loss)}{held_out} nats a symbol")
-    perplexity = f"{math.exp(last):.2f}" if last < 20 else "huge"
-    console.say(f"           ({which} perplexity {perplexity}, {shown(last / math.log(2))} bits)")
-    console.say(f"time       {end.steps:,} steps in {end.seconds:.1f} s; {end.speed:,.0f} steps/s")
+    runs.create(path, config, task.vocab, task.source.record, lr_range)
+    train: Any = train_one if config.seeds == 1 else train_seeds
+    found, code, complaint = train(config, task, how, path, console)
+    for line in found.pop("said"):
+        console.say(line)
     console.say(f"run        {path}; {NUM_SAMPLES} lines it makes (more: mm-jax sample {path}):")
-    console.say_samples(samples, set(splits.train))
-    record |= {
+    console.say_samples(found["samples"], set(task.splits.train))
+    record |= found | {"stopped": complaint}
+    return Outcome(record, code, complaint and f"{complaint}; it is in {path}")
+
+
+def train_one(
+    config: RunConfig, task: "Task", mesh: Any, path: Path, console: Console
+) -> tuple[dict[str, Any], int, str | None]:
+    """Train one model; return what was found, the exit code, and why it stopped, if it did."""
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from mm_jax import run as runs
+    from mm_jax.lr import make_optimizer
+    from mm_jax.mesh import place, whole
+    from mm_jax.session import descend, interruptible
+    from mm_jax.task import measure
+
+    optimizer, data, dev_data = (
+        make_optimizer(config.optimizer, config.steps),
+        task.data,
+        task.dev_data,
+    )
+    everywhere = None
+    if mesh is not None:
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        data = place(data, mesh)
+        dev_data = None if dev_data is None else place(dev_data, mesh)
+    begin = jax.jit(task.begin, static_argnums=0, out_shardings=everywhere)
+    state = begin(optimizer, jax.random.key(config.seed))  # faster than part by part
+    with interruptible() as interrupted, ThreadPoolExecutor(1) as aside:
+        if mesh is None:  # compiled while training runs, on another core
+            aside.submit(measure, task.model, state.params, task.source, config)
+        with console.progress(config.steps) as update:
+            end = descend(
+                config, task.model, state, data, dev_data, path, update, interrupted, mesh
+            )
+        params = end.state.best_params if mesh is None else whole(end.state.best_params)
+        found = measure(task.model, params, task.source, config)
+        if not (math.isfinite(found.train_loss + (found.dev_loss or 0)) or end.complaint):
+            both = f"train {found.train_loss}, dev {found.dev_loss}"
+            why = f"the loss at the end is not finite ({both}); lower --learning-rate"
+            end = end._replace(complaint=why, exit_code=1)
+        losses = {"train_loss": found.train_loss, "dev_loss": found.dev_loss}
+        runs.append_metrics(path, [{"step": end.steps, **losses}])
+        runs.save_results(path, params, found.samples)
+    said = [*describe_losses(found)]
+    said.append(f"time       {end.steps:,} steps in {end.seconds:.1f} s; {end.speed:,.0f} steps/s")
+    record: dict[str, Any] = {
         "steps": end.steps,
         **losses,
         "seconds": end.seconds,
         "steps_per_second": end.speed,
-        "samples": samples,
-        "stopped": end.complaint,
+        "samples": found.samples,
+        "said": said,
     }
-    return Outcome(record, end.exit_code, end.complaint and f"{end.complaint}; it is in {path}")
+    return record, end.exit_code, end.complaint
+
+
+def train_seeds(
+    config: RunConfig, task: "Task", programs: Any, path: Path, console: Console
+) -> tuple[dict[str, Any], int, str | None]:
+    """Train a member for each seed and keep their ensemble; returns as train_one does."""
+    import time
+
+    from mm_jax.members import save_ensemble, train_members
+    from mm_jax.session import interruptible
+
+    begun, total, taken = time.perf_counter(), config.steps * config.seeds, 0
+
+    def note(steps: int, loss_nats: float) -> None:
+        nonlocal taken
+        taken = steps
+        update(steps, loss_nats)
+
+    with interruptible() as interrupted:
+        with console.progress(total) as update:
+            trained = train_members(seeds_of(config), programs, update=note, stop=interrupted)
+        seconds = time.perf_counter() - begun
+        members = [trained[i] for i in sorted(trained)]
+        whole = [member for member in members if member.steps == config.steps]
+        complaint, code = None, 0
+        if len(whole) < config.seeds:
+            steps = f", after step {min(member.steps for member in members):,}" if not whole else ""
+            members = whole or members
+            complaint = f"interrupted; {len(members)} of {config.seeds} members are kept{steps}"
+            code = 130
+        good = [member for member in members if member.good]
+        if len(good) < len(members):
+            seeds = ", ".join(str(m.config.seed) for m in members if not m.good)
+            complaint, code = f"training diverged for --seed {seeds}; lower --learning-rate", 1
+        if not good:
+            raise InputError(f"{complaint}; there is nothing to keep, and {path} is half-written")
+        saved = save_ensemble(path, good, task.source)
+    said = [*describe_members(good), *describe_losses(saved, "ensemble")]
+    said.append(
+        f"time       {len(trained)} members, {taken:,} steps in {seconds:.1f} s; "
+        f"{taken / seconds:,.0f} steps/s"
+    )
+    record = {
+        "steps": min(member.steps for member in good),
+        "train_loss": saved.train_loss,
+        "dev_loss": saved.dev_loss,
+        **members_record(good),
+        "seconds": seconds,
+        "steps_per_second": taken / seconds,
+        "samples": saved.samples,
+        "said": said,
+    }
+    return record, code, complaint
 
 
 def find_rate(

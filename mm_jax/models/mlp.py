@@ -7,11 +7,11 @@ the direct connections). The names of the arrays are the second makemore lecture
 from functools import cache
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from mm_jax.choices import InputError
 from mm_jax.config import MLPConfig
-from mm_jax.layers import dense, embed, normals
+from mm_jax.layers import dense, dropout, embed, normals
 from mm_jax.model import Model, Params, windowed
 
 TANH_GAIN = 5 / 3  # what torch.nn.init.calculate_gain gives for tanh, which shrinks what it gets
@@ -24,17 +24,21 @@ def mlp(
     embed_dim: int = MLPConfig.embed_dim,
     hidden_dim: int = MLPConfig.hidden_dim,
     init: str = MLPConfig.init,
+    dropout_rate: float = MLPConfig.dropout,
 ) -> Model:
     """Return the MLP with parameters C (V, D), W1 (C*D, H), b1 (H,), W2 (H, V) and b2 (V,).
 
     ``init="lecture"`` draws every array from a standard normal. ``init="scaled"`` divides W1 by
     sqrt(fan-in), times the gain of tanh, makes W2 small and the biases zero: the first prediction
-    is then near uniform, its loss near ln V.
+    is then near uniform, its loss near ln V. ``dropout_rate`` is the share of hidden units, and of
+    numbers of the embedding, that a training step leaves out.
     """
     if min(vocab_size, context, embed_dim, hidden_dim) < 1:
         raise InputError("vocab_size, context, embed_dim and hidden_dim must be at least 1")
     if init not in ("lecture", "scaled"):
         raise InputError(f"unknown init {init!r}; there is lecture, scaled")
+    if not 0 <= dropout_rate < 1:
+        raise InputError(f"dropout_rate must be at least 0 and below 1, not {dropout_rate}")
 
     def init_params(key: Array) -> Params:
         shapes = {
@@ -58,9 +62,19 @@ def mlp(
         h = jnp.tanh(dense(x, params["W1"], params["b1"]))
         return dense(h, params["W2"], params["b2"])
 
-    return windowed(init_params, predict, context)
+    def predict_train(
+        params: Params, windows: Int[Array, "... C"], key: Key[Array, ""]
+    ) -> Float[Array, "... V"]:
+        emb = embed(params["C"], windows)
+        x = emb.reshape(*windows.shape[:-1], context * embed_dim)
+        h = jnp.tanh(dense(x, params["W1"], params["b1"]))
+        return dense(dropout(key, h, dropout_rate), params["W2"], params["b2"])
+
+    return windowed(init_params, predict, context, predict_train if dropout_rate else None)
 
 
 def from_config(config: MLPConfig, vocab_size: int) -> Model:
     """Return the MLP of a MLPConfig."""
-    return mlp(vocab_size, config.context, config.embed_dim, config.hidden_dim, config.init)
+    return mlp(
+        vocab_size, config.context, config.embed_dim, config.hidden_dim, config.init, config.dropout
+    )

@@ -1,0 +1,154 @@
+"""Settings, each of several seeds -> what each reaches on dev, and the members of the best one.
+
+Enters: the choices of every member. Leaves: results, lowest mean dev loss first. With successive
+halving (Jamieson and Talwalkar 2016) all train a part of their steps, and only the better half of
+the settings goes on, again and again.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from mm_jax.config import RunConfig
+from mm_jax.members import Member, Program, train_members
+from mm_jax.sweep import Spread, rungs, spread_of
+
+
+class Result(NamedTuple):
+    """What a setting reached."""
+
+    setting: int  # its number
+    losses: list[float]  # on dev, in nats, of each seed; not finite where it diverged
+    spread: Spread
+    steps: int  # taken; less than all where it was dropped on the way
+    num_params: int
+
+
+class Found(NamedTuple):
+    """What a search found."""
+
+    results: list[Result]  # those that went furthest first, of these the lowest loss first
+    best: list[Member]  # the members of the first result; empty where none was finished
+
+
+class _Best:
+    """Keeps what each member reached, and the members themselves of the best setting only."""
+
+    def __init__(self, num_seeds: int) -> None:
+        self.num_seeds, self.lock = num_seeds, threading.Lock()
+        self.pending: dict[int, dict[int, Member]] = {}
+        self.results: dict[int, Result] = {}
+        self.best: list[Member] = []
+        self.lowest = math.inf
+
+    def keep(self, number: int, member: Member) -> None:
+        """Take a member; where its setting is whole, hold it against the best."""
+        setting, seed = divmod(number, self.num_seeds)
+        with self.lock:
+            seeds = self.pending.setdefault(setting, {})
+            seeds[seed] = member
+            if len(seeds) < self.num_seeds or any(m.steps < m.config.steps for m in seeds.values()):
+                return
+            del self.pending[setting]
+            members = [seeds[i] for i in range(self.num_seeds)]
+            self.results[setting] = result_of(setting, members)
+            mean = self.results[setting].spread.mean
+            if mean < self.lowest:
+                self.best, self.lowest = members, mean
+
+
+def _steps_at(share: int, config: RunConfig) -> int:
+    return max(1, config.steps // share)
+
+
+def result_of(setting: int, members: Sequence[Member]) -> Result:
+    """Return what the members of a setting reached."""
+    losses = [math.nan if m.dev_loss is None else m.dev_loss for m in members]
+    first = members[0]
+    return Result(setting, losses, spread_of(losses), first.steps, first.num_params)
+
+
+def search(
+    configs: Sequence[RunConfig],
+    programs: Sequence[Program],
+    num_seeds: int,
+    *,
+    halvings: int = 0,
+    update: Callable[[int, float], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Found:
+    """Train all members and return what their settings reached.
+
+    ``configs`` are the seeds of the first setting, those of the second, and so on; ``programs`` are
+    theirs. Members are let go as soon as another setting is better, but with ``halvings`` all are
+    held until the last rung. What ``stop()`` ends before its last step has no result.
+    """
+    num_settings = len(configs) // num_seeds
+    alive = list(range(num_settings))
+    dropped: list[Result] = []
+    held: dict[int, Member] | None = None
+    done = 0
+
+    def go_on(steps: int, loss_nats: float) -> None:
+        if update:
+            update(done + steps, loss_nats)
+
+    best = _Best(num_seeds)
+    for count, share in rungs(num_settings, halvings):
+        if held is not None:
+            reached = {
+                setting: result_of(
+                    setting, [held[setting * num_seeds + i] for i in range(num_seeds)]
+                )
+                for setting in alive
+            }
+            order = sorted(alive, key=lambda setting: reached[setting].spread.mean)
+            dropped += [reached[setting] for setting in order[count:]]
+            alive = order[:count]
+        members = {setting * num_seeds + i for setting in alive for i in range(num_seeds)}
+        before = held if held is None else {i: held[i] for i in members}
+        if share > 1:
+            held = train_members(
+                configs,
+                programs,
+                until=partial(_steps_at, share),
+                before=before,
+                keep_state=True,
+                update=go_on,
+                stop=stop,
+            )
+            done += sum(m.steps for m in held.values())
+            done -= sum(m.steps for m in (before or {}).values())
+            if stop():
+                return Found([], [])
+        else:
+            train_members(configs, programs, before=before, update=go_on, stop=stop, keep=best.keep)
+    last = sorted(best.results.values(), key=lambda result: result.spread.mean)
+    dropped.sort(key=lambda result: (-result.steps, result.spread.mean))
+    return Found(last + dropped, best.best)
+
+
+def describe_result(result: Result, changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a setting reached, for --json and sweep.json; ``changes`` are all settings'."""
+    return {
+        "setting": result.setting,
+        "choices": changes[result.setting],
+        "num_params": result.num_params,
+        "steps": result.steps,
+        "mean_dev_loss": result.spread.mean,
+        "dev_loss_interval": result.spread.half,
+        "dev_losses": result.losses,
+    }
+
+
+def member_rows(
+    results: Sequence[Result], changes: Sequence[Mapping[str, Any]], seed: int
+) -> Iterator[list[Any]]:
+    """Return the lines of members.csv: names, then a line for each seed, from ``seed`` on."""
+    yield ["setting", *changes[0], "seed", "num_params", "steps", "dev_loss"]
+    for result in results:
+        for i, loss in enumerate(result.losses):
+            values = changes[result.setting].values()
+            yield [result.setting, *values, seed + i, result.num_params, result.steps, loss]

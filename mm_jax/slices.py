@@ -1,0 +1,309 @@
+"""A population of any size, in slices that fit: how many members a slice has, and their training.
+
+On a CPU a slice is one member, trained as it would be alone, bit for bit, and as many run side by
+side as there are cores: no other form was faster. On a GPU, a TPU or a mesh of devices a slice is
+one vmapped program, as large as memory allows.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.extend.core import jaxprs_in_params
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float
+
+from mm_jax import population
+from mm_jax.choices import InputError
+from mm_jax.evaluate import evaluate
+from mm_jax.loss import loss
+from mm_jax.memory import device_bytes, memory_bytes, num_cores
+from mm_jax.mesh import place, whole
+from mm_jax.model import Model, Params
+from mm_jax.train import TrainState, chunk_length, fit
+from mm_jax.windows import Batch
+
+
+class Plan(NamedTuple):
+    """How a population is cut up."""
+
+    members: int  # of a slice; one is trained as it would be alone
+    workers: int = 1  # slices at a time
+    mesh: Mesh | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether a slice is a single model, without an axis of members."""
+        return self.members == 1 and self.mesh is None
+
+
+def make_plan(
+    num: int, member_bytes: int, *, members_per_slice: int | None = None, mesh: Mesh | None = None
+) -> Plan:
+    """Return how ``num`` members, each of so many bytes, are cut into slices.
+
+    A slice has ``members_per_slice``, or as many as fit in half of the memory. Raises InputError
+    where not even one fits, or not so many, or there are not so many.
+    """
+    device, wanted = jax.local_devices()[0], members_per_slice
+    if wanted is not None and not 1 <= wanted <= num:
+        raise InputError(f"--members-per-slice {wanted} must be from 1 to the {num:,} members")
+    groups = 1 if mesh is None else mesh.shape["models"]
+    on_cpu = device.platform == "cpu"
+    local = len(mesh.local_devices) if mesh is not None and on_cpu else 1
+    there = device_bytes(device) // 2 // local  # devices of a CPU share its memory
+    most = there // member_bytes * groups
+    if there < member_bytes:
+        raise InputError(
+            f"one model in training takes about {member_bytes / 1e9:,.1f} GB, and there are "
+            f"{there / 1e9:,.1f} GB for it; a smaller model, context or batch takes less"
+        )
+    if wanted is not None and wanted > most:
+        raise InputError(
+            f"--members-per-slice {wanted}: only {most:,} members of about "
+            f"{member_bytes / 1e9:,.1f} GB each fit in memory at once"
+        )
+    if mesh is not None:
+        members = min(num, most) if wanted is None else wanted
+        return Plan(-(-members // groups) * groups, 1, mesh)
+    if not on_cpu:
+        return Plan(min(num, most) if wanted is None else wanted)
+    members = wanted or 1
+    slices = -(-num // members)
+    return Plan(members, max(1, min(num_cores(), most // members, slices)))
+
+
+def train_slices(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    begin: Callable[[Any, Any], TrainState],
+    shared: Any,
+    rows: Any,
+    data: Batch,
+    *,
+    num_steps: int,
+    batch_size: int | None,
+    plan: Plan,
+    note: Callable[[np.ndarray, int, Float[np.ndarray, "m steps"]], None] | None = None,
+    done: Callable[[np.ndarray, int, TrainState], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Callable[[], None]]:
+    """Return jobs, a slice each, that take ``num_steps`` steps with P members: see run_jobs.
+
+    ``begin(shared, row)`` is the first state of a member. ``rows`` are NumPy arrays with an axis of
+    P in front, ``shared`` any arrays; ``begin`` should be the same object from call to call, or it
+    is compiled again. After each chunk ``note(members, steps taken, their losses)`` is called, at
+    the end of a slice ``done(members, steps taken, state)``, with an axis of members or, where the
+    plan has slices of one, without. Slices run side by side, and so do these calls. After a chunk
+    that ``stop()`` follows, a slice ends, and no other begins.
+    """
+    num = len(jax.tree.leaves(rows)[0])
+    length = max(1, min(num_steps, chunk_length(data, batch_size) // plan.members))
+    options = {"num_steps": length, "batch_size": batch_size}
+    data = data if plan.mesh is None else place(data, plan.mesh)
+    start = _start(begin, plan.alone, plan.mesh)
+    compiling, compiled = threading.Lock(), threading.Event()
+
+    def begin_slice(members: np.ndarray) -> TrainState:
+        if plan.alone:
+            return start(shared, jax.tree.map(lambda leaf: leaf[members[0]], rows))
+        # A last slice that is not full is filled with copies, so that one program serves all.
+        filled = np.resize(members, plan.members)
+        return start(shared, jax.tree.map(lambda leaf: leaf[filled], rows))
+
+    def advance(state: TrainState, limit: int) -> tuple[TrainState, Array]:
+        if plan.alone:
+            return fit(model, optimizer, state, data, limit=jnp.int32(limit), **options)
+        steps = np.int32(limit)
+        return _advance(model, optimizer, state, data, steps, mesh=plan.mesh, **options)
+
+    def train_slice(first: int) -> None:
+        if stop():
+            return
+        members = np.arange(first, min(first + plan.members, num))
+        with compiling:  # the first slice compiles, and no other does so at the same time
+            state, taken = begin_slice(members), 0
+            if not compiled.is_set() and num_steps and plan.workers > 1:
+                state, _ = advance(state, 0)
+                compiled.set()
+        while taken < num_steps and not (taken and stop()):
+            count = min(length, num_steps - taken)
+            state, losses = advance(state, count)
+            part = whole(losses).reshape(plan.members, -1)[: len(members), :count]
+            taken += count
+            if note:
+                note(members, taken, part)
+        if done:
+            done(members, taken, state)
+
+    return [partial(train_slice, first) for first in range(0, num, plan.members)]
+
+
+def run_jobs(jobs: list[Callable[[], None]], workers: int) -> None:
+    """Run jobs in their order, so many side by side; the first error ends all."""
+    failed = threading.Event()
+
+    def run(job: Callable[[], None]) -> None:
+        if failed.is_set():
+            return
+        try:
+            job()
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for _ in pool.map(run, jobs):
+            pass
+
+
+@cache
+def _start(begin: Callable[[Any, Any], TrainState], alone: bool, mesh: Mesh | None) -> Any:
+    if alone:
+        return jax.jit(begin)
+    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec("models"))
+    return jax.jit(jax.vmap(begin, in_axes=(None, 0)), out_shardings=sharding)
+
+
+@partial(
+    jax.jit,
+    static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"),
+    donate_argnames="state",
+)
+def _advance(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    limit: Array,
+    **options: Any,
+) -> tuple[TrainState, Float[Array, "m steps"]]:
+    return population.fit(model, optimizer, state, data, limit=limit, **options)
+
+
+def slice_losses(model: Model, params: Params, data: Batch, plan: Plan) -> Float[np.ndarray, " m"]:
+    """Return the mean nats per symbol of each member of a slice over the whole of ``data``."""
+    if plan.alone:
+        return np.asarray(evaluate(model, params, data)).reshape(1)
+    data = data if plan.mesh is None else place(data, plan.mesh)
+    return whole(population.evaluate(model, params, data, mesh=plan.mesh))
+
+
+def slice_arrays(tree: Any, plan: Plan) -> Any:
+    """Return arrays of a slice as NumPy arrays with an axis of members; a key as its numbers."""
+
+    def numbers(leaf: Array) -> Array:
+        typed = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if typed else leaf
+
+    arrays = whole(jax.tree.map(numbers, tree))
+    return jax.tree.map(lambda leaf: leaf[None], arrays) if plan.alone else arrays
+
+
+def fit_members(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    vary: Callable[[TrainState, Array], TrainState],
+    values: Float[Array, "R ..."],
+    data: Batch,
+    *,
+    num_steps: int,
+    batch_size: int | None,
+    members_per_slice: int | None = None,
+    update: Callable[[int, float], None] | None = None,
+) -> Float[np.ndarray, "S R steps"]:
+    """Train a member for every seed and value; return the loss before each of its steps.
+
+    ``state`` holds S seeds along its first axis and is left untouched; ``vary(state, value)``
+    returns the state of one member. A member whose loss is not finite goes on with that.
+    ``update(steps of all members, mean loss)`` is called as they go.
+
+    Raises InputError as make_plan does, and where the losses of all members do not fit in memory.
+    """
+    num_seeds, num_values = len(state.step), len(values)
+    needed, there = 4 * num_seeds * num_values * num_steps, memory_bytes() // 8
+    if needed > there:
+        raise InputError(
+            f"{num_seeds:,} seeds x {num_values:,} values x {num_steps:,} steps have losses of "
+            f"{needed / 1e9:,.0f} GB, and there is {there / 1e9:,.0f} GB for them; take fewer"
+        )
+    num = num_seeds * num_values
+    losses, lock, total = np.empty((num, num_steps), np.float32), threading.Lock(), 0
+
+    def note(members: np.ndarray, steps: int, part: Float[np.ndarray, "m steps"]) -> None:
+        nonlocal total
+        losses[members, steps - part.shape[1] : steps] = part
+        with lock:
+            total += part.size
+            if update:
+                update(total, float(part.mean(dtype=np.float64)))
+
+    begin, shared = _varied(vary), (state, values)
+    first = partial(begin, shared, jnp.int32(0))
+    each = member_bytes(model, first, data, batch_size)
+    plan = make_plan(num, each, members_per_slice=members_per_slice)
+    jobs = train_slices(
+        model,
+        optimizer,
+        begin,
+        shared,
+        np.arange(num, dtype=np.int32),
+        data,
+        num_steps=num_steps,
+        batch_size=batch_size,
+        plan=plan,
+        note=note,
+    )
+    run_jobs(jobs, plan.workers)
+    return losses.reshape(num_seeds, num_values, num_steps)
+
+
+@cache
+def _varied(vary: Callable[[TrainState, Array], TrainState]) -> Any:
+    def begin(shared: tuple[TrainState, Array], member: Array) -> TrainState:
+        state, values = shared
+        seed, value = member // len(values), member % len(values)
+        return vary(jax.tree.map(lambda leaf: leaf[seed], state), values[value])
+
+    return begin
+
+
+def member_bytes(
+    model: Model, begin: Callable[[], TrainState], data: Batch, batch_size: int | None
+) -> int:
+    """Return about how much memory one member takes: its state three times, and one step.
+
+    Of a step every intermediate array is counted, as if none were freed before its end. ``begin``
+    makes the first state; it is only traced.
+    """
+    size = len(data.targets) if batch_size is None else batch_size
+
+    def step(params: Params, data: Batch) -> Params:
+        batch = jax.tree.map(lambda leaf: leaf[jnp.zeros(size, int)], data)
+        return jax.grad(partial(loss, model))(params, batch)
+
+    def arrays() -> tuple[list[Array], Params]:
+        state = begin()
+        return jax.tree.leaves(state), state.params
+
+    leaves, params = jax.eval_shape(arrays)
+    jaxpr = jax.make_jaxpr(step)(params, data)
+    return 3 * _bytes(leaves) + _bytes(_intermediates(jaxpr.jaxpr))
+
+
+def _intermediates(jaxpr: Any) -> Iterator[Any]:
+    for equation in jaxpr.eqns:
+        yield from (var.aval for var in equation.outvars)
+        for inner in jaxprs_in_params(equation.params):
+            yield from _intermediates(inner)
+
+
+def _bytes(arrays: Any) -> int:
+    return sum(each.size * each.dtype.itemsize for each in arrays)
