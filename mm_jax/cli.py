@@ -110,9 +110,12 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
     except InputError as error:
         return _fail(prog, str(error))
     except (MemoryError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]
+        if "Gloo" in why or "CoordinationService" in why:
+            _fail(prog, f"another process has ended, or cannot be reached: {why}")
+            os._exit(1)  # JAX would wait for it at the end, and then abort
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        why = str(error).partition("\n")[0]
         return _fail(prog, f"out of memory: {why}; a smaller model, context or batch needs less")
     if options.json and outcome.record:  # of many processes only the first has one
         print(to_json(outcome.record))

@@ -43,6 +43,14 @@ class Console:
         self.stream: TextIO = sys.stderr if json else sys.stdout
         self.errors: TextIO = sys.stderr
 
+    def keep_stdout(self) -> None:
+        """Send to stderr what others than Python write to stdout, as the library of Gloo does."""
+        sys.stdout.flush()
+        ours = os.fdopen(os.dup(1), "w", errors="backslashreplace")
+        os.dup2(2, 1)
+        self.stream = ours if self.stream is sys.stdout else self.stream
+        sys.stdout = ours
+
     def hush(self) -> None:
         """Say nothing from here on: another process speaks."""
         self.stream = self.errors = Path(os.devnull).open("w")  # noqa: SIM115

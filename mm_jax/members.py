@@ -138,7 +138,7 @@ def plan_programs(
             raise InputError(
                 f"--data-parallel {shared} does not divide --batch-size {task.batch_size}"
             )
-        row = jax.tree.map(lambda leaf: leaf[0], rows_of([configs[ids[0]]]))
+        row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), rows_of([configs[ids[0]]]))
         begin = partial(beginning(task.model, optimizer), None, row)
         each = member_bytes(task.model, begin, task.data, task.batch_size)
         wanted = members_per_slice and min(members_per_slice, len(ids))

@@ -7,6 +7,7 @@ Arrays go in whole and come out whole, whatever part of them a process holds.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
@@ -67,10 +68,17 @@ def make_mesh(num_models: int | None = None, num_data: int = 1) -> Mesh:
 
 
 def place(tree: Any, mesh: Mesh, *axes: str | None) -> Any:
-    """Put arrays on a mesh, their first axes split over ``axes``, or whole on every device."""
+    """Put arrays on a mesh, their first axes split over ``axes``, or whole on every device.
+
+    A population goes there with ``place(state, mesh, "models")``, a data set with
+    ``place(data, mesh)``. Every process has to have the same arrays.
+    """
     sharding = NamedSharding(mesh, P(*axes))
 
     def put(leaf: Any) -> jax.Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            numbers = put(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaf))
         array = np.asarray(leaf)
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 

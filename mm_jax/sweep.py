@@ -202,8 +202,9 @@ class Spread(NamedTuple):
 def spread_of(losses: Sequence[float]) -> Spread:
     """Return the mean of losses and its 95% interval by Student's t; infinite where one is not.
 
-    >>> spread_of([2.0, 2.2])
-    Spread(mean=2.1, half=1.2706204736174698)
+    >>> mean, half = spread_of([2.0, 2.2])
+    >>> round(mean, 4), round(half, 4)
+    (2.1, 1.2706)
     """
     if not all(map(math.isfinite, losses)):
         return Spread(math.inf, None)

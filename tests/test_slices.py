@@ -97,7 +97,7 @@ def test_a_stop_ends_the_slice_in_work_and_begins_no_other(monkeypatch):
     monkeypatch.setattr(slices, "chunk_length", lambda *_: 10)
     asked = []
     params, losses = train(Plan(1, 1), stop=lambda: len(asked) >= 4 or asked.append(0))
-    # asked before the first slice and after each chunk but the last, before the second, after its first
+    # asked before a slice and after each of its chunks but the last
     assert sorted(params) == [0, 1]
     assert np.isfinite(losses).sum(1).tolist() == [30, 10, 0, 0, 0]
 

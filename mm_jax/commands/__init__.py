@@ -106,11 +106,13 @@ def join(machine: MachineConfig, console: Console) -> bool:
     """Make this process one of many, where the choices say so; only the first one speaks."""
     from mm_jax import mesh
 
+    if machine.coordinator is None:
+        return True
+    console.keep_stdout()
     mesh.join(machine)
-    if machine.coordinator is not None and not mesh.is_primary():
+    if not mesh.is_primary():
         console.hush()
-        return False
-    return True
+    return mesh.is_primary()
 
 
 def mesh_of(machine: MachineConfig, num_members: int) -> Any:
@@ -125,9 +127,9 @@ def mesh_of(machine: MachineConfig, num_members: int) -> Any:
     return mesh if mesh.size > 1 else None
 
 
-def check_alone(config: RunConfig, machine: MachineConfig) -> None:
-    """Raise InputError where flags for many members were given, or a batch cannot be shared."""
-    if machine.members_per_slice is not None and machine.members_per_slice > 1:
+def check_machine(config: RunConfig, machine: MachineConfig) -> None:
+    """Raise InputError for slices larger than the population, or devices that divide no batch."""
+    if machine.members_per_slice is not None and machine.members_per_slice > config.seeds:
         raise InputError(f"--members-per-slice {machine.members_per_slice} needs as many --seeds")
     if not config.full_batch and config.batch_size % machine.data_parallel:
         raise InputError(

@@ -12,7 +12,7 @@ from mm_jax.choices import InputError
 from mm_jax.commands import (
     PRESET_HELP,
     Outcome,
-    check_alone,
+    check_machine,
     choices_of,
     describe_losses,
     describe_members,
@@ -62,7 +62,7 @@ def defaults(given: dict[str, str]) -> Options:
 
 def run(options: Options, console: Console) -> Outcome:
     """Train, evaluate, sample, and write the run directory."""
-    join(options.machine, console)
+    speaks = join(options.machine, console)
     from mm_jax import run as runs
     from mm_jax.lr import make_optimizer, range_optimizer
     from mm_jax.task import load_task
@@ -70,6 +70,7 @@ def run(options: Options, console: Console) -> Outcome:
     config = options.config
     config = dataclasses.replace(config, data=with_absolute_path(config.data))
     members = seeds_of(config)
+    check_machine(config, options.machine)
     mesh = mesh_of(options.machine, len(members))
     path = runs.choose_dir(options.out, options.preset or config.model.name)
     auto = config.optimizer.learning_rate == "auto"
@@ -91,7 +92,6 @@ def run(options: Options, console: Console) -> Outcome:
         per_slice = options.machine.members_per_slice
         how = plan_programs(members, task.source, members_per_slice=per_slice, mesh=mesh)
     else:
-        check_alone(config, options.machine)
         how = mesh
     record = {
         "command": "train",
@@ -111,7 +111,7 @@ def run(options: Options, console: Console) -> Outcome:
     console.say(f"run        {path}; {NUM_SAMPLES} lines it makes (more: mm-jax sample {path}):")
     console.say_samples(found["samples"], set(task.splits.train))
     record |= found | {"stopped": complaint}
-    return Outcome(record, code, complaint and f"{complaint}; it is in {path}")
+    return Outcome(record if speaks else {}, code, complaint and f"{complaint}; it is in {path}")
 
 
 def train_one(

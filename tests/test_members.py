@@ -1,0 +1,202 @@
+import dataclasses
+import math
+
+import jax
+import pytest
+from helpers import assert_trees_close, assert_trees_identical
+
+from mm_jax.choices import InputError
+from mm_jax.config import DataConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.evaluate import evaluate
+from mm_jax.lr import make_optimizer
+from mm_jax.members import numbers_of, plan_programs, program_of, train_members
+from mm_jax.search import search
+from mm_jax.task import load_source, load_task
+from mm_jax.text import read_lines
+from mm_jax.train import fit_chunks
+
+STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "names.txt"
+    path.write_text("\n".join(read_lines().lines[:200]))
+    return load_source(DataConfig(str(path)))
+
+
+def config(rate=0.1, hidden=8, seed=0, **more):
+    model = MLPConfig(
+        embed_dim=4, hidden_dim=hidden, init="scaled", dropout=more.pop("dropout", 0.0)
+    )
+    descent = OptimizerConfig(
+        more.pop("optimizer", "sgd"),
+        learning_rate=rate,
+        schedule="cosine",
+        weight_decay=more.pop("weight_decay", None),
+    )
+    data = DataConfig("names")  # the source is what is read
+    return RunConfig(data, model, descent, 16, seed=seed, **{"steps": STEPS, **more})
+
+
+MIX = [
+    config(),
+    config(0.3, seed=1, data_seed=9, weight_decay=0.1),
+    config(0.3, hidden=12, dropout=0.3, label_smoothing=0.1, average_decay=0.9),
+    config(0.3, seed=1, data_seed=9),
+    config(0.01, optimizer="adamw", regularization=0.1, init_scale=0.5),
+]
+
+
+def alone(one, source):
+    """The state and the dev loss of a run as mm-jax train makes it."""
+    optimizer = make_optimizer(one.optimizer, one.steps)
+    task = load_task(one, optimizer, source=source)
+    state = jax.jit(task.begin, static_argnums=0)(optimizer, jax.random.key(one.seed))
+    chunks = fit_chunks(task.model, optimizer, state, task.data, num_steps=STEPS, batch_size=16)
+    [(state, _)] = list(chunks)
+    return state, float(evaluate(task.model, state.best_params, task.dev_data))
+
+
+@pytest.fixture(scope="module")
+def trained(source):
+    return train_members(MIX, plan_programs(MIX, source))
+
+
+@pytest.mark.parametrize("i", range(len(MIX)))
+def test_a_member_is_its_single_run_bit_for_bit(trained, source, i):
+    state, dev_loss = alone(MIX[i], source)
+    assert_trees_identical(trained[i].params, jax.device_get(state.best_params))
+    assert trained[i].dev_loss == dev_loss
+    assert (trained[i].steps, trained[i].config) == (STEPS, MIX[i])
+    assert [line["step"] for line in trained[i].lines] == list(range(1, STEPS + 1))
+
+
+def test_members_that_differ_in_numbers_alone_have_one_program(source):
+    assert [program.ids for program in plan_programs(MIX, source)] == [[0, 3], [1], [2], [4]]
+    assert program_of(MIX[0]) == program_of(MIX[3]) != program_of(MIX[1])
+    # without decay there is nothing of it in the program, whatever the choices call that
+    assert program_of(config(weight_decay=0.0)) == program_of(config())
+    assert program_of(config(optimizer="adamw")) == program_of(
+        config(optimizer="adamw", weight_decay=0.3)
+    )
+    assert numbers_of(config(optimizer="adamw"))["weight_decay"] == 1e-4
+
+
+@pytest.mark.parametrize("members", [2, 3])
+def test_larger_slices_train_the_same_members_to_rounding(source, members):
+    configs = [config(rate, seed=i) for i, rate in enumerate((0.1, 0.2, 0.3))]
+    plans = plan_programs(configs, source, members_per_slice=members)
+    assert [program.plan.members for program in plans] == [members]
+    together, single = (
+        train_members(configs, plans),
+        train_members(configs, plan_programs(configs, source)),
+    )
+    for i in range(3):
+        assert_trees_close(together[i].params, single[i].params)
+        assert together[i].dev_loss == pytest.approx(single[i].dev_loss, abs=1e-6)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_going_on_equals_not_stopping(source, members):
+    """With dropout, an average, adam's moments, a schedule: all of a state is kept."""
+    configs = [
+        config(rate, seed=i, optimizer="adam", dropout=0.2, average_decay=0.9)
+        for i, rate in enumerate((0.01, 0.02, 0.03))
+    ]
+    programs = plan_programs(configs, source, members_per_slice=members)
+    whole = train_members(configs, programs)
+    half = train_members(configs, programs, until=lambda _: 11, keep_state=True)
+    assert {member.steps for member in half.values()} == {11}
+    some = {i: half[i] for i in (0, 2)}
+    again = train_members(configs, programs, before=some)
+    assert sorted(again) == [0, 2]
+    for i in again:
+        assert_trees_identical(again[i].params, whole[i].params)
+        assert again[i].lines == whole[i].lines
+        assert again[i].steps == STEPS
+
+
+def test_a_member_that_diverges_is_no_good_and_spoils_no_other(source):
+    configs = [config(0.1), config(1e30, seed=1)]
+    members = train_members(configs, plan_programs(configs, source, members_per_slice=2))
+    assert [members[i].good for i in range(2)] == [True, False]
+    assert math.isfinite(members[0].dev_loss)
+
+
+def test_what_cannot_be_a_population_is_refused(source):
+    with pytest.raises(InputError, match="there are no members"):
+        plan_programs([], source)
+    with pytest.raises(InputError, match="--members-per-slice 6 is more than all 5 members"):
+        plan_programs(MIX, source, members_per_slice=6)
+
+
+# search
+
+
+SETTINGS = [0.003, 0.3, 0.1, 1e30]  # learning rates, of two seeds each
+
+
+def searched(source, **options):
+    configs = [config(rate, seed=seed) for rate in SETTINGS for seed in range(2)]
+    return search(configs, plan_programs(configs, source), 2, **options)
+
+
+@pytest.fixture(scope="module")
+def found(source):
+    return searched(source)
+
+
+def test_settings_come_lowest_loss_first_and_diverged_ones_last(found):
+    means = [result.spread.mean for result in found.results]
+    assert means == sorted(means)
+    assert [result.setting for result in found.results] == [1, 2, 0, 3]
+    assert means[-1] == math.inf
+    assert {result.steps for result in found.results} == {STEPS}
+
+
+def test_the_members_of_the_best_setting_are_kept_and_no_others(found, source):
+    assert [member.config.seed for member in found.best] == [0, 1]
+    assert [member.dev_loss for member in found.best] == found.results[0].losses
+    state, dev_loss = alone(config(0.3, seed=1), source)
+    assert found.best[1].dev_loss == dev_loss
+    assert_trees_identical(found.best[1].params, jax.device_get(state.params))
+
+
+def test_halving_trains_half_of_the_settings_on_and_what_remains_is_the_same(found, source):
+    seen = []
+    halved = searched(source, halvings=2, update=lambda done, _: seen.append(done))
+    assert [result.steps for result in halved.results] == [
+        STEPS,
+        STEPS // 2,
+        STEPS // 4,
+        STEPS // 4,
+    ]
+    assert seen[-1] == 2 * (STEPS + STEPS // 2 + 2 * (STEPS // 4))
+    assert seen == sorted(seen)
+    first = halved.results[0]
+    [same] = [result for result in found.results if result.setting == first.setting]
+    assert first.losses == same.losses
+    [diverged] = [result for result in halved.results if result.setting == 3]
+    assert diverged.steps == STEPS // 4
+
+
+def test_what_is_stopped_before_its_end_has_no_result(source):
+    asked = []
+    found = searched(source, stop=lambda: len(asked) > 6 or asked.append(0))
+    assert 0 < len(found.results) < len(SETTINGS)
+    assert all(result.steps == STEPS for result in found.results)
+
+
+def test_the_test_split_is_not_looked_at(source, monkeypatch):
+    looked = []
+    batch = type(source).batch
+
+    def noting(self, split, *args):
+        looked.append(split)
+        return batch(self, split, *args)
+
+    monkeypatch.setattr(type(source), "batch", noting)
+    one = dataclasses.replace(config(), seed=7)
+    train_members([one], plan_programs([one], source))
+    assert set(looked) == {"train", "dev"}
