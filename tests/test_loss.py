@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm_jax.choices import InputError
-from mm_jax.loss import loss, nats
+from mm_jax.loss import loss, nats, training_loss
 from mm_jax.models.mlp import mlp
 from mm_jax.vocab import Vocab
 from mm_jax.windows import Batch, rows, windows
@@ -123,3 +123,32 @@ def test_a_batch_of_another_context_is_refused_by_name(make, context):
     length = batch.tokens.shape[-1]
     with pytest.raises(InputError, match=f"has {length} tokens an example.* context=3"):
         nats(model, model.init(jax.random.key(0)), batch)
+
+
+# What training minimises
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_label_smoothing_is_cross_entropy_with_smoothed_labels_in_float64(smoothing):
+    generator = np.random.default_rng(3)
+    W = 3 * generator.standard_normal((V, V)).astype(np.float32)
+    batch = batch_of(generator)
+    smoothed = quick_jit(training_loss, static_argnums=0)(
+        MODEL, {"W": jnp.asarray(W)}, batch, label_smoothing=jnp.float32(smoothing)
+    )
+    logits, weights = W[np.asarray(batch.tokens)[:, 0]], np.asarray(batch.weights, np.float64)
+    log_probs = -np.stack([nats64(logits, np.full(50, v)) for v in range(V)], -1)
+    labels = (1 - smoothing) * np.eye(V)[np.asarray(batch.targets)] + smoothing / V
+    each = -(labels * log_probs).sum(-1)
+    plain = nats64(logits, batch.targets)
+    assert_trees_close(
+        tuple(map(np.asarray, smoothed)),
+        tuple((weights * x).sum() / weights.sum() for x in (each, plain)),
+    )
+
+
+def test_without_smoothing_training_minimises_the_loss():
+    batch = batch_of(np.random.default_rng(4))
+    params = first_params(MODEL)
+    value, mean_nats = training_loss(MODEL, params, batch)
+    assert float(value) == float(mean_nats) == float(loss(MODEL, params, batch))

@@ -6,7 +6,7 @@ from helpers import V, as64, assert_trees_close, first_params, mlp64, quick_jit
 
 from mm_jax.choices import InputError
 from mm_jax.config import MLPConfig
-from mm_jax.layers import dense, embed
+from mm_jax.layers import dense, dropout, embed
 from mm_jax.model import num_params
 from mm_jax.models import build_model
 from mm_jax.models.mlp import mlp
@@ -120,3 +120,52 @@ def test_a_size_below_one_is_refused(wrong):
 def test_an_unknown_init_is_refused_with_those_there_are():
     with pytest.raises(InputError, match="lecture, scaled"):
         mlp(V, init="zeros")
+
+
+# Dropout
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.99])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
+    x = jnp.ones((100, 1003))  # no multiple of the four that a random word decides for
+    y = np.asarray(quick_jit(dropout, static_argnums=2)(jax.random.key(0), x, rate))
+    share = round(256 * rate) / 256
+    sigma = (share * (1 - share) / x.size) ** 0.5
+    assert abs((y == 0).mean() - share) < 5 * sigma
+    kept = y[y != 0]
+    np.testing.assert_allclose(kept, 1 / (1 - share), rtol=1e-6)
+    assert abs(y.mean() - 1) < 5 * sigma / (1 - share)
+
+
+def test_what_is_dropped_does_not_hang_together():
+    """Neighbours, along both axes, are dropped together as often as chance says."""
+    y = np.asarray(dropout(jax.random.key(1), jnp.ones((512, 512)), 0.5)) == 0
+    for a, b in ((y[1:], y[:-1]), (y[:, 1:], y[:, :-1]), (y[:, 4:], y[:, :-4])):
+        assert abs((a & b).mean() - 0.25) < 5 * (0.25 * 0.75 / a.size) ** 0.5
+
+
+def test_a_training_step_sees_the_net_with_hidden_units_left_out():
+    model, key = mlp(V, 3, 5, 11, "lecture", 0.4), jax.random.key(2)
+    params = first_params(model, 1)
+    tokens = np.random.default_rng(0).integers(0, V, (40, 3), np.int32)
+    logits = quick_jit(model.apply_train)(params, tokens, key)
+    h, _ = mlp64(params, tokens)
+    kept = np.asarray(dropout(key, jnp.ones((40, 1, 11)), 0.4))[:, 0]
+    p = as64(params)
+    assert_trees_close(np.asarray(logits)[:, 0], (kept * h) @ p["W2"] + p["b2"])
+    assert 0.25 < (kept == 0).mean() < 0.55
+
+
+def test_a_net_in_use_leaves_nothing_out():
+    plain, dropping = mlp(V, 3, 5, 11), mlp(V, 3, 5, 11, "lecture", 0.4)
+    assert plain.apply_train is None
+    params = first_params(plain)
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, V, (4, 3), np.int32))
+    assert np.array_equal(plain.apply(params, tokens), dropping.apply(params, tokens))
+    assert build_model(MLPConfig(dropout=0.4), V) is mlp(V, dropout_rate=0.4)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_a_dropout_rate_that_is_none_is_refused(rate):
+    with pytest.raises(InputError, match="dropout_rate must be at least 0 and below 1"):
+        mlp(V, 3, 5, 11, "lecture", rate)

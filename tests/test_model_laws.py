@@ -22,6 +22,7 @@ from mm_jax.config import COUNTED, TRAINED
 from mm_jax.loss import loss
 from mm_jax.models import MODELS, build_model
 from mm_jax.models.mlp import mlp
+from mm_jax.population import ensemble
 from mm_jax.train import TrainState, fit, init_state, train_step
 from mm_jax.vocab import Vocab
 from mm_jax.windows import rows
@@ -64,6 +65,7 @@ def counted(name):
 TAUGHT = {name: small(name) for name in TRAINED}
 TAUGHT |= {"test-gru": helpers.gru()}
 ALL = TAUGHT | {name: counted(name) for name in COUNTED}
+ALL["ensemble"] = ensemble(TAUGHT["mlp"], 3)
 
 
 def random_tokens(*shape):

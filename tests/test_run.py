@@ -1,5 +1,6 @@
 """A run directory: read as it was written, refused when damaged, never half replaced."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -18,6 +19,7 @@ from mm_jax import run as runs
 from mm_jax.choices import InputError
 from mm_jax.config import OPTIMIZERS, PRESETS, DataConfig, MLPConfig, OptimizerConfig, RunConfig
 from mm_jax.models import build_model
+from mm_jax.population import ensemble
 from mm_jax.records import from_dict, to_dict
 from mm_jax.run import choose_dir, count_test_look, load_run
 from mm_jax.vocab import Vocab, build_vocab
@@ -246,6 +248,39 @@ def test_an_edited_config_is_refused(copy, change, complaint):
         load_run(copy)
     assert "config.json" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+BEFORE = {  # what a format did not know yet
+    1: ["full_batch", "regularization"],
+    2: ["label_smoothing", "init_scale", "data_seed", "average_decay", "seeds"],
+}
+
+
+@pytest.mark.parametrize("written", [1, 2])
+def test_a_run_of_an_earlier_format_is_read(copy, written):
+    def older(record):
+        record["format"] = written
+        for number in range(written, 3):
+            for name in BEFORE[number]:
+                del record["config"][name]
+        del record["config"]["model"]["dropout"]
+
+    edit(copy, older)
+    assert load_run(copy).config == CONFIG
+
+
+def test_an_ensemble_is_read_with_as_many_members_as_it_has(tmp_path):
+    config = dataclasses.replace(CONFIG, seeds=3)
+    one = build_model(CONFIG.model, len(VOCAB))
+    runs.create(tmp_path / "run", config, VOCAB, {"path": "some.txt", "sha256": "0" * 64})
+    params = ensemble(one, 2).init(jax.random.key(0))  # one of three diverged
+    runs.save_results(tmp_path / "run", params, SAMPLES)
+    loaded = load_run(tmp_path / "run")
+    assert loaded.model is ensemble(one, 2)
+    assert_trees_identical(loaded.params, params)
+    edit(tmp_path / "run", lambda record: record["config"].update(seeds=1))
+    with pytest.raises(InputError, match=r"does not fit config\.json"):
+        load_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

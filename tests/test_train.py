@@ -346,3 +346,82 @@ def test_parameters_and_minibatches_come_from_the_key_by_different_keys():
     assert all(a != b for a, b in itertools.combinations(keys, 2))
     assert isinstance(one, TrainState)
     assert int(one.step) == 0
+
+
+# What regularises
+
+
+def trained_with(data, model=MODEL, chunk_steps=20, **options):
+    """The state after 20 steps, and the parameters after each."""
+    state = init_state(model, SGD, jax.random.key(0), **options)
+    each = [state.params]
+    chunks = fit_chunks(
+        model, SGD, state, data, num_steps=20, batch_size=16, chunk_steps=chunk_steps
+    )
+    for after, _ in chunks:
+        state = after
+        each.append(state.params)
+    return state, each
+
+
+def test_the_average_is_the_exponential_one_with_less_memory_at_first(data):
+    state, each = trained_with(data, chunk_steps=1, average_decay=0.5)
+    average = as64(each[0])
+    for step, params in enumerate(each[1:]):
+        rest = max(0.5, 9 / (step + 10))
+        average = jax.tree.map(
+            lambda a, p, rest=rest: (1 - rest) * a + rest * np.asarray(p, np.float64),
+            average,
+            params,
+        )
+    assert_trees_close(jax.device_get(state.average), average)
+    assert state.best_params is state.average
+    assert not np.allclose(state.average["W1"], state.params["W1"], atol=1e-5)
+
+
+def test_without_an_average_the_parameters_are_the_best(data):
+    state, _ = trained_with(data)
+    assert state.best_params is state.params
+
+
+def test_init_scale_multiplies_the_first_parameters_and_key_data_decides_the_minibatches(start):
+    state = init_state(MODEL, SGD, jax.random.key(0), init_scale=0.5, key_data=jax.random.key(7))
+    assert_trees_close(state.params, jax.tree.map(lambda leaf: 0.5 * leaf, start.params))
+    other = init_state(MODEL, SGD, jax.random.key(7))
+    assert jnp.array_equal(jax.random.key_data(state.key), jax.random.key_data(other.key))
+    same = init_state(MODEL, SGD, jax.random.key(0), key_data=jax.random.key(0))
+    assert_trees_close(same, start)
+
+
+DROPPING = mlp(V, 3, 4, 16, "scaled", 0.5)
+
+
+def test_dropout_depends_on_key_and_step_alone(data):
+    """Not on the chunks, and minibatches are those of a net without it."""
+    whole, _ = trained_with(data, DROPPING)
+    parts, _ = trained_with(data, DROPPING, chunk_steps=7)
+    assert_trees_identical(whole, parts)
+    plain, _ = trained_with(data)
+    assert jnp.array_equal(jax.random.key_data(whole.key), jax.random.key_data(plain.key))
+    assert not np.allclose(whole.params["W1"], plain.params["W1"], atol=1e-4)
+
+
+def test_every_step_drops_other_units(data):
+    """Parameters stand still here, so the loss of all data moves by what is dropped alone."""
+    still = make_optimizer(OptimizerConfig(learning_rate=1e-30, schedule="constant"), 20)
+    state = init_state(DROPPING, still, jax.random.key(0))
+    _, losses = fit(DROPPING, still, state, data, num_steps=20, batch_size=None)
+    assert len(set(np.asarray(losses).tolist())) == 20
+    mean = float(np.mean(losses))
+    used = float(loss(MODEL, state.params, data))
+    assert abs(mean - used) < 0.2  # and about the loss of the net in use
+
+
+def test_label_smoothing_is_minimised_and_losses_are_told_without(data):
+    state = init_state(MODEL, SGD, jax.random.key(0), label_smoothing=0.9)
+    _, losses = fit(MODEL, SGD, state, data, num_steps=1, batch_size=None)
+    assert float(losses[0]) == pytest.approx(float(loss(MODEL, state.params, data)), rel=1e-6)
+    smooth, _ = trained_with(data, label_smoothing=0.9)
+    plain, _ = trained_with(data)
+    losses = [float(loss(MODEL, one.params, data)) for one in (smooth, plain)]
+    assert losses[0] > losses[1] + 0.01
