@@ -1,10 +1,11 @@
 """Small language models as pure JAX functions.
 
-The rooms, in the order in which data goes through them: choices -> config, records, memory ->
-text -> vocab -> stream -> counts, windows -> model, layers, models/ -> floors, loss -> evaluate
--> train, population, suggest -> lr -> sample -> run -> task -> session -> console, comparison,
-tables, plots -> lectures -> commands/, cli. Imports point up this list only. Every public name is
-imported when it is first used, so that ``import mm_jax`` costs nothing.
+The rooms, in the order in which data goes through them: choices -> config, presets, records, memory
+-> text -> vocab -> stream -> counts, windows -> model, layers, models/ -> floors, mesh, loss ->
+evaluate -> train, sample -> population -> slices, suggest -> lr, sweep -> run -> task -> session ->
+members -> search -> console, comparison, tables, plots -> lectures -> commands/, cli. Imports point
+up this list only. Every public name is imported when it is first used, so that ``import mm_jax``
+costs nothing.
 """
 
 import importlib
@@ -22,9 +23,9 @@ _ROOMS = {
         "LRRangeConfig",
         "MLPConfig",
         "OptimizerConfig",
-        "PRESETS",
         "RunConfig",
     ],
+    "presets": ["PRESETS"],
     "text": ["overlap", "read_lines", "split_lines"],
     "vocab": ["Vocab", "build_vocab", "decode", "decode_lines", "encode", "encode_lines"],
     "counts": ["count_ngrams"],
@@ -38,6 +39,9 @@ _ROOMS = {
     "loss": ["loss", "mean_square", "nats"],
     "train": ["NotFiniteError", "TrainState", "fit", "fit_chunks", "init_state", "train_step"],
     "suggest": ["suggest"],
+    "sample": ["sample"],
+    "mesh": ["make_mesh", "place"],
+    "population": ["ensemble"],
     "lr": [
         "find_learning_rate",
         "lr_range_test",
@@ -47,11 +51,11 @@ _ROOMS = {
         "warmup_cosine",
     ],
     "evaluate": ["evaluate"],
-    "sample": ["sample"],
     "run": ["load_run"],
 }
+_MODULES = ["population"]  # public as they are: mm.population.fit, where mm.fit is another
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
-__all__ = sorted(_HOME)
+__all__ = sorted([*_HOME, *_MODULES])
 
 
 class _Package(types.ModuleType):
@@ -65,6 +69,8 @@ class _Package(types.ModuleType):
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
@@ -73,14 +79,14 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted({*globals(), *__all__})
 
 
 sys.modules[__name__].__class__ = _Package
 
 if TYPE_CHECKING:
+    from mm_jax import population as population
     from mm_jax.choices import InputError as InputError
-    from mm_jax.config import PRESETS as PRESETS
     from mm_jax.config import CountConfig as CountConfig
     from mm_jax.config import DataConfig as DataConfig
     from mm_jax.config import LRRangeConfig as LRRangeConfig
@@ -98,6 +104,8 @@ if TYPE_CHECKING:
     from mm_jax.lr import make_schedule as make_schedule
     from mm_jax.lr import step_decay as step_decay
     from mm_jax.lr import warmup_cosine as warmup_cosine
+    from mm_jax.mesh import make_mesh as make_mesh
+    from mm_jax.mesh import place as place
     from mm_jax.model import Model as Model
     from mm_jax.model import Params as Params
     from mm_jax.model import num_params as num_params
@@ -114,6 +122,8 @@ if TYPE_CHECKING:
     from mm_jax.models.ngram import log_probs as log_probs
     from mm_jax.models.ngram import ngram as ngram
     from mm_jax.models.ngram import probs as probs
+    from mm_jax.population import ensemble as ensemble
+    from mm_jax.presets import PRESETS as PRESETS
     from mm_jax.run import load_run as load_run
     from mm_jax.sample import sample as sample
     from mm_jax.suggest import suggest as suggest

@@ -116,7 +116,8 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
             os._exit(1)  # JAX would wait for it at the end, and then abort
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return _fail(prog, f"out of memory: {why}; a smaller model, context or batch needs less")
+        mend = "a smaller model, context or batch, or fewer --members-per-slice, needs less"
+        return _fail(prog, f"out of memory: {why}; {mend}")
     if options.json and outcome.record:  # of many processes only the first has one
         print(to_json(outcome.record))
         sys.stdout.flush()

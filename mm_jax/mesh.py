@@ -45,9 +45,9 @@ def is_primary() -> bool:
 
 
 def make_mesh(num_models: int | None = None, num_data: int = 1) -> Mesh:
-    """Return the mesh of all devices: ``num_data`` of them share a batch, the others have members.
+    """Return a mesh for ``num_models`` members, ``num_data`` devices of which share each batch.
 
-    ``num_models`` is how many groups of devices there are, by default as many as there can be.
+    Its axes are "models", as long as there are groups of devices and members for them, and "data".
     Raises InputError where the devices cannot be divided so.
     """
     devices = jax.devices()

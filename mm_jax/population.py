@@ -66,8 +66,10 @@ def init(
     """Return the states of P members before their first step, each from its key.
 
     ``key_data`` decides the order of the data in place of ``key``. ``numbers``: see init_member,
-    one for each member.
+    one for each member. Raises InputError where there are no members.
     """
+    if not len(key):
+        raise InputError("a population has at least one member")
     begin = partial(init_member, model, optimizer)
     return jax.vmap(lambda key, other, numbers: begin(key, key_data=other, **numbers))(
         key, key_data, numbers

@@ -1,11 +1,13 @@
 """Measure side by side: what takes turns (A B A B ...) shares a drift of the machine's speed.
 
-    python scripts/bench.py [lecture|counting|bigram|lr-range ...] [--repeats 5] [--json]
+    python scripts/bench.py [lecture|counting|bigram|lr-range|population ...] [--repeats 5] [--json]
 
 lecture: the lecture job as a whole process, ours and in eager PyTorch, and --help. counting:
 bigrams of a file of 100 MB, ours, with numpy.add.at and with a Counter, each in a process of its
 own. bigram: a full-batch step of the neural bigram on V * V weighted examples and on all of them.
 lr-range: the grid of a range test, 64 rates x 1,000 steps x 1 seed, and a loop of 64 single runs.
+population: 1, 16 and 256 members of the lecture's MLP, 1,000 steps each, and as many single runs
+one after another: on one core, on all, and on a mesh of eight devices that are forced on the CPU.
 What is quoted is the ratio of medians.
 """
 
@@ -27,6 +29,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def lecture_job_in_pytorch(steps: int) -> None:
@@ -235,6 +238,7 @@ def lr_range(repeats: int) -> dict:
 
     ways = {
         "the grid of mm-jax lr-range": lambda: grid(None),
+        "the grid as slices of 8": lambda: grid(8),
         "the grid as one slice": lambda: grid(config.num_rates),
         "a loop of single runs": loop,
     }
@@ -251,8 +255,91 @@ def lr_range(repeats: int) -> dict:
     for name, times in found.items():
         cells = (statistics.median(times), min(times), max(times))
         print(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
-    ours, single, one_by_one = (statistics.median(times) for times in found.values())
+    ours, _, single, one_by_one = (statistics.median(times) for times in found.values())
     print(f"\nloop / grid: {one_by_one / ours:.2f}; loop / one slice: {one_by_one / single:.2f}")
+    return found
+
+
+POPULATIONS = {"1 core": (1, 1), "all cores": (None, 1), "all cores, 8 devices": (None, 8)}
+
+
+def population_job(name: str, repeats: int, num_steps: int = 1000) -> None:
+    """Measure populations and loops of single runs where POPULATIONS says; print what was found."""
+    cores, devices = POPULATIONS[name]
+    if cores is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    if devices > 1:
+        os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    import jax
+    import numpy as np
+
+    import mm_jax as mm
+    from mm_jax.mesh import make_mesh
+    from mm_jax.population import init_member
+    from mm_jax.slices import make_plan, run_jobs, train_slices
+
+    lines = mm.read_lines("names").lines
+    vocab = mm.build_vocab(lines)
+    model, data = mm.mlp(len(vocab)), mm.windows(mm.split_lines(lines).train, vocab, context=3)
+    optimizer = mm.make_optimizer(mm.OptimizerConfig(), num_steps)
+    options: dict[str, Any] = {"num_steps": num_steps, "batch_size": 32}
+
+    def begin(_: None, seed: jax.Array) -> mm.TrainState:
+        return init_member(model, optimizer, jax.random.key(seed))
+
+    begin_alone = jax.jit(begin)
+
+    def loop(num: int) -> None:
+        for seed in range(num):
+            state = begin_alone(None, np.uint32(seed))
+            mm.fit(model, optimizer, state, data, **options)[1].block_until_ready()
+
+    def population(num: int) -> None:
+        plan = make_plan(num, 10**6, mesh=make_mesh(num) if devices > 1 else None)
+        seeds = np.arange(num, dtype=np.uint32)
+        jobs = train_slices(model, optimizer, begin, None, seeds, data, plan=plan, **options)
+        run_jobs(jobs, plan.workers)
+
+    def gigaflops(size: int = 2048) -> float:
+        x = jax.numpy.ones((size, size))
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            (x @ x).block_until_ready()
+            times.append(time.perf_counter() - begun)
+        return 2 * size**3 / min(times) / 1e9
+
+    found: dict[str, object] = {"gigaflops": gigaflops()}
+    for num in (1, 16, 256):
+        seconds: dict[str, list[float]] = {"loop": [], "population": []}
+        for repeat in range(repeats + 1):
+            for way, times in zip((loop, population), seconds.values(), strict=True):
+                begun = time.perf_counter()
+                way(num)
+                if repeat:  # the first time it is compiled
+                    times.append(time.perf_counter() - begun)
+        found[str(num)] = {
+            way: [num * num_steps / each for each in times] for way, times in seconds.items()
+        }
+    print(json.dumps(found))
+
+
+def population(repeats: int) -> dict:
+    """Measure population_job in each of its places."""
+    step_flops = 3 * 2 * 32 * (30 * 200 + 200 * 27)  # of its six matrix products
+    found: dict[str, dict] = {}
+    print("\n| where | members | model-steps/s | min | max | times a loop | times the floor |")
+    print("|---|---|---|---|---|---|---|")
+    for name in POPULATIONS:
+        job = [sys.executable, __file__, "--population-job", name, "--repeats", str(repeats)]
+        found[name] = json.loads(timed(job)[1])
+        floor = 1e9 * found[name]["gigaflops"] / step_flops  # model-steps a second
+        for num in ("1", "16", "256"):
+            ours, single = (found[name][num][way] for way in ("population", "loop"))
+            speed = statistics.median(ours)
+            spread = f"{speed:,.0f} | {min(ours):,.0f} | {max(ours):,.0f}"
+            ratio = speed / statistics.median(single)
+            print(f"| {name} | {num} | {spread} | {ratio:.2f} | {floor / speed:.1f} |")
     return found
 
 
@@ -273,7 +360,7 @@ def machine() -> dict[str, object]:
     return {"cores": os.cpu_count(), "cpu": cpu, "python": platform.python_version(), **libraries}
 
 
-SECTIONS = ("lecture", "counting", "bigram", "lr-range")
+SECTIONS = ("lecture", "counting", "bigram", "lr-range", "population")
 
 
 def main() -> int:
@@ -284,6 +371,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--pytorch-job", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--counting-job", choices=COUNTERS, help=argparse.SUPPRESS)
+    parser.add_argument("--population-job", choices=POPULATIONS, help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.pytorch_job:
@@ -291,6 +379,9 @@ def main() -> int:
         return 0
     if options.counting_job:
         counting_job(options.counting_job, options.path)
+        return 0
+    if options.population_job:
+        population_job(options.population_job, options.repeats)
         return 0
     if wrong := set(options.what) - set(SECTIONS):
         parser.error(f"there is {', '.join(SECTIONS)}, no {min(wrong)}")
@@ -305,6 +396,8 @@ def main() -> int:
             found["bigram"] = bigram(options.repeats)
         if "lr-range" in options.what:
             found["lr-range"] = lr_range(options.repeats)
+        if "population" in options.what:
+            found["population"] = population(options.repeats)
     if options.json:
         print(json.dumps(found))
     return 0

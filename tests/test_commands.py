@@ -29,7 +29,7 @@ from mm_jax.choices import InputError
 from mm_jax.cli import main
 from mm_jax.commands import Outcome
 from mm_jax.commands.data import download
-from mm_jax.config import PRESETS
+from mm_jax.presets import PRESETS
 from mm_jax.records import to_dict
 from mm_jax.text import LECTURE_SHA256, find_data
 

@@ -162,7 +162,7 @@ def test_a_net_in_use_leaves_nothing_out():
     params = first_params(plain)
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, V, (4, 3), np.int32))
     assert np.array_equal(plain.apply(params, tokens), dropping.apply(params, tokens))
-    assert build_model(MLPConfig(dropout=0.4), V) is mlp(V, dropout_rate=0.4)
+    assert build_model(MLPConfig(dropout=0.4), V) is mlp(V, 3, 10, 200, "lecture", 0.4)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])

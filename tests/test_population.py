@@ -70,6 +70,8 @@ def test_a_number_that_the_optimizer_does_not_keep_is_refused():
     plain = make_optimizer(OptimizerConfig(learning_rate=0.1), 8)
     with pytest.raises(InputError, match="keeps no momentum in its state"):
         population.init(MODEL, plain, keys([0, 1]), momentum=jnp.zeros(2))
+    with pytest.raises(InputError, match="a population has at least one member"):
+        population.init(MODEL, plain, keys([0])[:0])
 
 
 def test_losses_and_samples_of_members_are_those_of_each_alone(trained):

@@ -47,6 +47,13 @@ def test_the_bridge_from_counts_to_the_net(notebook):
     assert np.any(samples[0])
 
 
+def test_a_population_and_its_ensemble(notebook):
+    printed = []
+    exec(compile(PYTHON[3], "README.md", "exec"), dict(notebook[0], print=printed.append))
+    mean, together = map(float, printed)
+    assert 2 < together < mean < math.log(27)
+
+
 def test_the_range_test_suggests_a_rate(notebook):
     printed = []
     names = dict(notebook[0], print=lambda *args: printed.extend(args))

@@ -17,9 +17,10 @@ from safetensors.numpy import load_file, save_file
 
 from mm_jax import run as runs
 from mm_jax.choices import InputError
-from mm_jax.config import OPTIMIZERS, PRESETS, DataConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.config import OPTIMIZERS, DataConfig, MLPConfig, OptimizerConfig, RunConfig
 from mm_jax.models import build_model
 from mm_jax.population import ensemble
+from mm_jax.presets import PRESETS
 from mm_jax.records import from_dict, to_dict
 from mm_jax.run import choose_dir, count_test_look, load_run
 from mm_jax.vocab import Vocab, build_vocab

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mm_jax.choices import InputError
-from mm_jax.config import PRESETS, BigramConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.config import BigramConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.presets import PRESETS
 from mm_jax.sweep import (
     changed,
     fields_of,

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mm_jax.choices import InputError
 from mm_jax.config import (
     COUNTED,
-    PRESETS,
     TRAINED,
     DataConfig,
     MachineConfig,
     RunConfig,
 )
 from mm_jax.console import Console, shown
+from mm_jax.presets import PRESETS
 from mm_jax.sweep import spread_of
 from mm_jax.text import DATA_SETS, find_data
 

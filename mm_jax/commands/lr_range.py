@@ -15,8 +15,9 @@ from mm_jax.commands import (
     range_record,
     with_absolute_path,
 )
-from mm_jax.config import PRESETS, TRAINED, DescentConfig, RangeConfig, TaskConfig
+from mm_jax.config import TRAINED, DescentConfig, RangeConfig, TaskConfig
 from mm_jax.console import Console
+from mm_jax.presets import PRESETS
 from mm_jax.records import to_dict
 
 

@@ -21,8 +21,9 @@ from mm_jax.commands import (
     mesh_of,
     with_absolute_path,
 )
-from mm_jax.config import PRESETS, TRAINED, MachineConfig, RunConfig
+from mm_jax.config import TRAINED, MachineConfig, RunConfig
 from mm_jax.console import Console
+from mm_jax.presets import PRESETS
 from mm_jax.records import to_dict
 from mm_jax.sweep import (
     Axis,

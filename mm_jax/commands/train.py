@@ -23,8 +23,9 @@ from mm_jax.commands import (
     range_record,
     with_absolute_path,
 )
-from mm_jax.config import NUM_SAMPLES, PRESETS, TRAINED, MachineConfig, RunConfig
+from mm_jax.config import NUM_SAMPLES, TRAINED, MachineConfig, RunConfig
 from mm_jax.console import Console
+from mm_jax.presets import PRESETS
 from mm_jax.records import to_dict
 from mm_jax.sweep import seeds_of
 
