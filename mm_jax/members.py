@@ -25,7 +25,7 @@ from mm_jax.lr import decay_of, make_optimizer
 from mm_jax.model import Model, Params
 from mm_jax.models import build_model
 from mm_jax.population import ensemble, init_member
-from mm_jax.run import append_metrics, save_results
+from mm_jax.run import append_metrics, create, save_results
 from mm_jax.session import LossLines
 from mm_jax.slices import (
     Plan,
@@ -282,17 +282,26 @@ def _log(config: RunConfig, before: Member | None) -> tuple[LossLines, list[dict
     return LossLines(config.optimizer, config.steps, METRIC_LINES), []
 
 
-def save_ensemble(path: Path, members: Sequence[Member], source: Source) -> Measured:
-    """Write the results of a run whose config.json is there: of one member, or of many as one."""
-    config = members[0].config
+def save_members(
+    path: Path, config: RunConfig, members: Sequence[Member], source: Source
+) -> Measured:
+    """Write a run of these members: one of them, or where there are more seeds their ensemble."""
+    create(path, config, source.vocab, source.record)
+    return save_results_of(path, config, members, source)
+
+
+def save_results_of(
+    path: Path, config: RunConfig, members: Sequence[Member], source: Source
+) -> Measured:
+    """Write the results of a run whose config.json is there; see save_members."""
     model = build_model(config.model, len(source.vocab))
     params = members[0].params
-    if len(members) > 1:
+    if config.seeds > 1:  # one may be all that did not diverge
         model = ensemble(model, len(members))
         params = jax.tree.map(lambda *leaves: np.stack(leaves), *(m.params for m in members))
     found = measure(model, params, source, config)
     for member in members:
-        whose = {"seed": member.config.seed} if len(members) > 1 else {}
+        whose = {"seed": member.config.seed} if config.seeds > 1 else {}
         last = {"step": member.steps, "dev_loss": member.dev_loss}
         append_metrics(path, [whose | line for line in (*member.lines, last)])
     losses = {"train_loss": found.train_loss, "dev_loss": found.dev_loss}

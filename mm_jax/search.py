@@ -31,6 +31,7 @@ class Found(NamedTuple):
 
     results: list[Result]  # those that went furthest first, of these the lowest loss first
     best: list[Member]  # the members of the first result; empty where none was finished
+    complete: bool  # whether nothing was stopped before its end
 
 
 class _Best:
@@ -70,6 +71,19 @@ def result_of(setting: int, members: Sequence[Member]) -> Result:
     return Result(setting, losses, spread_of(losses), first.steps, first.num_params)
 
 
+def _reached(held: Mapping[int, Member], settings: Sequence[int], num_seeds: int) -> list[Result]:
+    """Return what settings reached all of whose members are there, lowest loss first."""
+    numbers = {
+        setting: range(setting * num_seeds, (setting + 1) * num_seeds) for setting in settings
+    }
+    results = [
+        result_of(setting, [held[i] for i in numbers[setting]])
+        for setting in settings
+        if all(i in held for i in numbers[setting])
+    ]
+    return sorted(results, key=lambda result: result.spread.mean)
+
+
 def search(
     configs: Sequence[RunConfig],
     programs: Sequence[Program],
@@ -83,7 +97,7 @@ def search(
 
     ``configs`` are the seeds of the first setting, those of the second, and so on; ``programs`` are
     theirs. Members are let go as soon as another setting is better, but with ``halvings`` all are
-    held until the last rung. What ``stop()`` ends before its last step has no result.
+    held until the last rung. What ``stop()`` ends before the end of its rung has no result.
     """
     num_settings = len(configs) // num_seeds
     alive = list(range(num_settings))
@@ -98,15 +112,9 @@ def search(
     best = _Best(num_seeds)
     for count, share in rungs(num_settings, halvings):
         if held is not None:
-            reached = {
-                setting: result_of(
-                    setting, [held[setting * num_seeds + i] for i in range(num_seeds)]
-                )
-                for setting in alive
-            }
-            order = sorted(alive, key=lambda setting: reached[setting].spread.mean)
-            dropped += [reached[setting] for setting in order[count:]]
-            alive = order[:count]
+            reached = _reached(held, alive, num_seeds)
+            dropped += reached[count:]
+            alive = [result.setting for result in reached[:count]]
         members = {setting * num_seeds + i for setting in alive for i in range(num_seeds)}
         before = held if held is None else {i: held[i] for i in members}
         if share > 1:
@@ -121,13 +129,14 @@ def search(
             )
             done += sum(m.steps for m in held.values())
             done -= sum(m.steps for m in (before or {}).values())
-            if stop():
-                return Found([], [])
+            held = {i: m for i, m in held.items() if m.steps == _steps_at(share, m.config)}
+            if len(held) < len(members):
+                return Found(_reached(held, alive, num_seeds) + dropped, [], False)
         else:
             train_members(configs, programs, before=before, update=go_on, stop=stop, keep=best.keep)
     last = sorted(best.results.values(), key=lambda result: result.spread.mean)
     dropped.sort(key=lambda result: (-result.steps, result.spread.mean))
-    return Found(last + dropped, best.best)
+    return Found(last + dropped, best.best, len(best.results) == len(alive))
 
 
 def describe_result(result: Result, changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

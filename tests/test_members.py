@@ -186,6 +186,15 @@ def test_what_is_stopped_before_its_end_has_no_result(source):
     found = searched(source, stop=lambda: len(asked) > 6 or asked.append(0))
     assert 0 < len(found.results) < len(SETTINGS)
     assert all(result.steps == STEPS for result in found.results)
+    assert not found.complete
+
+
+def test_a_stop_on_a_rung_keeps_what_was_reached(source):
+    asked = []
+    found = searched(source, halvings=1, stop=lambda: len(asked) > 6 or asked.append(0))
+    assert found.results
+    assert {result.steps for result in found.results} == {STEPS // 2}
+    assert (found.best, found.complete) == ([], False)
 
 
 def test_the_test_split_is_not_looked_at(source, monkeypatch):

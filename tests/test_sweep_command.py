@@ -240,6 +240,10 @@ def test_members_that_diverge_are_left_out_of_the_ensemble(monkeypatch):
     assert "diverged for --seed 1" in record["stopped"]
     assert load_file("two/params.safetensors")["W1"].shape[0] == 2
     assert record_of("eval", "two")["loss"] == record["dev_loss"]
+    losses = iter([math.nan, 2.5])
+    record = record_of("train", *DATA, *NET, "--seeds", "2", "--out", "left", code=1)
+    assert record["num_members"] == 1
+    assert record_of("eval", "left")["loss"] == record["dev_loss"]
 
 
 MAIN = """

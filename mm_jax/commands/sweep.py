@@ -144,7 +144,6 @@ def run(options: Options, console: Console) -> Outcome:
                 stop=interrupted,
             )
         seconds = time.perf_counter() - begun
-        stopped = len(found.results) < len(chosen)
         changes = [setting for setting, _ in chosen]
         for line in sweep_table(found.results, changes):
             console.say(line)
@@ -164,8 +163,9 @@ def run(options: Options, console: Console) -> Outcome:
     console.say(f"time       {taken:,} steps in {seconds:.1f} s; {taken / seconds:,.0f} steps/s")
     console.say(f"sweep      {path}: members.csv, sweep.json")
     code, complaint = 0, None
-    if stopped:
-        done = f"{len(found.results):,} of {len(chosen):,} settings were finished"
+    if not found.complete:
+        finished = sum(result.steps == config.steps for result in found.results)
+        done = f"{finished:,} of {len(chosen):,} settings were finished"
         code, complaint = 130, f"interrupted; {done}; they are in {path}"
     elif not found.best:
         code, complaint = (
@@ -231,15 +231,13 @@ def keep(
     path: Path, found: "Found", source: "Source", options: Options, record: dict[str, Any]
 ) -> Iterator[str]:
     """Write the best member as a run, and its setting's seeds as another; say what they reach."""
-    from mm_jax import run as runs
-    from mm_jax.members import save_ensemble
+    from mm_jax.members import save_members
 
     if not found.best:
         return
     best = min(found.best, key=lambda member: member.dev_loss or 0.0)
     alone, together = path / "best", path / "ensemble"
-    runs.create(alone, best.config, source.vocab, source.record)
-    saved = save_ensemble(alone, [best], source)
+    saved = save_members(alone, best.config, [best], source)
     record |= {
         "num_params": best.num_params,
         "best_setting": found.results[0].setting,
@@ -255,8 +253,7 @@ def keep(
     if len(found.best) > 1:
         first = found.best[0].config
         config = dataclasses.replace(first, seeds=len(found.best))
-        runs.create(together, config, source.vocab, source.record)
-        saved = save_ensemble(together, found.best, source)
+        saved = save_members(together, config, found.best, source)
         record |= {
             "ensemble_train_loss": saved.train_loss,
             "ensemble_dev_loss": saved.dev_loss,

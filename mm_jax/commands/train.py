@@ -175,7 +175,7 @@ def train_seeds(
     """Train a member for each seed and keep their ensemble; returns as train_one does."""
     import time
 
-    from mm_jax.members import save_ensemble, train_members
+    from mm_jax.members import save_results_of, train_members
     from mm_jax.session import interruptible
 
     begun, total, taken = time.perf_counter(), config.steps * config.seeds, 0
@@ -203,7 +203,7 @@ def train_seeds(
             complaint, code = f"training diverged for --seed {seeds}; lower --learning-rate", 1
         if not good:
             raise InputError(f"{complaint}; there is nothing to keep, and {path} is half-written")
-        saved = save_ensemble(path, good, task.source)
+        saved = save_results_of(path, config, good, task.source)
     said = [*describe_members(good), *describe_losses(saved, "ensemble")]
     said.append(
         f"time       {len(trained)} members, {taken:,} steps in {seconds:.1f} s; "
