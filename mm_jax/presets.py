@@ -13,6 +13,7 @@ class Preset(NamedTuple):
 
     help: str
     config: RunConfig
+    found: str | None = None  # the command whose best setting it is
 
 
 PRESETS = {
@@ -36,5 +37,41 @@ PRESETS = {
             steps=80_000,
             batch_size=128,
         ),
+    ),
+    "small": Preset(
+        "the best MLP we found of at most 12,000 parameters",
+        RunConfig(
+            model=MLPConfig(context=6, embed_dim=13, hidden_dim=109, init="scaled"),
+            optimizer=OptimizerConfig(
+                optimizer="adamw",
+                weight_decay=0.02976,
+                learning_rate=0.007805,
+                schedule="cosine",
+                warmup_steps=500,
+            ),
+            steps=200_000,
+            batch_size=128,
+        ),
+        found="mm-jax sweep --data lecture-names --preset modern --steps 200000 --embed-dim 10:16 "
+        "--hidden-dim 93:132 --weight-decay 0.015:0.05:log --learning-rate 0.005:0.012:log "
+        "--num 60 --max-params 12000 --seeds 2",
+    ),
+    "large": Preset(
+        "the best MLP we found that trains within minutes on two cores",
+        RunConfig(
+            model=MLPConfig(context=7, embed_dim=24, hidden_dim=800, init="scaled", dropout=0.2229),
+            optimizer=OptimizerConfig(
+                optimizer="adamw",
+                weight_decay=0.03023,
+                learning_rate=0.002492,
+                schedule="cosine",
+                warmup_steps=500,
+            ),
+            steps=60_000,
+            batch_size=256,
+        ),
+        found="mm-jax sweep --data lecture-names --preset modern --steps 40000 --batch-size 256 "
+        "--context 7,8 --embed-dim 16,24 --hidden-dim 600,800 --dropout 0.2:0.45 "
+        "--weight-decay 0.01:0.04:log --learning-rate 0.002:0.004:log --num 20",
     ),
 }

@@ -40,6 +40,7 @@ def check(record, number):
     return {row.what: row for row in rows}
 
 
+@pytest.mark.slow
 def test_the_first_walk_on_the_names_that_ship():
     rows = check(record_of("lecture", "1", "--quick"), 1)
     differing = [row for row in rows.values() if row.why == lectures.OTHER_FILE]
@@ -56,6 +57,7 @@ def test_the_first_walk_on_the_lectures_own_file(lecture_text, monkeypatch):
         assert rows[what].must
 
 
+@pytest.mark.slow
 def test_the_second_walk(monkeypatch):
     if BESIDE.is_file():  # on the lecture's own file where it is here
         monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(BESIDE))

@@ -321,6 +321,7 @@ def test_the_bowls_closed_form_is_what_its_formula_does_on_average(rules):
     np.testing.assert_allclose(closed, simulated, rtol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
 EIGHT = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 ON_EIGHT = """
 import json, sys

@@ -254,6 +254,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_the_members_that_are_whole(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(LINES))
     flags = ["--data", "names.txt", *NET, "--steps", "20000", "--seeds", "500", "--out", "run"]
