@@ -59,19 +59,21 @@ PRESETS = {
     "large": Preset(
         "the best MLP we found that trains within minutes on two cores",
         RunConfig(
-            model=MLPConfig(context=7, embed_dim=24, hidden_dim=800, init="scaled", dropout=0.2229),
+            model=MLPConfig(
+                context=6, embed_dim=24, hidden_dim=1000, init="scaled", dropout=0.1177
+            ),
             optimizer=OptimizerConfig(
                 optimizer="adamw",
-                weight_decay=0.03023,
-                learning_rate=0.002492,
+                weight_decay=0.04867,
+                learning_rate=0.002081,
                 schedule="cosine",
                 warmup_steps=500,
             ),
-            steps=60_000,
+            steps=40_000,
             batch_size=256,
         ),
         found="mm-jax sweep --data lecture-names --preset modern --steps 40000 --batch-size 256 "
-        "--context 7,8 --embed-dim 16,24 --hidden-dim 600,800 --dropout 0.2:0.45 "
-        "--weight-decay 0.01:0.04:log --learning-rate 0.002:0.004:log --num 20",
+        "--context 6,7 --embed-dim 24,40 --hidden-dim 800,1000 --dropout 0.1:0.25 "
+        "--weight-decay 0.025:0.06:log --learning-rate 0.0015:0.003:log --num 9 --seed 1",
     ),
 }
