@@ -9,7 +9,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 ROOMS = ["vocab", "stream", "counts", "windows", "model", "layers", "models", "floors", "loss"]
-ROOMS += ["train", "population", "suggest", "lr", "evaluate", "sample", "task"]
+ROOMS += ["mesh", "train", "population", "slices", "suggest", "lr", "sweep", "evaluate", "sample"]
+ROOMS += ["task", "members", "search"]
 ROOMS += ["comparison", "lectures"]
 install_import_hook([f"mm_jax.{room}" for room in ROOMS], "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
