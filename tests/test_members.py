@@ -15,6 +15,7 @@ from mm_jax.task import load_source, load_task
 from mm_jax.text import read_lines
 from mm_jax.train import fit_chunks
 
+pytestmark = pytest.mark.slow
 STEPS = 24
 
 

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from mm_jax.sweep import spread_of
 
+pytestmark = pytest.mark.slow
 LINES = [
     a + b for a in ("em", "av", "li", "no", "ka", "so") for b in ("ma", "a", "el", "ora", "nie")
 ]
@@ -254,7 +255,6 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.slow
 def test_an_interrupt_keeps_the_members_that_are_whole(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(LINES))
     flags = ["--data", "names.txt", *NET, "--steps", "20000", "--seeds", "500", "--out", "run"]
