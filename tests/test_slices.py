@@ -67,7 +67,8 @@ def alone():
     """Each member as mm.fit_chunks trains it."""
     params, losses = {}, []
     for seed, rate in enumerate(RATES):
-        state = init_state(MODEL, sgd(rate), jax.random.key(seed))
+        start = jax.jit(init_state, static_argnums=(0, 1))  # eager and jitted differ in last bits
+        state = start(MODEL, sgd(rate), jax.random.key(seed))
         chunks = fit_chunks(MODEL, sgd(rate), state, BATCH, num_steps=30, batch_size=8)
         [(state, part)] = list(chunks)
         params[seed] = jax.device_get(state.params)

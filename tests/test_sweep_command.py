@@ -216,7 +216,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(line, complaint, tmp_path, mon
 
 
 def test_what_does_not_fit_says_how_many_would(monkeypatch):
-    monkeypatch.setattr("mm_jax.slices.device_bytes", lambda _: 2_000_000)
+    monkeypatch.setattr("mm_jax.slices.device_bytes", lambda _: 200_000)
     flags = ["--hidden-dim", "8:400:9", "--members-per-slice", "9", "--out", "made"]
     _, err = call("sweep", *DATA, *flags, code=2)
     assert err.count("\n") == 1
