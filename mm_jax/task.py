@@ -69,15 +69,13 @@ class Measured(NamedTuple):
     samples: list[str]
 
 
-def measure(
-    model: Model, params: Params, source: Source, config: TaskConfig, num: int = NUM_SAMPLES
-) -> Measured:
-    """Return the exact losses of a model, and ``num`` lines that it makes."""
+def measure(model: Model, params: Params, source: Source, config: TaskConfig) -> Measured:
+    """Return the exact losses of a model, in nats a symbol, and lines that it makes."""
     train_loss = float(evaluate(model, params, source.batch("train", model, config)))
     dev_loss = None
     if source.splits.dev:
         dev_loss = float(evaluate(model, params, source.batch("dev", model, config)))
-    tokens, _ = sample(model, params, jax.random.key(0), num=num)
+    tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
     return Measured(train_loss, dev_loss, decode_lines(source.vocab, jax.device_get(tokens)))
 
 
