@@ -24,6 +24,7 @@ COMMANDS = {
     "sample": "make new lines with a trained model",
     "eval": "measure the exact loss of a trained model",
     "score": "say how surprised a model is by single lines, symbol by symbol",
+    "verify": "check the files of a run, and that its last steps repeat bit for bit",
     "lr-range": "test which learning rates a model learns at, and suggest one",
     "lecture": "walk through a makemore lecture, number by number",
     "data": "fetch or describe a data set",
@@ -185,9 +186,9 @@ def _parse(command: Any, prog: str, flags: list[str]) -> Any:
 
 
 def _given(flags: list[str]) -> dict[str, str]:
-    """Return the values of --preset and --model, which decide what other flags there are."""
-    given = {}
-    for name in ("preset", "model"):
+    """Return the flags that decide what the others are or begin with."""
+    given = {"resume": ""} if "--resume" in flags else {}
+    for name in ("preset", "model", "out"):
         for i, flag in enumerate(flags):
             if flag == f"--{name}" and i + 1 < len(flags):
                 given[name] = flags[i + 1]

@@ -72,19 +72,22 @@ class Console:
         print(printable(line), file=self.errors, flush=True)
 
     @contextlib.contextmanager
-    def progress(self, total: int, *, lines: bool = True) -> Iterator[Callable[[int, float], None]]:
-        """Show progress over ``total`` steps; yields update(step, loss_nats).
+    def progress(
+        self, total: int, *, first: int = 0, lines: bool = True
+    ) -> Iterator[Callable[[int, float], None]]:
+        """Show progress over ``total`` steps, ``first`` of them taken; yields update(step, loss).
 
         Where there is no terminal for a bar it is ``lines`` of text, or nothing.
         """
         if not (lines or self.stream.isatty()):
             yield lambda *_: None
             return
-        with self._bar(total) if self.stream.isatty() else self._plain(total) as update:
+        show = self._bar if self.stream.isatty() else self._plain
+        with show(total, first) as update:
             yield update
 
     @contextlib.contextmanager
-    def _bar(self, total: int) -> Iterator[Callable[[int, float], None]]:
+    def _bar(self, total: int, first: int) -> Iterator[Callable[[int, float], None]]:
         from rich import progress
         from rich.console import Console as RichConsole
         from rich.table import Column
@@ -100,7 +103,7 @@ class Console:
             progress.TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         )
         with progress.Progress(*columns, console=RichConsole(file=self.stream), expand=True) as bar:
-            task = bar.add_task("", total=total, loss="?", speed="compiling; ?")
+            task = bar.add_task("", total=total, completed=first, loss="?", speed="compiling; ?")
 
             def update(step: int, loss_nats: float) -> None:
                 speed = bar.tasks[task].speed
@@ -110,18 +113,18 @@ class Console:
             yield update
 
     @contextlib.contextmanager
-    def _plain(self, total: int) -> Iterator[Callable[[int, float], None]]:
-        begun, printed = time.perf_counter(), 0
+    def _plain(self, total: int, first: int) -> Iterator[Callable[[int, float], None]]:
+        begun, printed = time.perf_counter(), first * PLAIN_LINES // max(total, 1)
 
         def update(step: int, loss_nats: float) -> None:
             nonlocal printed
             if step * PLAIN_LINES // max(total, 1) > printed:
                 printed = step * PLAIN_LINES // total
                 seconds = time.perf_counter() - begun
-                left = seconds / step * (total - step)
+                speed = (step - first) / seconds
                 self.say(
                     f"step {step:>{len(f'{total:,}')},}/{total:,}  loss {shown(loss_nats)}  "
-                    f"{step / seconds:,.0f} steps/s  {left:.0f} s left"
+                    f"{speed:,.0f} steps/s  {(total - step) / speed:.0f} s left"
                 )
 
         yield update

@@ -1,59 +1,57 @@
-"""Choices of many runs -> their trained members: one program for all that differ in numbers alone.
+"""Programs -> trained members, each kept as soon as it is there, so that none is trained twice.
 
-Numbers are seeds, rates, decays and whatever else is an array; shapes, optimizers, batch sizes and
-lengths make programs of their own, compiled once each. Slices of all programs share the cores.
+Slices of all programs share the cores. What a part on disk has brought is not trained again.
 """
 
-import dataclasses
 import math
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.sharding import Mesh
+from flax.traverse_util import unflatten_dict
 
-from mm_jax.choices import InputError
+from mm_jax.checkpoint import params_in
 from mm_jax.config import RunConfig
-from mm_jax.lr import decay_of, make_optimizer
-from mm_jax.model import Model, Params
+from mm_jax.fingerprint import fingerprint
+from mm_jax.keeper import Due
+from mm_jax.machine import KeepConfig
+from mm_jax.metrics import LossLines
+from mm_jax.model import Params
 from mm_jax.models import build_model
-from mm_jax.population import ensemble, init_member
-from mm_jax.run import append_metrics, create, save_results
-from mm_jax.session import LossLines
+from mm_jax.parts import Part, Parts
+from mm_jax.population import ensemble
+from mm_jax.programs import Program, beginning, rows_of
+from mm_jax.run import append_metrics, create, drop_results, save_results
+from mm_jax.rundir import Stored
 from mm_jax.slices import (
-    Plan,
-    make_plan,
-    member_bytes,
     run_jobs,
     slice_arrays,
     slice_losses,
+    slice_state,
+    sliced,
     train_slices,
 )
-from mm_jax.task import Measured, Source, Task, load_task, measure
+from mm_jax.task import Measured, Source, measure
 from mm_jax.train import TrainState
+from mm_jax.trees import check_arrays, shape_of
 
 METRIC_LINES = 200  # of a member
-NO_RATE = ("lbfgs",)  # optimizers whose state has no numbers to set
 
 
 class Member(NamedTuple):
-    """One run of a population, after training or at a stop on the way."""
+    """One run of a population, at the end of its training or of a rung of it."""
 
     config: RunConfig
     num_params: int
     steps: int  # taken
     dev_loss: float | None  # nats; None where no lines are held out
-    log: LossLines  # what its losses are told by
     lines: list[dict[str, Any]]  # of metrics: step, loss, learning_rate
     params: Params  # to use: averages where they are kept; NumPy
-    leaves: list[np.ndarray]  # of its whole state, to go on from
 
     @property
     def good(self) -> bool:
@@ -62,211 +60,167 @@ class Member(NamedTuple):
         return finite and (self.dev_loss is None or math.isfinite(self.dev_loss))
 
 
-class Program(NamedTuple):
-    """What members have in common that are trained by one program."""
+class Log:
+    """What metrics say of a member."""
 
-    task: Task
-    optimizer: optax.GradientTransformation
-    plan: Plan
-    ids: list[int]  # of its members
+    def __init__(self, config: RunConfig) -> None:
+        self.lines = LossLines(config.optimizer, config.steps, METRIC_LINES)
+        self.means: list[float] = []
 
+    def add(self, losses: np.ndarray) -> None:
+        """Take the losses of steps."""
+        self.means += [line["loss"] for line in self.lines.add(losses)]
 
-def program_of(config: RunConfig) -> RunConfig:
-    """Return the choices with standard values for all that a member can have for itself."""
-    descent = config.optimizer
-    decay = float(decay_of(descent) != 0)
-    standard = dataclasses.replace(
-        descent,
-        learning_rate=1.0,
-        weight_decay=None if descent.optimizer in NO_RATE else decay,
-        clip_norm=None if descent.clip_norm is None else 1.0,
-    )
-    return dataclasses.replace(
-        config,
-        optimizer=standard,
-        seed=0,
-        data_seed=None,
-        seeds=1,
-        init_scale=1.0,
-        regularization=float(config.regularization > 0),
-        label_smoothing=0.5 * (config.label_smoothing > 0),
-        average_decay=0.5 * (config.average_decay > 0),
-    )
+    def go_on(self, means: np.ndarray, pending: np.ndarray) -> None:
+        """Take what a part says of it."""
+        self.means, self.lines.pending = means.tolist(), pending.tolist()
+        self.lines.num_lines = len(self.means)
+
+    def told(self) -> list[dict[str, Any]]:
+        """Return the lines."""
+        return [self.lines.line(number, mean) for number, mean in enumerate(self.means)]
 
 
-def numbers_of(config: RunConfig) -> dict[str, float]:
-    """Return the numbers of a member for init_member; members of one program have the same ones."""
-    descent = config.optimizer
-    numbers = {"init_scale": config.init_scale}
-    for name in ("regularization", "label_smoothing", "average_decay"):
-        if getattr(config, name):
-            numbers[name] = getattr(config, name)
-    if descent.optimizer not in NO_RATE:
-        numbers |= {"learning_rate": descent.rate, "weight_decay": decay_of(descent)}
-        if descent.clip_norm is not None:
-            numbers["clip_norm"] = descent.clip_norm
-    return numbers
+class Rung(NamedTuple):
+    """A part of the training of some members: from which step on, and until which."""
 
-
-def plan_programs(
-    configs: Sequence[RunConfig],
-    source: Source,
-    *,
-    members_per_slice: int | None = None,
-    mesh: Mesh | None = None,
-) -> list[Program]:
-    """Return the programs of all runs, each with the members that it trains.
-
-    Raises InputError where a run cannot be made, or does not fit in memory, or a batch is not
-    divided by the devices that share it.
-    """
-    if not configs:
-        raise InputError("there are no members to train")
-    if members_per_slice is not None and members_per_slice > len(configs):
-        raise InputError(
-            f"--members-per-slice {members_per_slice} is more than all {len(configs):,} members"
-        )
-    groups: dict[RunConfig, list[int]] = defaultdict(list)
-    for i, config in enumerate(configs):
-        groups[program_of(config)].append(i)
-    shared = 1 if mesh is None else mesh.shape["data"]
-    programs = []
-    for common, ids in groups.items():
-        optimizer = make_optimizer(common.optimizer, common.steps)
-        task = load_task(common, optimizer, source=source)
-        if task.batch_size is not None and task.batch_size % shared:
-            raise InputError(
-                f"--data-parallel {shared} does not divide --batch-size {task.batch_size}"
-            )
-        row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), rows_of([configs[ids[0]]]))
-        begin = partial(beginning(task.model, optimizer), None, row)
-        each = member_bytes(task.model, begin, task.data, task.batch_size)
-        wanted = members_per_slice and min(members_per_slice, len(ids))
-        plan = make_plan(len(ids), each, members_per_slice=wanted, mesh=mesh)
-        programs.append(Program(task, optimizer, plan, ids))
-    return programs
-
-
-def rows_of(configs: Sequence[RunConfig]) -> dict[str, Any]:
-    """Return what sets members of one program apart, as arrays with an axis of members."""
-    numbers = [numbers_of(config) for config in configs]
-    orders = [c.seed if c.data_seed is None else c.data_seed for c in configs]
-    return {
-        "seed": np.array([config.seed for config in configs], np.uint32),
-        "data_seed": np.array(orders, np.uint32),
-        "numbers": {
-            name: np.array([each[name] for each in numbers], np.float32) for name in numbers[0]
-        },
-    }
-
-
-@cache
-def beginning(model: Model, optimizer: optax.GradientTransformation) -> Any:
-    """Return the function (nothing, row of rows_of) -> first state."""
-
-    def begin(_: None, row: dict[str, Any]) -> TrainState:
-        key, key_data = jax.random.key(row["seed"]), jax.random.key(row["data_seed"])
-        return init_member(model, optimizer, key, key_data=key_data, **row["numbers"])
-
-    return begin
-
-
-@cache
-def resuming(model: Model, optimizer: optax.GradientTransformation, names: tuple[str, ...]) -> Any:
-    """Return the function (nothing, leaves of a state) -> that state."""
-
-    def begin(_: None, leaves: list[Any]) -> TrainState:
-        numbers = dict.fromkeys(names, jnp.float32(0))
-        state = init_member(model, optimizer, jax.random.key(0), **numbers)
-        like, structure = jax.tree.flatten(state)
-        typed = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in like]
-        wrap = jax.random.wrap_key_data
-        keyed = [wrap(leaf) if key else leaf for leaf, key in zip(leaves, typed, strict=True)]
-        return jax.tree.unflatten(structure, keyed)
-
-    return begin
+    until: Callable[[RunConfig], int] = lambda config: config.steps
+    before: Callable[[RunConfig], int] = lambda _: 0
+    only: Collection[int] | None = None  # the numbers of these members; None: all
 
 
 def train_members(
     configs: Sequence[RunConfig],
     programs: Sequence[Program],
     *,
-    until: Callable[[RunConfig], int] = lambda config: config.steps,
-    before: Mapping[int, Member] | None = None,
-    keep_state: bool = False,
+    rung: Rung | None = None,
+    parts: Parts | None = None,
+    pace: KeepConfig | None = None,
     update: Callable[[int, float], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     keep: Callable[[int, Member], Any] = lambda _, member: member,
 ) -> dict[int, Any]:
-    """Train a member for each of ``configs``, as ``plan_programs`` divided them.
+    """Train a member for each of ``configs``, as ``plan_programs`` divided them, or a ``rung``.
 
-    ``until`` says after how many steps, by default all; with ``before``, members that have their
-    state, only those go on. ``update(steps of all members, mean loss)`` is called as they go,
-    ``stop()`` asked after each chunk. Returns what ``keep(number, member)`` returns of each that
-    was begun; it is called in several threads. A member whose loss is not finite goes on with that.
+    What stands in ``parts`` is not trained again; what is trained is kept there, at the end of each
+    slice and as often as ``pace`` says. ``update(steps of all members in this rung, mean loss)`` is
+    called as they go, ``stop()`` asked after each chunk. Returns what ``keep(number, member)``
+    returns of each that came to the end; it is called in several threads. A member whose loss is
+    not finite goes on with that.
     """
+    rung, parts, pace = rung or Rung(), parts or Parts(), pace or KeepConfig()
     kept: dict[int, Any] = {}
     lock, total = threading.Lock(), 0
 
-    def said(part: np.ndarray) -> None:
+    def count(steps: int, loss_nats: float | None = None) -> None:
         nonlocal total
         with lock:
-            total += part.size
-            if update:
-                update(total, float(part.mean(dtype=np.float64)))
+            total += steps
+            if update and loss_nats is not None:
+                update(total, loss_nats)
 
     def jobs_of(program: Program) -> list[Callable[[], None]]:
-        task, optimizer, plan, ids = program
-        ids = [i for i in ids if before is None or i in before]
+        task, optimizer, plan, of_program = program
+        ids = [i for i in of_program if rung.only is None or i in rung.only]
         if not ids:
             return []
-        model, steps = task.model, until(configs[ids[0]])
-        begin, taken_before = beginning(model, optimizer), 0
-        rows: Any = rows_of([configs[i] for i in ids])
-        if before is not None:
-            names = tuple(sorted(numbers_of(configs[ids[0]])))
-            begin, taken_before = resuming(model, optimizer, names), before[ids[0]].steps
-            stacked = zip(*(before[i].leaves for i in ids), strict=True)
-            rows = [np.stack(leaves) for leaves in stacked]
-        logs = [_log(configs[i], before[i] if before else None) for i in ids]
+        model, begin, rows = task.model, beginning(task.model, optimizer), rows_of(configs, ids)
+        first, last = rung.before(configs[ids[0]]), rung.until(configs[ids[0]])
+        row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), rows)
+        shape = shape_of(partial(begin, None, row))
+        logs = [Log(configs[i]) for i in ids]
+        # Of many processes all have to make a checkpoint together, and clocks differ.
+        seconds = pace.checkpoint_seconds if jax.process_count() == 1 else math.inf
+        dues = {row: Due(pace.checkpoint_every, seconds, first) for row in range(len(ids))}
+
+        def ended(row: int, dev_loss: float | None, params: dict[str, np.ndarray]) -> None:
+            copies = {name: array.copy() for name, array in params.items()}
+            member = Member(
+                config=configs[ids[row]],
+                num_params=task.num_params,
+                steps=last,
+                dev_loss=dev_loss,
+                lines=logs[row].told(),
+                params=unflatten_dict(copies, sep="."),
+            )
+            kept[ids[row]] = keep(ids[row], member)
+
+        def restore(members: np.ndarray) -> tuple[TrainState, int] | None:
+            found = parts.find([ids[row] for row in members.tolist()], last, first)
+            if found is None:
+                return None
+            each = {name: array[0] for name, array in found.arrays.items()}
+            check_arrays(each, shape.leaves, "a part of the population", "its choices")
+            for row, means, pending in zip(
+                members.tolist(), found.means, found.pending, strict=True
+            ):
+                logs[row].go_on(means, pending)
+            count((found.step - first) * len(members))
+            return slice_state(found.arrays, shape, plan), found.step
+
+        def part_of(members: np.ndarray, taken: int, state: TrainState) -> Part:
+            return Part(
+                tuple(ids[row] for row in members.tolist()),
+                last,
+                taken,
+                slice_arrays(state, plan, len(members)),
+                np.array([logs[row].means for row in members.tolist()], np.float64),
+                np.array([logs[row].lines.pending for row in members.tolist()], np.float32),
+            )
 
         def note(members: np.ndarray, _: int, part: np.ndarray) -> None:
-            for member, losses in zip(members, part, strict=True):
-                log, lines = logs[member]
-                lines += log.add(losses)
-            said(part)
+            for row, losses in zip(members.tolist(), part, strict=True):
+                logs[row].add(losses)
+            count(part.size, float(part.mean(dtype=np.float64)))
+
+        def take(members: np.ndarray, taken: int, state: TrainState) -> None:
+            due = dues[int(members[0])]
+            if due(taken):
+                with due.making(taken):
+                    parts.save(part_of(members, taken, state))
 
         def done(members: np.ndarray, taken: int, state: TrainState) -> None:
-            dev = None
-            if task.dev_data is not None:
-                dev = slice_losses(model, state.best_params, task.dev_data, plan)
-            params = slice_arrays(state.best_params, plan)
-            leaves = slice_arrays(jax.tree.leaves(state), plan) if keep_state else []
-            for row, member in enumerate(members):
-                i, (log, lines) = ids[member], logs[member]
-                ended = Member(
-                    config=configs[i],
-                    num_params=task.num_params,
-                    steps=taken_before + taken,
-                    dev_loss=None if dev is None else float(dev[row]),
-                    log=log,
-                    lines=lines,
-                    params=jax.tree.map(lambda leaf, row=row: leaf[row].copy(), params),
-                    leaves=[leaf[row].copy() for leaf in leaves],
-                )
-                kept[i] = keep(i, ended)
+            part = part_of(members, taken, state)
+            if taken == last:
+                dev: list[float | None] = [None] * len(members)
+                if task.dev_data is not None:
+                    dev = [*map(float, slice_losses(model, state.best_params, task.dev_data, plan))]
+                part = part._replace(dev_losses=dev[: len(members)])
+            parts.save(part)
+            if part.dev_losses is not None:
+                params = params_in(part.arrays)
+                for at, (row, loss) in enumerate(
+                    zip(members.tolist(), part.dev_losses, strict=True)
+                ):
+                    ended(row, loss, {name: array[at] for name, array in params.items()})
 
-        return train_slices(
+        def recall(row: int) -> None:
+            part = parts.member(last, ids[row])
+            logs[row].go_on(part.means[0], part.pending[0])
+            params = {name: array[0] for name, array in params_in(part.arrays).items()}
+            ended(row, part.dev_losses[0] if part.dev_losses else None, params)
+            count(last - first)
+
+        before = [row for row in range(len(ids)) if parts.ended(last, [ids[row]])]
+        slices = [
+            np.setdiff1d(members, before, assume_unique=True)
+            for members in sliced(np.arange(len(ids)), plan)
+        ]
+        jobs = [partial(recall, row) for row in before]
+        return jobs + train_slices(
             model,
             optimizer,
             begin,
             None,
             rows,
             task.data,
-            num_steps=steps - taken_before,
+            num_steps=last,
             batch_size=task.batch_size,
             plan=plan,
+            slices=[members for members in slices if len(members)],
+            restore=restore,
             note=note,
+            keep=take,
             done=done,
             stop=stop,
         )
@@ -276,17 +230,16 @@ def train_members(
     return kept
 
 
-def _log(config: RunConfig, before: Member | None) -> tuple[LossLines, list[dict[str, Any]]]:
-    if before is not None:
-        return before.log, before.lines
-    return LossLines(config.optimizer, config.steps, METRIC_LINES), []
-
-
 def save_members(
-    path: Path, config: RunConfig, members: Sequence[Member], source: Source
+    path: Path, config: RunConfig, members: Sequence[Member], source: Source, *, alone: bool
 ) -> Measured:
-    """Write a run of these members: one of them, or where there are more seeds their ensemble."""
-    create(path, config, source.vocab, source.record)
+    """Write a run of these members: one of them, or where there are more seeds their ensemble.
+
+    ``alone`` says whether each was trained by itself, so that its bits are those of a single run.
+    """
+    drop_results(path)
+    machine = fingerprint() | {"alone": alone}
+    create(path, Stored(config, source.vocab.symbols, source.record, None, machine))
     return save_results_of(path, config, members, source)
 
 
@@ -294,6 +247,7 @@ def save_results_of(
     path: Path, config: RunConfig, members: Sequence[Member], source: Source
 ) -> Measured:
     """Write the results of a run whose config.json is there; see save_members."""
+    drop_results(path)
     model = build_model(config.model, len(source.vocab))
     params = members[0].params
     if config.seeds > 1:  # one may be all that did not diverge

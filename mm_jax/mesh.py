@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mm_jax.choices import InputError
-from mm_jax.config import MachineConfig
+from mm_jax.machine import MachineConfig
 
 JOIN_SECONDS = 120  # for the other processes to appear
 

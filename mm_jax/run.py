@@ -1,18 +1,20 @@
-"""A run directory: the only module that writes files of a run, and the one that reads them.
+"""A run directory: made, written by one process, and read by any number.
 
-config.json (choices, vocabulary, data, versions) comes first, metrics.jsonl grows while training
-goes on, params.safetensors comes last and whole: a directory without it is half-written. Reading a
-run needs neither the flags that it was made with nor, without a loss on data, the data file.
+config.json (choices, vocabulary, data, versions) comes first, metrics.jsonl and checkpoints while
+training goes on, params.safetensors last and whole: without it, the newest checkpoint is what there
+is. Reading a run needs neither the flags that it was made with nor, without a loss on data, the
+data file.
 """
 
 import contextlib
 import csv
 import datetime
+import hashlib
 import io
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,35 +23,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
+from mm_jax import rundir
+from mm_jax.checkpoint import (
+    Checkpoint,
+    newest,
+    open_checkpoint,
+    params_in,
+    read_params,
+    seal,
+    tidy,
+)
 from mm_jax.choices import InputError
 from mm_jax.config import CountConfig, RunConfig, TaskConfig
+from mm_jax.files import append, only_writer, read, remove, write_whole
 from mm_jax.mesh import is_primary
 from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
+from mm_jax.parts import parts_of
 from mm_jax.population import ensemble
-from mm_jax.records import from_dict, to_dict, to_json
-from mm_jax.text import BOUNDARY, Splits, Text, find_data, load_splits
+from mm_jax.records import to_dict, to_json
+from mm_jax.rundir import (
+    CONFIG,
+    FORMAT,
+    MEMBERS,
+    METRICS,
+    PARAMS,
+    SAMPLES,
+    SETTINGS,
+    SUMS,
+    SWEEP,
+    TEST_LOOKS,
+    Stored,
+    check_empty,
+    make_new,
+    read_config,
+    stored_of,
+)
+from mm_jax.text import Splits, Text, find_data, load_splits
+from mm_jax.trees import check_arrays
 from mm_jax.vocab import Vocab
 from mm_jax.windows import LAYOUTS, Batch
-
-FORMAT = 3  # of config.json; a later one that an older mm-jax cannot read gets a higher number
-# What a format says that the one before did not, and what its silence meant.
-SINCE: dict[int, dict[str, Any]] = {
-    2: {"full_batch": False, "regularization": 0.0},
-    3: {
-        "label_smoothing": 0.0,
-        "init_scale": 1.0,
-        "data_seed": None,
-        "average_decay": 0.0,
-        "seeds": 1,
-    },
-}
-CONFIG, METRICS, PARAMS = "config.json", "metrics.jsonl", "params.safetensors"
-SAMPLES, TEST_LOOKS = "samples.txt", "test_looks.jsonl"
-MEMBERS, SWEEP = "members.csv", "sweep.json"  # of a sweep
 
 
 class Run(NamedTuple):
@@ -61,57 +75,53 @@ class Run(NamedTuple):
     model: Model
     params: Params
     data: dict[str, Any]  # path, sha256 and counts of the file it was trained on
+    step: int | None = None  # where training has not come to its end: how far this is
+
+    @property
+    def folder(self) -> Path:
+        """The run directory, also where ``path`` is a checkpoint in it."""
+        return self.path if self.path.is_dir() else self.path.absolute().parents[1]
 
 
-def choose_dir(out: str | None, stem: str) -> Path:
-    """Return where a new run goes: ``out``, or the first free of runs/STEM-1, runs/STEM-2, ...
+def choose_dir(out: str | None, stem: str, *, resume: bool = False) -> Path:
+    """Return where a new run goes; see rundir.choose_dir. Only the first process looks."""
+    if out is not None and not is_primary():
+        return Path(out)
+    return rundir.choose_dir(out, stem, resume=resume)
 
-    Raises InputError where ``out`` exists and is not an empty directory, or cannot be made. Creates
-    nothing.
+
+@contextlib.contextmanager
+def writing(path: Path, out: str | None, stem: str, *, resume: bool = False) -> Iterator[Path]:
+    """Make the directory that choose_dir chose, and hold it as its only writer.
+
+    Yields its path: where another process took it meanwhile, the next number. Raises InputError
+    where it cannot be made, another process writes it, or it is not empty and not to be resumed.
     """
-    if out is None:
-        number = 1
-        while (path := Path("runs") / f"{stem}-{number}").exists():
-            number += 1
-        return path
-    path = Path(out)
     if not is_primary():
-        return path
-    try:
-        if path.exists() and not path.is_dir():
-            raise InputError(f"--out {path} exists and is not a directory")
-        if path.is_dir() and any(path.iterdir()):
-            raise InputError(f"--out {path} exists and is not empty; name another")
-        if path.is_symlink() and not path.exists():
-            raise InputError(f"--out {path} is a link that leads nowhere")
-        there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    except OSError as error:
-        raise InputError(f"--out {path}: {error.strerror}") from None
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"--out {path}: {there} is no directory that can be written to")
-    return path
+        yield path
+        return
+    path = make_new(path, out, stem)
+    with only_writer(path):
+        if not resume:
+            check_empty(path)
+        tidy(path)
+        yield path
 
 
-def create(
-    path: Path,
-    config: RunConfig | CountConfig,
-    vocab: Vocab,
-    data: dict[str, Any],
-    lr_range: dict[str, Any] | None = None,
-) -> None:
-    """Make the directory and write config.json; ``lr_range`` says how a rate was found.
+def create(path: Path, stored: Stored) -> None:
+    """Make the directory and write config.json.
 
     Of many processes only the first one makes and writes anything.
     """
     libraries = ("jax", "jaxlib", "optax", "flax", "numpy", "mm_jax")
     record = {
         "format": FORMAT,
-        "config": to_dict(config),
-        "symbols": vocab.symbols,
-        "data": data,
-        "lr_range": lr_range,
+        "config": to_dict(stored.config),
+        "symbols": stored.symbols,
+        "data": stored.data,
+        "lr_range": stored.lr_range,
         "versions": {"python": platform.python_version()} | {n: version(n) for n in libraries},
-        "device": jax.devices()[0].device_kind,
+        "fingerprint": stored.fingerprint,
     }
     make_dir(path)
     _write(path / CONFIG, json.dumps(record, indent=1).encode())
@@ -127,12 +137,20 @@ def make_dir(path: Path) -> None:
         raise InputError(f"cannot make {path}: {error.strerror}") from None
 
 
-def save_table(path: Path, rows: list[list[Any]], record: dict[str, Any]) -> None:
-    """Write what a sweep found: members.csv, and sweep.json, which comes last."""
+def save_settings(path: Path, record: dict[str, Any]) -> None:
+    """Write what a sweep was asked for, which comes first."""
+    _write(path / SETTINGS, to_json(record).encode())
+
+
+def save_table(path: Path, rows: list[list[Any]], record: dict[str, Any] | None) -> None:
+    """Write what a sweep found: members.csv, and at its end sweep.json, which comes last."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     _write(path / MEMBERS, text.getvalue().encode())
-    _write(path / SWEEP, to_json(record).encode())
+    if record is not None:
+        last = to_json(record).encode()
+        _write(path / SUMS, _sums(path, (SETTINGS, MEMBERS), {SWEEP: last}))
+        _write(path / SWEEP, last)
 
 
 def append_metrics(path: Path, records: Iterable[dict[str, Any]]) -> None:
@@ -141,85 +159,116 @@ def append_metrics(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 def save_results(path: Path, params: Params, samples: list[str]) -> None:
-    """Write samples.txt, then params.safetensors, which marks the run as whole."""
+    """Write samples.txt and SHA256SUMS, then params.safetensors, which marks the run as whole."""
+    if not is_primary():
+        return
     _write(path / SAMPLES, "".join(line + "\n" for line in samples).encode())
-    named = {name: jax.device_get(leaf) for name, leaf in flatten_dict(params, sep=".").items()}
-    _write(path / PARAMS, save(named))
+    named = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep=".").items()}
+    last = seal(named, {})
+    _write(path / SUMS, _sums(path, (CONFIG, METRICS, SAMPLES), {PARAMS: last}))
+    _write(path / PARAMS, last)
+
+
+def drop_results(path: Path) -> None:
+    """Take back what marks a run as whole, before it is written to again."""
+    if is_primary():
+        for name in (PARAMS, SUMS, SAMPLES, METRICS):
+            remove(path / name)
+
+
+def _sums(path: Path, names: Iterable[str], more: dict[str, bytes]) -> bytes:
+    """Return lines for sha256sum --check: of files that are there, and of those to come."""
+    if not is_primary():
+        return b""
+    data = {name: read(path / name) for name in names if (path / name).exists()} | more
+    lines = (f"{hashlib.sha256(each).hexdigest()}  {name}\n" for name, each in data.items())
+    return "".join(lines).encode()
 
 
 def count_test_look(path: Path, loss_nats: float) -> int:
     """Note that the test split was looked at; return how often it has been, this time included."""
+    if not (path / CONFIG).exists():
+        raise InputError(f"{path} is no run directory: a look at the test split cannot be counted")
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     _append(path / TEST_LOOKS, [{"time": now, "loss": loss_nats}])
     return len((path / TEST_LOOKS).read_text().splitlines())
 
 
 def load_run(path: str | os.PathLike[str]) -> Run:
-    """Read a run directory. Raises InputError where it is not one, half-written or damaged."""
+    """Read a run directory, or a checkpoint in one.
+
+    Of a run in training, or stopped, it is the newest checkpoint that is whole, and of an ensemble
+    those members that are; ``step`` says so. Raises InputError where there is no such thing.
+    """
     path = Path(path)
+    if path.is_file() and path.suffix == ".safetensors":
+        found = open_checkpoint(path)
+        try:
+            stored = stored_of({"format": FORMAT, **found.record})
+        except (LookupError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is not a checkpoint of a run: {error}") from None
+        return _from_checkpoint(path, stored, found)
     if not path.is_dir():
         what = "is not a run directory but a file" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}")
     if not (path / CONFIG).exists():
+        if (path / "best" / CONFIG).exists():
+            raise InputError(f"{path} is a sweep; its best run is {path / 'best'}")
         raise InputError(f"{path} is not a run directory: it has no {CONFIG}")
+    stored = read_config(path)
+    config = stored.config
     if not (path / PARAMS).exists():
-        raise InputError(f"{path} is half-written: it has no {PARAMS}; its making did not end")
-    try:
-        record = json.loads((path / CONFIG).read_bytes())
-        if record["format"] > FORMAT:
-            raise InputError(f"a newer mm-jax wrote it (format {record['format']}); upgrade")
-        choices, data, symbols = record["config"], record["data"], record["symbols"]
-        config = from_dict(_of_format(choices, record["format"]))
-        distinct = len({*symbols}) == len(symbols) and {*map(len, symbols)} == {1}
-        if symbols[0] != BOUNDARY or not distinct or not "".join(symbols).encode():
-            raise InputError("its symbols are not the boundary and distinct code points")
-        if not isinstance(data["sha256"], str):
-            raise InputError("its data has no sha256")
-    except (OSError, InputError) as error:
-        raise InputError(f"{path / CONFIG}: {error}") from None
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise InputError(f"{path / CONFIG} is damaged: {type(error).__name__}: {error}") from None
-    model = build_model(config.model, len(symbols))
-    if getattr(config, "seeds", 1) > 1:
-        model = ensemble(model, _num_members(path / PARAMS))
-    params = _load_params(path / PARAMS, model, config.model.grows)
-    return Run(path, config, Vocab(tuple(symbols)), model, params, data)
+        if isinstance(config, RunConfig) and config.seeds > 1:
+            arrays, count = parts_of(path, config.steps)
+            if count:
+                return _made(path, stored, arrays, str(path), count, config.steps)
+        else:
+            checkpoint = newest(path, lambda _: None)
+            if checkpoint is not None:
+                return _from_checkpoint(path, stored, checkpoint)
+        raise InputError(
+            f"{path} is half-written: it has no {PARAMS}, and no checkpoint yet; its making did "
+            "not end"
+        )
+    arrays = read_params(path / PARAMS)
+    return _made(path, stored, arrays, str(path / PARAMS), _num_members(arrays), None)
 
 
-def _num_members(path: Path) -> int:
+def _num_members(arrays: dict[str, np.ndarray]) -> int:
     """Return how many members of an ensemble a file holds: all of them, or those that trained."""
-    shapes = [array.shape for array in _load_arrays(path).values()]
-    if not shapes or not shapes[0] or not shapes[0][0]:
-        raise InputError(f"{path} holds no members of an ensemble")
-    return shapes[0][0]
+    shapes = [array.shape for array in arrays.values()]
+    return shapes[0][0] if shapes and shapes[0] else 0
 
 
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+def _from_checkpoint(path: Path, stored: Stored, checkpoint: Checkpoint) -> Run:
+    arrays = params_in(checkpoint.arrays)
+    return _made(path, stored, arrays, str(checkpoint.path), 1, checkpoint.step)
 
 
-def _of_format(choices: Any, written: int) -> Any:
-    """Return the choices of an earlier format as this one has them."""
-    if not (isinstance(choices, dict) and "optimizer" in choices):
-        return choices  # nothing has changed in those of a counted run
-    for number in range(written + 1, FORMAT + 1):
-        choices = SINCE[number] | choices
-    model = choices.get("model")
-    if written < 3 and isinstance(model, dict) and model.get("name") == "mlp":
-        choices["model"] = {"dropout": 0.0} | model
-    return choices
+def _made(
+    path: Path,
+    stored: Stored,
+    arrays: dict[str, np.ndarray],
+    where: str,
+    members: int,
+    step: int | None,
+) -> Run:
+    config = stored.config
+    model = build_model(config.model, len(stored.symbols))
+    if isinstance(config, RunConfig) and config.seeds > 1:
+        if not members:
+            raise InputError(f"{where} holds no members of an ensemble")
+        model = ensemble(model, members)
+    params = _checked(arrays, where, model, config.model.grows)
+    return Run(path, config, Vocab(stored.symbols), model, params, stored.data, step)
 
 
-def _load_params(path: Path, model: Model, grows: bool) -> Params:
-    """Read the parameters and hold them against the shapes that the model would make.
+def _checked(named: dict[str, np.ndarray], where: str, model: Model, grows: bool) -> Params:
+    """Hold parameters against the shapes that the model would make.
 
     Of a model that grows with its data the first axis may be longer, but the same for all arrays,
     and its integers number the rows.
     """
-    named = _load_arrays(path)
     expected = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep=".")
     if grows and named:
         length = next(iter(named.values())).shape[:1]
@@ -227,27 +276,33 @@ def _load_params(path: Path, model: Model, grows: bool) -> Params:
             name: jax.ShapeDtypeStruct(length + leaf.shape[1:], leaf.dtype)
             for name, leaf in expected.items()
         }
-    for name in sorted(expected.keys() | named.keys()):
-        want, got = expected.get(name), named.get(name)
-        if want is None or got is None or (want.shape, want.dtype) != (got.shape, got.dtype):
-            found, due = (a if a is None else f"{a.dtype}{list(a.shape)}" for a in (got, want))
-            raise InputError(f"{path} does not fit {CONFIG}: {name} is {found}, should be {due}")
+    check_arrays(named, expected, where, CONFIG)
+    for name, got in named.items():
         if not got.size:
-            raise InputError(f"{path} holds no usable model: {name} is empty")
+            raise InputError(f"{where} holds no usable model: {name} is empty")
         if not np.isfinite(got).all():
-            raise InputError(f"{path} holds no usable model: {name} is not finite")
+            raise InputError(f"{where} holds no usable model: {name} is not finite")
         if got.dtype.kind == "i" and (got.min() < 0 or (grows and got.max() >= len(got))):
-            raise InputError(f"{path} holds no usable model: {name} has a number out of its range")
+            raise InputError(f"{where} holds no usable model: {name} has a number out of its range")
     return unflatten_dict({name: jnp.asarray(named[name]) for name in expected}, sep=".")
+
+
+def unfinished(run: Run) -> str | None:
+    """Say that a run has not come to its end, and what is used of it; None where it has."""
+    if run.step is None or run.path.is_file():
+        return None
+    return f"{run.path} has not come to its end: this is what there is after step {run.step:,}"
 
 
 def describe(run: Run) -> dict[str, Any]:
     """Return what every command that reads a run says of it in --json."""
+    so_far = {} if run.step is None else {"step": run.step}
     return {
         "config": to_dict(run.config),
         "vocab_size": len(run.vocab),
         "num_params": num_params(run.params),
         "run_dir": str(run.path),
+        **so_far,
     }
 
 
@@ -270,27 +325,10 @@ def make_batch(
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file so that there is the old one or the new one, never a part."""
-    if not is_primary():
-        return
-    beside = path.with_name(path.name + ".part")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    if is_primary():
+        write_whole(path, data)
 
 
 def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    if not is_primary():
-        return
-    try:
-        with path.open("a") as file:
-            file.writelines(to_json(record) + "\n" for record in records)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    if is_primary():
+        append(path, "".join(to_json(record) + "\n" for record in records).encode())

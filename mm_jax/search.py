@@ -12,7 +12,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from mm_jax.config import RunConfig
-from mm_jax.members import Member, Program, train_members
+from mm_jax.machine import KeepConfig
+from mm_jax.members import Member, Rung, train_members
+from mm_jax.parts import Parts
+from mm_jax.programs import Program
 from mm_jax.sweep import Spread, rungs, spread_of
 
 
@@ -50,7 +53,7 @@ class _Best:
         with self.lock:
             seeds = self.pending.setdefault(setting, {})
             seeds[seed] = member
-            if len(seeds) < self.num_seeds or any(m.steps < m.config.steps for m in seeds.values()):
+            if len(seeds) < self.num_seeds:
                 return
             del self.pending[setting]
             members = [seeds[i] for i in range(self.num_seeds)]
@@ -61,7 +64,7 @@ class _Best:
 
 
 def _steps_at(share: int, config: RunConfig) -> int:
-    return max(1, config.steps // share)
+    return 0 if share == 0 else config.steps if share == 1 else max(1, config.steps // share)
 
 
 def result_of(setting: int, members: Sequence[Member]) -> Result:
@@ -90,50 +93,50 @@ def search(
     num_seeds: int,
     *,
     halvings: int = 0,
+    parts: Parts | None = None,
+    pace: KeepConfig | None = None,
     update: Callable[[int, float], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Found:
     """Train all members and return what their settings reached.
 
     ``configs`` are the seeds of the first setting, those of the second, and so on; ``programs`` are
-    theirs. Members are let go as soon as another setting is better, but with ``halvings`` all are
-    held until the last rung. What ``stop()`` ends before the end of its rung has no result.
+    theirs; ``parts`` and ``pace``: see train_members. Members are let go as soon as another setting
+    is better. What ``stop()`` ends before the end of its rung has no result.
     """
     num_settings = len(configs) // num_seeds
     alive = list(range(num_settings))
     dropped: list[Result] = []
     held: dict[int, Member] | None = None
-    done = 0
+    parts = parts or Parts()
+    done, begun = 0, 0  # steps of all members before a rung; the share of steps that it begins at
 
     def go_on(steps: int, loss_nats: float) -> None:
         if update:
             update(done + steps, loss_nats)
 
+    def light(_: int, member: Member) -> Member:
+        return member._replace(params={}, lines=[])
+
     best = _Best(num_seeds)
+    train = partial(
+        train_members, configs, programs, parts=parts, pace=pace, update=go_on, stop=stop
+    )
     for count, share in rungs(num_settings, halvings):
         if held is not None:
             reached = _reached(held, alive, num_seeds)
             dropped += reached[count:]
             alive = [result.setting for result in reached[:count]]
         members = {setting * num_seeds + i for setting in alive for i in range(num_seeds)}
-        before = held if held is None else {i: held[i] for i in members}
+        rung = Rung(partial(_steps_at, share), partial(_steps_at, begun), members)
         if share > 1:
-            held = train_members(
-                configs,
-                programs,
-                until=partial(_steps_at, share),
-                before=before,
-                keep_state=True,
-                update=go_on,
-                stop=stop,
-            )
-            done += sum(m.steps for m in held.values())
-            done -= sum(m.steps for m in (before or {}).values())
-            held = {i: m for i, m in held.items() if m.steps == _steps_at(share, m.config)}
+            held = train(rung=rung, keep=light)
             if len(held) < len(members):
                 return Found(_reached(held, alive, num_seeds) + dropped, [], False)
+            done += sum(rung.until(configs[i]) - rung.before(configs[i]) for i in members)
+            begun = share
         else:
-            train_members(configs, programs, before=before, update=go_on, stop=stop, keep=best.keep)
+            train(rung=rung, keep=best.keep)
     last = sorted(best.results.values(), key=lambda result: result.spread.mean)
     dropped.sort(key=lambda result: (-result.steps, result.spread.mean))
     return Found(last + dropped, best.best, len(best.results) == len(alive))

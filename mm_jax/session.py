@@ -1,70 +1,37 @@
 """One training session: chunks of steps, their metrics, progress, and when to stop.
 
-Enters: choices, a model, a state and data on the device. Leaves: lines in metrics.jsonl, and where
-and why training ended. train.py has the mathematics, run.py the files; this is what joins them.
+Enters: choices, a model, a state and data on the device. Leaves: lines of metrics and checkpoints,
+and where and why training ended. train.py has the mathematics, keeper.py the files; this is what
+joins them.
 """
 
 import contextlib
-import dataclasses
 import math
 import os
 import signal
+import socket
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
-import numpy as np
+import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from mm_jax.config import OptimizerConfig, RunConfig
+from mm_jax.choices import InputError
+from mm_jax.config import RunConfig
 from mm_jax.evaluate import evaluate
-from mm_jax.lr import learning_rates, make_optimizer
+from mm_jax.keeper import Keeper
+from mm_jax.lr import make_optimizer
 from mm_jax.model import Model
-from mm_jax.run import append_metrics
-from mm_jax.train import NotFiniteError, TrainState, fit_chunks
+from mm_jax.train import NotFiniteError, TrainState, chunk_length, fit, fit_chunks
 from mm_jax.windows import Batch
 
-METRIC_LINES = 2000  # of minibatch losses in metrics.jsonl; each is the mean over its steps
 DEV_LOOKS = 20  # times that the dev loss is measured during a run
-
-
-class LossLines:
-    """Turns the loss of every step into lines of metrics, each the mean over as many steps.
-
-    A line says the learning rate of its last step, where the optimizer has one. Where a line ends
-    depends on the step alone, not on the chunks that the losses come in.
-    """
-
-    def __init__(self, config: OptimizerConfig, num_steps: int, most: int = METRIC_LINES) -> None:
-        self.interval = max(1, num_steps // most)
-        self.rated = config.optimizer != "lbfgs"  # which finds the length of each step itself
-        shape = dataclasses.replace(config, learning_rate=1.0)
-        self.rate, self.factors = np.float32(config.rate), _factors(shape, num_steps, self.interval)
-        self.first = 0
-        self.pending: list[float] = []  # losses of steps that fill no line yet
-
-    def add(self, losses: np.ndarray) -> list[dict[str, Any]]:
-        """Return the lines that these losses complete."""
-        self.pending += losses.tolist()
-        lines = []
-        while len(self.pending) >= self.interval:
-            mean = math.fsum(self.pending[: self.interval]) / self.interval
-            del self.pending[: self.interval]
-            self.first += self.interval
-            lines.append({"step": self.first, "loss": mean})
-            if self.rated:
-                factor = self.factors[self.first // self.interval - 1]
-                lines[-1]["learning_rate"] = float(self.rate * factor)
-        return lines
-
-
-@cache
-def _factors(config: OptimizerConfig, num_steps: int, interval: int) -> np.ndarray:
-    """Return what a schedule multiplies the rate with, at the last step of each line."""
-    ends = np.arange(interval, num_steps + 1, interval)
-    return np.asarray(learning_rates(config, num_steps, ends - 1))
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Ending(NamedTuple):
@@ -72,10 +39,63 @@ class Ending(NamedTuple):
 
     state: TrainState  # the one to keep
     steps: int  # after how many steps that is
+    taken: int  # steps that this process took
     seconds: float
     speed: float  # steps a second, without the first chunk, in which all is compiled
     complaint: str | None
-    exit_code: int
+    exit_code: int  # 1 where the loss is not finite, 128 + the signal where one came
+
+
+class Stop:
+    """Whether a signal asks to stop. From the first one on ``stop()`` is true."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.hurry: Callable[[], None] = lambda: None  # called at the first, by another thread
+
+    def __call__(self) -> bool:
+        """Tell whether a signal has come."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell says of a process that such a signal ended."""
+        return 128 + (self.signal or 0)
+
+    def watch(self, signals: socket.socket) -> None:
+        """Take signals as they come, also while the main thread waits for a long chunk."""
+        while number := signals.recv(1):
+            if number[0] not in SIGNALS:
+                continue
+            if self.signal is None:
+                self.signal = number[0]
+                os.write(2, b"stopping after this chunk, and keeping it; Ctrl-C leaves at once\n")
+                with contextlib.suppress(InputError):  # the end of the chunk will meet it again
+                    self.hurry()
+            elif number[0] == signal.SIGINT:  # schedulers repeat SIGTERM without meaning more
+                cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""
+                os.write(2, cursor + b"left at once; the last checkpoint is kept\n")
+                os._exit(128 + number[0])
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Stop]:
+    """Turn the first Ctrl-C or SIGTERM into a Stop; another Ctrl-C ends the process at once."""
+    stop, (ours, theirs) = Stop(), socket.socketpair()
+    theirs.setblocking(False)
+    before_fd = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    watcher = threading.Thread(target=stop.watch, args=(ours,), daemon=True)
+    watcher.start()
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before_fd)
+        theirs.close()
+        watcher.join()
+        ours.close()
 
 
 def descend(
@@ -84,75 +104,102 @@ def descend(
     state: TrainState,
     data: Batch,
     dev_data: Batch | None,
-    path: Path,
+    keeper: Keeper,
     update: Callable[[int, float], None],
-    interrupted: Callable[[], bool],
+    stop: Stop,
     mesh: Mesh | None = None,
 ) -> Ending:
-    """Train in chunks; after each write its metrics, show progress, and see whether to stop.
+    """Train in chunks; after each write its metrics, keep what is due, and see whether to stop.
 
-    Where no lines were held out for dev, losses of the steps alone tell whether all is well.
+    It goes on from where ``state`` is. Where no lines were held out for dev, losses of the steps
+    alone tell whether all is well.
     """
     complaint, exit_code = None, 0
-    done = looks = compiled_at = 0
-    lines = LossLines(config.optimizer, config.steps)
-    good = state, 0  # where the loss on dev was last found finite, and after how many steps
+    first = done = int(state.step)
+    compiled_at = 0
     optimizer = make_optimizer(config.optimizer, config.steps)
     size = None if config.full_batch else config.batch_size
+    length = chunk_length(data, size)
     chunks = fit_chunks(
-        model, optimizer, state, data, num_steps=config.steps, batch_size=size, mesh=mesh
+        model,
+        optimizer,
+        state,
+        data,
+        num_steps=config.steps,
+        batch_size=size,
+        every=keeper.due.every,
+        mesh=mesh,
     )
+    take = partial(fit, model, optimizer, data=data, num_steps=length, batch_size=size, mesh=mesh)
+    good = state, done  # what to keep where it diverges, and after how many steps that was
+
+    def sound(state: TrainState) -> bool:
+        """Tell whether the next loss is finite, so that the run can go on from here."""
+        return jax.process_count() > 1 or bool(jnp.isfinite(take(state, limit=jnp.int32(1))[1][0]))
+
+    def keep_latest() -> None:
+        with keeper.lock:
+            if keeper.latest and keeper.latest[1] < config.steps and sound(keeper.latest[0]):
+                keeper.save_latest()
+
     begun = compiled = time.perf_counter()
+    stop.hurry = keep_latest
     try:
         for after, losses in chunks:
-            state = after
-            done += len(losses)
-            metrics = lines.add(losses)
-            if dev_data is not None and done * DEV_LOOKS // config.steps > looks:
-                looks = done * DEV_LOOKS // config.steps
-                dev_loss = float(evaluate(model, state.best_params, dev_data, mesh=mesh))
-                metrics.append({"step": done, "dev_loss": dev_loss})
-                if math.isfinite(dev_loss):
-                    good = state, done
-                else:
-                    complaint, exit_code = f"the dev loss became {dev_loss} by step {done}", 1
-            append_metrics(path, metrics)
+            with keeper.lock:
+                keeper.latest = None  # until its lines are written
+                state, done = after, done + len(losses)
+                lines = keeper.log.add(losses)
+                if dev_data is not None and is_look(done, length, config.steps):
+                    dev_loss = float(evaluate(model, state.best_params, dev_data, mesh=mesh))
+                    lines.append({"step": done, "dev_loss": dev_loss})
+                    if math.isfinite(dev_loss):
+                        keeper.look(state, done, dev_loss)
+                    else:
+                        good = keeper.best_state(state) or good
+                        complaint, exit_code = f"the dev loss became {dev_loss} by step {done}", 1
+                keeper.write(lines)
+                keeper.latest = None if complaint else (state, done)
             update(done, float(losses.mean()))
             if not compiled_at:
                 compiled, compiled_at = time.perf_counter(), done
-            if not complaint and interrupted() and done < config.steps:
-                complaint, exit_code = f"interrupted after step {done}", 130
             if complaint:
                 break
+            if done == config.steps:
+                break
+            stopping = stop()
+            if (stopping or keeper.due(done)) and sound(state):
+                keeper.save(state, done)
+                if stopping:
+                    complaint, exit_code = f"interrupted after step {done}", stop.exit_code
+                    break
+        if not complaint:
+            keeper.save(state, done)
     except NotFiniteError as error:
         good = error.state, int(error.state.step)
         complaint, exit_code = str(error), 1
+    finally:
+        stop.hurry = lambda: None
     ended = time.perf_counter()
-    seconds = ended - begun
-    speed = (done - compiled_at) / (ended - compiled) if done > compiled_at else done / seconds
+    seconds, taken = ended - begun, done - first
+    speed = taken / seconds
+    if done > compiled_at > 0:
+        speed = (done - compiled_at) / (ended - compiled)
     if exit_code == 1:
         state, done = good
         complaint = (
             f"{complaint}; the parameters after step {done} are kept; lower --learning-rate "
             f"({config.optimizer.rate:g}), or set --clip-norm 1"
         )
-    return Ending(state, done, seconds, speed, complaint, exit_code)
+    return Ending(state, done, taken, seconds, speed, complaint, exit_code)
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag that the caller asks for; a second one ends all."""
-    caught = False
+def is_look(step: int, length: int, num_steps: int) -> bool:
+    """Tell whether the loss on dev is measured after a step: at ends of whole chunks, 20 times.
 
-    def note(*_: Any) -> None:
-        nonlocal caught
-        if not caught:
-            os.write(2, b"stopping after this chunk; Ctrl-C again loses the run\n")
-        caught = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: caught
-    finally:
-        signal.signal(signal.SIGINT, before)
+    It depends on nothing but the step, so that a run which goes on looks where it would have.
+    """
+    if step % length and step != num_steps:
+        return False
+    before = (step - 1) // length * length
+    return step * DEV_LOOKS // num_steps > before * DEV_LOOKS // num_steps

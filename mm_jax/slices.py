@@ -6,7 +6,7 @@ one vmapped program, as large as memory allows.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from mm_jax.memory import device_bytes, memory_bytes, num_cores
 from mm_jax.mesh import place, whole
 from mm_jax.model import Model, Params
 from mm_jax.train import TrainState, chunk_length, fit
+from mm_jax.trees import Shape, from_arrays, leaves_of
 from mm_jax.windows import Batch
 
 
@@ -90,18 +91,24 @@ def train_slices(
     num_steps: int,
     batch_size: int | None,
     plan: Plan,
+    slices: Sequence[np.ndarray] | None = None,
+    restore: Callable[[np.ndarray], tuple[TrainState, int] | None] = lambda _: None,
     note: Callable[[np.ndarray, int, Float[np.ndarray, "m steps"]], None] | None = None,
+    keep: Callable[[np.ndarray, int, TrainState], None] | None = None,
     done: Callable[[np.ndarray, int, TrainState], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Callable[[], None]]:
-    """Return jobs, a slice each, that take ``num_steps`` steps with P members: see run_jobs.
+    """Return jobs, a slice each, that train P members until step ``num_steps``: see run_jobs.
 
     ``begin(shared, row)`` is the first state of a member. ``rows`` are NumPy arrays with an axis of
     P in front, ``shared`` any arrays; ``begin`` should be the same object from call to call, or it
-    is compiled again. After each chunk ``note(members, steps taken, their losses)`` is called, at
-    the end of a slice ``done(members, steps taken, state)``, with an axis of members or, where the
-    plan has slices of one, without. Slices run side by side, and so do these calls. After a chunk
-    that ``stop()`` follows, a slice ends, and no other begins.
+    is compiled again. ``slices`` says which members are trained together, by default all of them in
+    their order; of those whose state and steps ``restore(members)`` returns training goes on there.
+
+    After each chunk ``note(members, steps taken, their losses)`` and ``keep(members, steps taken,
+    state)`` are called, at the end of a slice ``done`` with what ``keep`` gets: the state has an
+    axis of members or, where the plan has slices of one, none. Slices run side by side, and so do
+    these calls. After a chunk that ``stop()`` follows, a slice ends, and no other begins.
     """
     num = len(jax.tree.leaves(rows)[0])
     length = max(1, min(num_steps, chunk_length(data, batch_size) // plan.members))
@@ -110,12 +117,15 @@ def train_slices(
     start = _start(begin, plan.alone, plan.mesh)
     compiling, compiled = threading.Lock(), threading.Event()
 
-    def begin_slice(members: np.ndarray) -> TrainState:
+    def begin_slice(members: np.ndarray) -> tuple[TrainState, int]:
+        found = restore(members)
+        if found is not None:
+            return found
         if plan.alone:
-            return start(shared, jax.tree.map(lambda leaf: leaf[members[0]], rows))
+            return start(shared, jax.tree.map(lambda leaf: leaf[members[0]], rows)), 0
         # A last slice that is not full is filled with copies, so that one program serves all.
         filled = np.resize(members, plan.members)
-        return start(shared, jax.tree.map(lambda leaf: leaf[filled], rows))
+        return start(shared, jax.tree.map(lambda leaf: leaf[filled], rows)), 0
 
     def advance(state: TrainState, limit: int) -> tuple[TrainState, Array]:
         if plan.alone:
@@ -123,26 +133,35 @@ def train_slices(
         steps = np.int32(limit)
         return _advance(model, optimizer, state, data, steps, mesh=plan.mesh, **options)
 
-    def train_slice(first: int) -> None:
+    def train_slice(members: np.ndarray) -> None:
         if stop():
             return
-        members = np.arange(first, min(first + plan.members, num))
         with compiling:  # the first slice compiles, and no other does so at the same time
-            state, taken = begin_slice(members), 0
+            state, taken = begin_slice(members)
             if not compiled.is_set() and num_steps and plan.workers > 1:
                 state, _ = advance(state, 0)
                 compiled.set()
-        while taken < num_steps and not (taken and stop()):
-            count = min(length, num_steps - taken)
+        begun = taken
+        while taken < num_steps and not (taken > begun and stop()):
+            count = min(length - taken % length, num_steps - taken)
             state, losses = advance(state, count)
             part = whole(losses).reshape(plan.members, -1)[: len(members), :count]
             taken += count
             if note:
                 note(members, taken, part)
+            if keep and taken < num_steps:
+                keep(members, taken, state)
         if done:
             done(members, taken, state)
 
-    return [partial(train_slice, first) for first in range(0, num, plan.members)]
+    if slices is None:
+        slices = sliced(np.arange(num), plan)
+    return [partial(train_slice, members) for members in slices]
+
+
+def sliced(members: np.ndarray, plan: Plan) -> list[np.ndarray]:
+    """Return which members are trained together."""
+    return [members[first : first + plan.members] for first in range(0, len(members), plan.members)]
 
 
 def run_jobs(jobs: list[Callable[[], None]], workers: int) -> None:
@@ -195,15 +214,19 @@ def slice_losses(model: Model, params: Params, data: Batch, plan: Plan) -> Float
     return whole(population.evaluate(model, params, data, mesh=plan.mesh))
 
 
-def slice_arrays(tree: Any, plan: Plan) -> Any:
-    """Return arrays of a slice as NumPy arrays with an axis of members; a key as its numbers."""
+def slice_arrays(tree: Any, plan: Plan, count: int) -> dict[str, np.ndarray]:
+    """Return arrays of the ``count`` members of a slice by name, an axis of members in front."""
+    arrays = whole(leaves_of(tree))
+    return {name: leaf[None] if plan.alone else leaf[:count] for name, leaf in arrays.items()}
 
-    def numbers(leaf: Array) -> Array:
-        typed = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return jax.random.key_data(leaf) if typed else leaf
 
-    arrays = whole(jax.tree.map(numbers, tree))
-    return jax.tree.map(lambda leaf: leaf[None], arrays) if plan.alone else arrays
+def slice_state(arrays: dict[str, np.ndarray], shape: Shape, plan: Plan) -> TrainState:
+    """Return the state of a slice that ``slice_arrays`` was given; shape is that of one member."""
+    if plan.alone:
+        return from_arrays({name: array[0] for name, array in arrays.items()}, shape)
+    filled = {name: array[np.arange(plan.members) % len(array)] for name, array in arrays.items()}
+    state = from_arrays(filled, shape)
+    return state if plan.mesh is None else place(state, plan.mesh, "models")
 
 
 def fit_members(

@@ -87,6 +87,7 @@ class Task(NamedTuple):
     model: Model
     data: Batch  # of the training lines
     num_params: int
+    state_bytes: int  # of all that training changes
     num_examples: int
     most_seeds: int  # whose states fit in memory
 
@@ -154,6 +155,7 @@ def load_task(
         model=model,
         data=distinct(data) if config.full_batch else data,
         num_params=num_params(params),
+        state_bytes=state_bytes,
         num_examples=num_predictions(source.splits.train),
         most_seeds=most_seeds,
     )

@@ -213,11 +213,13 @@ def fit_chunks(
     num_steps: int,
     batch_size: int | None,
     chunk_steps: int | None = None,
+    every: int | None = None,
     mesh: Mesh | None = None,
 ) -> Iterator[tuple[TrainState, Float[np.ndarray, " steps"]]]:
     """Train until ``state.step`` is ``num_steps``, yielding (state, losses) after every chunk.
 
-    The length of a chunk changes no bit of the result. Raises NotFiniteError at the first loss
+    Chunks end where a whole number of them has been taken, and after ``every`` so many steps; the
+    length of a chunk changes no bit of the result. Raises NotFiniteError at the first loss
     that is NaN or infinite, with the state of the last step whose loss was finite.
     """
     length = chunk_steps or chunk_length(data, batch_size)
@@ -225,7 +227,8 @@ def fit_chunks(
     take = partial(fit, model, optimizer, data=data, **options)
     before, step = state, int(state.step)
     while step < num_steps:
-        count = min(length, num_steps - step)
+        ends = (step + each - step % each for each in (length, every or length))
+        count = min(num_steps, *ends) - step
         after, losses = take(state, limit=jnp.int32(count))
         losses = np.asarray(losses)[:count]
         finite = np.isfinite(losses)

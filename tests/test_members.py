@@ -9,7 +9,9 @@ from mm_jax.choices import InputError
 from mm_jax.config import DataConfig, MLPConfig, OptimizerConfig, RunConfig
 from mm_jax.evaluate import evaluate
 from mm_jax.lr import make_optimizer
-from mm_jax.members import numbers_of, plan_programs, program_of, train_members
+from mm_jax.members import Rung, train_members
+from mm_jax.parts import Parts
+from mm_jax.programs import numbers_of, plan_programs, program_of
 from mm_jax.search import search
 from mm_jax.task import load_source, load_task
 from mm_jax.text import read_lines
@@ -107,10 +109,11 @@ def test_going_on_equals_not_stopping(source, members):
     ]
     programs = plan_programs(configs, source, members_per_slice=members)
     whole = train_members(configs, programs)
-    half = train_members(configs, programs, until=lambda _: 11, keep_state=True)
+    parts = Parts()
+    half = train_members(configs, programs, rung=Rung(lambda _: 11), parts=parts)
     assert {member.steps for member in half.values()} == {11}
-    some = {i: half[i] for i in (0, 2)}
-    again = train_members(configs, programs, before=some)
+    rung = Rung(before=lambda _: 11, only={0, 2})
+    again = train_members(configs, programs, rung=rung, parts=parts)
     assert sorted(again) == [0, 2]
     for i in again:
         assert_trees_identical(again[i].params, whole[i].params)

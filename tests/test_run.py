@@ -23,18 +23,20 @@ from mm_jax.population import ensemble
 from mm_jax.presets import PRESETS
 from mm_jax.records import from_dict, to_dict
 from mm_jax.run import choose_dir, count_test_look, load_run
+from mm_jax.rundir import Stored
 from mm_jax.vocab import Vocab, build_vocab
 
 SHAPES = {"C": (6, 2), "W1": (4, 3), "b1": (3,), "W2": (3, 6), "b2": (6,)}  # V 6, C 2, D 2, H 3
 CONFIG = RunConfig(model=MLPConfig(context=2, embed_dim=2, hidden_dim=3), steps=5)
 VOCAB = build_vocab(["emma", "жé"])
+DATA = {"path": "some.txt", "sha256": "0" * 64}
 SAMPLES = ["emma", "", "жé"]
 
 
 def make_run(path):
     """Write a run that was never trained; return its parameters."""
     params = build_model(CONFIG.model, len(VOCAB)).init(jax.random.key(3))
-    runs.create(path, CONFIG, VOCAB, {"path": "some.txt", "sha256": "0" * 64})
+    runs.create(path, Stored(CONFIG, VOCAB.symbols, DATA))
     runs.append_metrics(path, [{"step": 1, "loss": 2.5}])
     runs.save_results(path, params, SAMPLES)
     return params
@@ -97,6 +99,7 @@ def test_the_other_files_are_plain_text(whole):
     assert record["versions"]["jax"] == jax.__version__
     assert record["data"]["sha256"] == "0" * 64
     assert sorted(path.name for path in whole.iterdir()) == [
+        "SHA256SUMS",
         "config.json",
         "metrics.jsonl",
         "params.safetensors",
@@ -176,7 +179,7 @@ def test_a_preset_survives_json(config):
 
 
 def test_a_half_written_run_is_called_so(tmp_path):
-    runs.create(tmp_path / "run", CONFIG, VOCAB, {"path": "some.txt", "sha256": "0" * 64})
+    runs.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
     with pytest.raises(InputError, match=r"half-written.*params\.safetensors"):
         load_run(tmp_path / "run")
 
@@ -273,7 +276,7 @@ def test_a_run_of_an_earlier_format_is_read(copy, written):
 def test_an_ensemble_is_read_with_as_many_members_as_it_has(tmp_path):
     config = dataclasses.replace(CONFIG, seeds=3)
     one = build_model(CONFIG.model, len(VOCAB))
-    runs.create(tmp_path / "run", config, VOCAB, {"path": "some.txt", "sha256": "0" * 64})
+    runs.create(tmp_path / "run", Stored(config, VOCAB.symbols, DATA))
     params = ensemble(one, 2).init(jax.random.key(0))  # one of three diverged
     runs.save_results(tmp_path / "run", params, SAMPLES)
     loaded = load_run(tmp_path / "run")
@@ -348,7 +351,7 @@ def no_space(*_args, **_kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("broken", ["os.fsync", "os.replace"])
 def test_a_failing_write_leaves_the_old_file(copy, monkeypatch, broken):
     before = {p.name: p.read_bytes() for p in copy.iterdir()}
     other = build_model(CONFIG.model, len(VOCAB)).init(jax.random.key(4))
@@ -365,16 +368,16 @@ def test_a_failing_write_leaves_the_old_file(copy, monkeypatch, broken):
 
 def test_parameters_are_written_last(tmp_path, monkeypatch):
     """Where the disk fills up before the end, the run is half-written, not wrong."""
-    runs.create(tmp_path / "run", CONFIG, VOCAB, {"path": "some.txt", "sha256": "0" * 64})
+    runs.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
     params = build_model(CONFIG.model, len(VOCAB)).init(jax.random.key(3))
     real, calls = os.fsync, []
 
-    def full_at_the_second(file):
+    def full_at_the_parameters(file):
         calls.append(file)
-        return real(file) if len(calls) < 2 else no_space()
+        return real(file) if len(calls) < 5 else no_space()
 
     with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", full_at_the_second)
+        patch.setattr("os.fsync", full_at_the_parameters)
         with pytest.raises(InputError, match=r"params\.safetensors.*No space left"):
             runs.save_results(tmp_path / "run", params, SAMPLES)
     with pytest.raises(InputError, match="half-written"):
@@ -384,10 +387,10 @@ def test_parameters_are_written_last(tmp_path, monkeypatch):
 def test_a_config_that_cannot_be_written_is_an_input_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("text")
     with pytest.raises(InputError, match="cannot make"):
-        runs.create(tmp_path / "file" / "run", CONFIG, VOCAB, {})
+        runs.create(tmp_path / "file" / "run", Stored(CONFIG, VOCAB.symbols, DATA))
     monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(InputError, match=r"config\.json.*No space left"):
-        runs.create(tmp_path / "run", CONFIG, VOCAB, {})
+        runs.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
     assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -419,6 +422,6 @@ def test_a_vocabulary_is_stored_as_it_is(tmp_path):
     vocab = Vocab((".", "\x00", "\n", '"', "\\", "\u2028", "😀"))
     config = RunConfig(model=CONFIG.model)
     params = build_model(config.model, len(vocab)).init(jax.random.key(0))
-    runs.create(tmp_path / "run", config, vocab, {"sha256": ""})
+    runs.create(tmp_path / "run", Stored(config, vocab.symbols, {"sha256": ""}))
     runs.save_results(tmp_path / "run", params, [])
     assert load_run(tmp_path / "run").vocab == vocab

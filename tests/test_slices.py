@@ -40,7 +40,7 @@ def train(plan, num_steps=30, **options):
         losses[members, taken - part.shape[1] : taken] = part
 
     def done(members, taken, state):
-        arrays = slice_arrays(state.params, plan)
+        arrays = slice_arrays(state.params, plan, len(members))
         for row, member in enumerate(members):
             params[int(member)] = jax.tree.map(lambda leaf, row=row: leaf[row], arrays)
 

@@ -7,7 +7,9 @@ import dataclasses
 import logging
 import math
 import os
+import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mm_jax.choices import InputError
@@ -15,10 +17,11 @@ from mm_jax.config import (
     COUNTED,
     TRAINED,
     DataConfig,
-    MachineConfig,
     RunConfig,
 )
 from mm_jax.console import Console, shown
+from mm_jax.fingerprint import pin
+from mm_jax.machine import MachineConfig
 from mm_jax.presets import PRESETS
 from mm_jax.sweep import spread_of
 from mm_jax.text import DATA_SETS, find_data
@@ -104,6 +107,8 @@ def describe_devices() -> str:
 
 def join(machine: MachineConfig, console: Console) -> bool:
     """Make this process one of many, where the choices say so; only the first one speaks."""
+    if machine.deterministic:
+        pin()
     from mm_jax import mesh
 
     if machine.coordinator is None:
@@ -170,6 +175,11 @@ def members_record(members: Sequence["Member"]) -> dict[str, Any]:
         "mean_dev_loss": spread.mean,
         "dev_loss_interval": spread.half,
     }
+
+
+def resume_command(command: str, path: Path) -> str:
+    """Return the command that goes on with what was stopped."""
+    return shlex.join(["mm-jax", command, "--resume", "--out", str(path)])
 
 
 def range_record(test: "RangeTest") -> dict[str, Any]:

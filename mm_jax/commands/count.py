@@ -18,6 +18,7 @@ from mm_jax.config import (
 )
 from mm_jax.console import Console
 from mm_jax.records import to_dict
+from mm_jax.rundir import Stored
 from mm_jax.text import LARGE_FILE
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def run(options: Options, console: Console) -> Outcome:
 
     from mm_jax import run as runs
     from mm_jax.counts import count_stream
+    from mm_jax.fingerprint import fingerprint
     from mm_jax.floors import floors, ladder
     from mm_jax.model import num_params
     from mm_jax.models import build_model
@@ -123,9 +125,11 @@ def run(options: Options, console: Console) -> Outcome:
             "split_lines": seen.split_lines,
             "dev_lines_in_train": seen.dev_lines_in_train,
         }
-        runs.create(path, config, seen.vocab, about)
-        runs.append_metrics(path, [losses])
-        runs.save_results(path, params, samples)
+        with runs.writing(path, options.out, "count") as path:
+            stored = Stored(config, seen.vocab.symbols, about, None, fingerprint())
+            runs.create(path, stored)
+            runs.append_metrics(path, [losses])
+            runs.save_results(path, params, samples)
     where = f"{path}; " if path else ""
     more = f"mm-jax sample {path}" if path else "keep the model with --out"
     console.say(f"samples    {where}{NUM_SAMPLES} lines it makes (more: {more}):")

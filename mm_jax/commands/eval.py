@@ -42,13 +42,15 @@ def run(options: Options, console: Console) -> Outcome:
 
     from mm_jax.evaluate import evaluate
     from mm_jax.loss import nats
-    from mm_jax.run import count_test_look, describe, load_run, make_batch, run_splits
+    from mm_jax.run import count_test_look, describe, load_run, make_batch, run_splits, unfinished
     from mm_jax.text import num_predictions, read_lines, split_lines
     from mm_jax.vocab import SymbolError, encode_lines
     from mm_jax.windows import never
 
     begun = time.perf_counter()
     trained = load_run(options.run)
+    if so_far := unfinished(trained):
+        console.note(so_far)
     scheme = trained.config.data.split
     if scheme == "none" and options.split_name in ("dev", "test"):
         raise InputError(
@@ -91,7 +93,7 @@ def run(options: Options, console: Console) -> Outcome:
     if impossible:
         record |= {"impossible": impossible[:SHOWN], "num_impossible": len(impossible)}
     if name in HOLD_TEST and scheme != "none" and text.sha256 == trained.data["sha256"]:
-        record["test_looks"] = looks = count_test_look(trained.path, loss_nats)
+        record["test_looks"] = looks = count_test_look(trained.folder, loss_nats)
         console.say(f"This is look {looks} at the test split of {options.run}.")
     record["seconds"] = time.perf_counter() - begun
     console.say(

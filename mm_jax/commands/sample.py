@@ -45,11 +45,13 @@ def run(options: Options, console: Console) -> Outcome:
     """Sample from a run."""
     import jax
 
-    from mm_jax.run import describe, load_run, run_splits
+    from mm_jax.run import describe, load_run, run_splits, unfinished
     from mm_jax.sample import sample
     from mm_jax.vocab import SymbolError, decode_lines, encode
 
     trained = load_run(options.run)
+    if so_far := unfinished(trained):
+        console.note(so_far)
     try:
         prefix = encode(trained.vocab, options.prefix)
     except SymbolError as error:

@@ -34,13 +34,15 @@ def run(options: Options, console: Console) -> Outcome:
     import numpy as np
 
     from mm_jax.loss import nats
-    from mm_jax.run import describe, load_run
+    from mm_jax.run import describe, load_run, unfinished
     from mm_jax.vocab import SymbolError
     from mm_jax.windows import rows
 
     if not options.lines:
         raise InputError("give at least one line to score")
     trained = load_run(options.run)
+    if so_far := unfinished(trained):
+        console.note(so_far)
     try:
         batch = rows(options.lines, trained.vocab, trained.model.context)
     except SymbolError as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,25 +20,33 @@ from mm_jax.commands import (
     describe_source,
     join,
     mesh_of,
+    resume_command,
     with_absolute_path,
 )
-from mm_jax.config import TRAINED, MachineConfig, RunConfig
+from mm_jax.config import TRAINED, RunConfig
 from mm_jax.console import Console
+from mm_jax.machine import KeepConfig, MachineConfig
 from mm_jax.presets import PRESETS
 from mm_jax.records import to_dict
+from mm_jax.rundir import MEMBERS, SETTINGS, SWEEP, Stored, check_data
 from mm_jax.sweep import (
     Axis,
+    Search,
     changed,
+    check_same_search,
     fields_of,
     flags_of,
     is_range,
     read_axis,
+    read_search,
     rungs,
+    search_record,
     seeds_of,
     settings,
 )
 
 if TYPE_CHECKING:
+    from mm_jax.programs import Program
     from mm_jax.search import Found
     from mm_jax.task import Source
 
@@ -58,6 +67,9 @@ class Options:
     )
     machine: Annotated[MachineConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=MachineConfig
+    )
+    pace: Annotated[KeepConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=KeepConfig
     )
     model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
     """Which model; the flags that are its own stand below."""
@@ -87,38 +99,101 @@ def prepare(flags: list[str], options: Options) -> tuple[list[str], dict[str, An
         if name.startswith("--") and field in known and is_range(text):
             axes[field] = read_axis(options.config, field, text)
             flags[i + 1] = axes[field].first
-    return flags, {"axes": tuple(axes.values())}
+    return flags, {"axes": tuple(axes.values()) or options.axes}
 
 
 def defaults(given: dict[str, str]) -> Options:
-    """Return the Options that the ``given`` flags begin with."""
-    config = choices_of(given)
-    return Options(config=config, model=config.model.name, preset=given.get("preset"))
+    """Return the Options that the ``given`` flags begin with; with --resume, those of the sweep."""
+    path = Path(given.get("out", ""))
+    stored = read_search(path) if "resume" in given and (path / SETTINGS).exists() else None
+    if stored is None or given.keys() & {"preset", "model"}:
+        config = choices_of(given)
+        return Options(config=config, model=config.model.name, preset=given.get("preset"))
+    return Options(
+        config=stored.config,
+        machine=MachineConfig(deterministic=stored.deterministic),
+        model=stored.config.model.name,
+        preset=stored.preset,
+        num=stored.num,
+        halvings=stored.halvings,
+        max_params=stored.max_params,
+        axes=stored.axes,
+    )
 
 
 def run(options: Options, console: Console) -> Outcome:
     """Train all settings, show how they compare, and keep the best."""
     speaks = join(options.machine, console)
-    import time
-
     from mm_jax import run as runs
-    from mm_jax.members import plan_programs
-    from mm_jax.search import describe_result, member_rows, search
-    from mm_jax.session import interruptible
-    from mm_jax.tables import sweep_table
+    from mm_jax.keeper import check_room
+    from mm_jax.programs import plan_programs
     from mm_jax.task import load_source
 
     check(options)
-    config = options.config
-    config = dataclasses.replace(config, data=with_absolute_path(config.data))
+    config = dataclasses.replace(options.config, data=with_absolute_path(options.config.data))
+    path = runs.choose_dir(options.out, "sweep", resume=options.pace.resume)
+    stored = None
+    if options.pace.resume:
+        if options.out is None:
+            raise InputError("--resume needs --out, the sweep to go on with")
+        stored = read_search(path) if (path / SETTINGS).exists() else None
+    wanted = Search(
+        config,
+        options.axes,
+        options.preset,
+        options.num,
+        options.halvings,
+        options.max_params,
+        options.machine.deterministic,
+    )
+    if stored is not None:
+        check_same_search(path, stored, wanted)
+        if (path / SWEEP).exists():
+            console.say(f"sweep      {path} has come to its end: {SWEEP}, {MEMBERS}")
+            return Outcome(json.loads((path / SWEEP).read_bytes()))
     source = load_source(config.data)
+    if stored is not None:
+        check_data(
+            path,
+            Stored(config, stored.symbols, {**stored.data}),
+            source.record,
+            source.vocab.symbols,
+        )
     chosen = choose(options, config, len(source.vocab))
     configs = [one for _, of_setting in chosen for one in seeds_of(of_setting)]
     mesh = mesh_of(options.machine, len(configs))
     per_slice = options.machine.members_per_slice
     programs = plan_programs(configs, source, members_per_slice=per_slice, mesh=mesh)
-    path = runs.choose_dir(options.out, "sweep")
-    runs.make_dir(path)
+    largest = max((program.task for program in programs), key=lambda task: task.state_bytes)
+    check_room(path, largest.state_bytes, 4 * largest.num_params, len(configs))
+    with runs.writing(path, options.out, "sweep", resume=options.pace.resume) as path:
+        if stored is None:
+            about = wanted._replace(symbols=source.vocab.symbols, data=source.record)
+            runs.save_settings(path, search_record(about))
+        found = search_in(path, options, config, source, chosen, programs, console)
+        record, code, complaint = found
+    return Outcome(record if speaks else {}, code, complaint)
+
+
+def search_in(
+    path: Path,
+    options: Options,
+    config: RunConfig,
+    source: "Source",
+    chosen: list[tuple[dict[str, Any], RunConfig]],
+    programs: "list[Program]",
+    console: Console,
+) -> tuple[dict[str, Any], int, str | None]:
+    """Train what was chosen; return the record, the exit code, and why where that is not 0."""
+    import time
+
+    from mm_jax import run as runs
+    from mm_jax.commands.training import going_on, open_parts
+    from mm_jax.search import describe_result, member_rows, search
+    from mm_jax.session import interruptible
+    from mm_jax.tables import sweep_table
+
+    configs = [one for _, of_setting in chosen for one in seeds_of(of_setting)]
     for line in describe_source(config.data.data, source):
         console.say(line)
     console.say(
@@ -126,27 +201,32 @@ def run(options: Options, console: Console) -> Outcome:
         f"in {len(programs):,} programs"
     )
     console.say(describe_devices())
-    begun, taken = time.perf_counter(), 0
+    parts = open_parts(path, configs, source, options.pace, console)
+    begun, taken, first = time.perf_counter(), 0, parts.taken
 
     def note(steps: int, loss_nats: float) -> None:
         nonlocal taken
         taken = steps
         update(steps, loss_nats)
 
-    with interruptible() as interrupted:
-        with console.progress(total_steps(configs, config.seeds, options.halvings)) as update:
+    total = total_steps(configs, config.seeds, options.halvings)
+    with interruptible() as stop, going_on("sweep", path):
+        with console.progress(total, first=first) as update:
             found = search(
                 configs,
                 programs,
                 config.seeds,
                 halvings=options.halvings,
+                parts=parts,
+                pace=options.pace,
                 update=note,
-                stop=interrupted,
+                stop=stop,
             )
         seconds = time.perf_counter() - begun
         changes = [setting for setting, _ in chosen]
         for line in sweep_table(found.results, changes):
             console.say(line)
+        taken = max(0, taken - first)
         record = {
             "command": "sweep",
             "config": to_dict(config),
@@ -157,22 +237,27 @@ def run(options: Options, console: Console) -> Outcome:
             "steps_per_second": taken / seconds,
             "sweep_dir": str(path),
         }
-        for line in keep(path, found, source, options, record):
+        single = all(program.plan.alone for program in programs)
+        for line in keep(path, found, source, options, record, single):
             console.say(line)
-        runs.save_table(path, list(member_rows(found.results, changes, config.seed)), record)
+        rows = list(member_rows(found.results, changes, config.seed))
+        runs.save_table(path, rows, record if found.complete else None)
+        if found.complete:
+            parts.remove()
     console.say(f"time       {taken:,} steps in {seconds:.1f} s; {taken / seconds:,.0f} steps/s")
-    console.say(f"sweep      {path}: members.csv, sweep.json")
-    code, complaint = 0, None
     if not found.complete:
         finished = sum(result.steps == config.steps for result in found.results)
         done = f"{finished:,} of {len(chosen):,} settings were finished"
-        code, complaint = 130, f"interrupted; {done}; they are in {path}"
-    elif not found.best:
-        code, complaint = (
+        mend = f"go on with: {resume_command('sweep', path)}"
+        return record, stop.exit_code, f"interrupted; {done}; they are in {path}; {mend}"
+    console.say(f"sweep      {path}: {MEMBERS}, {SWEEP}")
+    if not found.best:
+        return (
+            record,
             1,
             f"training diverged in every setting; lower --learning-rate; see {path}",
         )
-    return Outcome(record if speaks else {}, code, complaint)
+    return record, 0, None
 
 
 def check(options: Options) -> None:
@@ -228,7 +313,12 @@ def total_steps(configs: Sequence[RunConfig], num_seeds: int, halvings: int) -> 
 
 
 def keep(
-    path: Path, found: "Found", source: "Source", options: Options, record: dict[str, Any]
+    path: Path,
+    found: "Found",
+    source: "Source",
+    options: Options,
+    record: dict[str, Any],
+    single: bool,
 ) -> Iterator[str]:
     """Write the best member as a run, and its setting's seeds as another; say what they reach."""
     from mm_jax.members import save_members
@@ -237,7 +327,7 @@ def keep(
         return
     best = min(found.best, key=lambda member: member.dev_loss or 0.0)
     alone, together = path / "best", path / "ensemble"
-    saved = save_members(alone, best.config, [best], source)
+    saved = save_members(alone, best.config, [best], source, alone=single)
     record |= {
         "num_params": best.num_params,
         "best_setting": found.results[0].setting,
@@ -253,7 +343,7 @@ def keep(
     if len(found.best) > 1:
         first = found.best[0].config
         config = dataclasses.replace(first, seeds=len(found.best))
-        saved = save_members(together, config, found.best, source)
+        saved = save_members(together, config, found.best, source, alone=single)
         record |= {
             "ensemble_train_loss": saved.train_loss,
             "ensemble_dev_loss": saved.dev_loss,
