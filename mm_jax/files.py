@@ -159,7 +159,8 @@ def only_writer(path: Path) -> Iterator[None]:
             os.pwrite(file, str(os.getpid()).encode(), 0)
         yield
     finally:
-        os.close(file)
+        with contextlib.suppress(OSError):  # what has been written is synced
+            os.close(file)
 
 
 def check_space(path: Path, needed: int, mend: str) -> None:

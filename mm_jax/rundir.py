@@ -87,7 +87,7 @@ def there(out: str | None, *, resume: bool) -> Stored | None:
     """Return what --resume goes on with: the run in ``out``, or None where there is none yet."""
     if not resume:
         return None
-    if out is None:
+    if not out:
         raise InputError("--resume needs --out, the run to go on with")
     path = Path(out)
     with contextlib.suppress(OSError):
@@ -175,6 +175,8 @@ def choose_dir(out: str | None, stem: str, *, resume: bool = False) -> Path:
         while (path := Path("runs") / f"{stem}-{number}").exists():
             number += 1
         return path
+    if not out:
+        raise InputError("--out is empty; name a directory")
     path = Path(out)
     try:
         if path.exists() and not path.is_dir():

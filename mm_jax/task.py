@@ -3,12 +3,13 @@
 Whatever cannot be learned from, or does not fit in memory, is found here, before anything is run.
 """
 
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Key
 
 from mm_jax.choices import InputError, flag
@@ -121,6 +122,15 @@ class Task(NamedTuple):
         """Return the state before the first step."""
         return _begin(self.config, self.model, optimizer, key)
 
+    def begin_whole(
+        self,
+        optimizer: optax.GradientTransformation,
+        key: Key[Array, ""],
+        sharding: NamedSharding | None = None,
+    ) -> TrainState:
+        """Return it as one program makes it, which is faster than part by part."""
+        return _jitted(sharding)(self.config, self.model, optimizer, key)
+
     def begin_seeds(self, optimizer: optax.GradientTransformation, num: int) -> TrainState:
         """Return the states of ``num`` seeds, from the one of the choices on, as a population."""
         seeds = jnp.uint32(self.config.seed) + jnp.arange(num, dtype=jnp.uint32)
@@ -178,6 +188,11 @@ def _begin(
         label_smoothing=config.label_smoothing or None,
         average_decay=getattr(config, "average_decay", None) or None,
     )
+
+
+@cache
+def _jitted(sharding: NamedSharding | None) -> Any:
+    return jax.jit(_begin, static_argnums=(0, 1, 2), out_shardings=sharding)
 
 
 def check_memory(

@@ -150,7 +150,7 @@ def _take(
     optimizer = make_optimizer(config.optimizer, config.steps)
     task = load_task(config, optimizer)
     check_data(path, stored, task.source.record, task.vocab.symbols)
-    state = jax.jit(task.begin, static_argnums=0)(optimizer, jax.random.key(config.seed))
+    state = task.begin_whole(optimizer, jax.random.key(config.seed))
     before = _before(path, last)
     if before is not None:
         check_fits(path, stored, before.path, before.record)

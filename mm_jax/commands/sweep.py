@@ -126,6 +126,7 @@ def run(options: Options, console: Console) -> Outcome:
     speaks = join(options.machine, console)
     from mm_jax import run as runs
     from mm_jax.keeper import check_room
+    from mm_jax.parts import Parts
     from mm_jax.programs import plan_programs
     from mm_jax.task import load_source
 
@@ -134,7 +135,7 @@ def run(options: Options, console: Console) -> Outcome:
     path = runs.choose_dir(options.out, "sweep", resume=options.pace.resume)
     stored = None
     if options.pace.resume:
-        if options.out is None:
+        if not options.out:
             raise InputError("--resume needs --out, the sweep to go on with")
         stored = read_search(path) if (path / SETTINGS).exists() else None
     wanted = Search(
@@ -149,6 +150,8 @@ def run(options: Options, console: Console) -> Outcome:
     if stored is not None:
         check_same_search(path, stored, wanted)
         if (path / SWEEP).exists():
+            with runs.writing(path, options.out, "sweep", resume=True):
+                Parts(path).remove()  # where a crash left them
             console.say(f"sweep      {path} has come to its end: {SWEEP}, {MEMBERS}")
             return Outcome(json.loads((path / SWEEP).read_bytes()))
     source = load_source(config.data)

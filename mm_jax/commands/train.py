@@ -155,7 +155,8 @@ def run(options: Options, console: Console) -> Outcome:
 def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
     """Say that a run has come to its end already; None where it has not, or where it is damaged."""
     from mm_jax.metrics import last_line
-    from mm_jax.run import describe, load_run
+    from mm_jax.parts import Parts
+    from mm_jax.run import describe, load_run, writing
 
     last = last_line(path / METRICS)
     if "train_loss" not in last or last["step"] != config.steps:
@@ -168,6 +169,9 @@ def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
         return None
     if trained.step is not None:
         return None
+    if config.seeds > 1:
+        with writing(path, str(path), "", resume=True):
+            Parts(path).remove()  # where a crash left them
     console.say(f"run        {path} has come to its end: {config.steps:,} steps")
     losses = {name: last[name] for name in ("train_loss", "dev_loss")}
     more = {"steps": config.steps, **losses, "samples": samples, "stopped": None}

@@ -62,8 +62,7 @@ def train_one(
         everywhere = NamedSharding(mesh, PartitionSpec())
         data = place(data, mesh)
         dev_data = None if dev_data is None else place(dev_data, mesh)
-    begin = jax.jit(task.begin, static_argnums=0, out_shardings=everywhere)
-    state = begin(optimizer, jax.random.key(config.seed))  # faster than part by part
+    state = task.begin_whole(optimizer, jax.random.key(config.seed), everywhere)
     keeper = Keeper(path, stored, keep, LossLines(config.optimizer, config.steps))
     found = keeper.find(state, console.note)
     if found is not None:

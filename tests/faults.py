@@ -1,0 +1,97 @@
+"""A fault at the N-th file operation of a save: the process killed there, ENOSPC, EIO.
+
+Run as a script, as ``faults.py MODE FOLDER``, it goes through N = 1, 2, ... until a save goes
+through untouched, a fork each, and prints a JSON line for each. It imports no jax, so that a fork
+is safe. ``Faulty`` takes the place of ``os`` in mm_jax.files, in this process too.
+"""
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+
+OPERATIONS = {"open", "write", "fsync", "close", "replace", "unlink", "mkdir", "ftruncate"}
+
+
+class Faulty:
+    """The os module, whose N-th file operation fails; a write fails in its middle."""
+
+    def __init__(self, number, mode):
+        self.number, self.mode = number, mode
+        self.count, self.reached = 0, None
+
+    def __getattr__(self, name):
+        real = getattr(os, name)
+        if name not in OPERATIONS:
+            return real
+
+        def operation(*args, **options):
+            self.count += 1
+            if self.count != self.number:
+                return real(*args, **options)
+            self.reached = name
+            if name == "write":
+                real(args[0], bytes(args[1])[: len(args[1]) // 2])
+            if name == "close":
+                real(*args)
+            if self.mode == "kill":
+                os.kill(os.getpid(), 9)
+            code = getattr(errno, self.mode)
+            raise OSError(code, os.strerror(code))
+
+        return operation
+
+
+def arrays(step):
+    import numpy as np
+
+    return {"params.W": np.full((64, 64), step, np.float32), "step": np.int32(step)}
+
+
+def main(mode, folder):
+    from mm_jax import checkpoint, files
+    from mm_jax.checkpoint import newest, refuse, save_checkpoint, steps_of
+    from mm_jax.choices import InputError
+
+    for number in range(1, 100):
+        run = Path(folder) / f"{mode}-{number}"
+        run.mkdir()
+        for step in (1, 2)[: number % 3]:  # onto no, one and two checkpoints in turn
+            save_checkpoint(run, step, arrays(step), {})
+        before, reading, writing = steps_of(run), *os.pipe()
+        child = os.fork()
+        if not child:
+            complaint = None
+            files.os = faulty = Faulty(number, mode)
+            try:
+                save_checkpoint(run, 3, arrays(3), {})
+            except InputError as error:
+                complaint = str(error)
+            os.write(writing, json.dumps([faulty.reached, complaint]).encode())
+            os._exit(0)
+        os.close(writing)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        reached, complaint = json.loads(os.read(reading, 9999) or "[null, null]")
+        os.close(reading)
+        found = newest(run, refuse)
+        after = None if found is None else [found.step, float(found.arrays["params.W"].mean())]
+        checkpoint.tidy(run)
+        save_checkpoint(run, 4, arrays(4), {})  # and all goes on
+        record = {
+            "number": number,
+            "code": code,
+            "reached": reached,
+            "complaint": complaint,
+            "before": before[:1],
+            "after": after,
+            "then": newest(run, refuse).step,
+            "files": sorted(path.name for path in run.rglob("*") if path.is_file()),
+        }
+        print(json.dumps(record))
+        if code == 0 and reached is None:
+            return
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
