@@ -19,8 +19,8 @@ from jaxtyping import Array, Float, Float64, Int
 from mm_jax.choices import InputError
 from mm_jax.config import DescentConfig, LRRangeConfig, OptimizerConfig
 from mm_jax.evaluate import evaluate
+from mm_jax.grid import fit_members
 from mm_jax.model import Model
-from mm_jax.slices import fit_members
 from mm_jax.suggest import Suggestion, suggest
 from mm_jax.train import TrainState, minibatch_ids
 from mm_jax.windows import Batch

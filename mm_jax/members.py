@@ -26,8 +26,8 @@ from mm_jax.models import build_model
 from mm_jax.parts import Part, Parts
 from mm_jax.population import ensemble
 from mm_jax.programs import Program, beginning, rows_of
-from mm_jax.run import append_metrics, create, drop_results, save_results
 from mm_jax.rundir import Stored
+from mm_jax.saving import append_metrics, create, drop_results, save_results
 from mm_jax.slices import (
     run_jobs,
     slice_arrays,

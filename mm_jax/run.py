@@ -1,21 +1,11 @@
-"""A run directory: made, written by one process, and read by any number.
+"""A run directory, read: by any number of processes, also while another one trains.
 
-config.json (choices, vocabulary, data, versions) comes first, metrics.jsonl and checkpoints while
-training goes on, params.safetensors last and whole: without it, the newest checkpoint is what there
-is. Reading a run needs neither the flags that it was made with nor, without a loss on data, the
-data file.
+Without params.safetensors, which comes last, the newest checkpoint is what there is. Reading a run
+needs neither the flags that it was made with nor, without a loss on data, the data file.
 """
 
-import contextlib
-import csv
 import datetime
-import hashlib
-import io
-import json
 import os
-import platform
-from collections.abc import Iterable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,42 +14,30 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mm_jax import rundir
 from mm_jax.checkpoint import (
     Checkpoint,
     newest,
     open_checkpoint,
     params_in,
     read_params,
-    seal,
-    tidy,
 )
 from mm_jax.choices import InputError
 from mm_jax.config import CountConfig, RunConfig, TaskConfig
-from mm_jax.files import append, only_writer, read, remove, write_whole
-from mm_jax.mesh import is_primary
 from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
 from mm_jax.parts import parts_of
 from mm_jax.population import ensemble
-from mm_jax.records import to_dict, to_json
+from mm_jax.records import to_dict
 from mm_jax.rundir import (
     CONFIG,
     FORMAT,
-    MEMBERS,
-    METRICS,
     PARAMS,
-    SAMPLES,
-    SETTINGS,
-    SUMS,
-    SWEEP,
     TEST_LOOKS,
     Stored,
-    check_empty,
-    make_new,
     read_config,
     stored_of,
 )
+from mm_jax.saving import append_lines
 from mm_jax.text import Splits, Text, find_data, load_splits
 from mm_jax.trees import check_arrays
 from mm_jax.vocab import Vocab
@@ -83,114 +61,12 @@ class Run(NamedTuple):
         return self.path if self.path.is_dir() else self.path.absolute().parents[1]
 
 
-def choose_dir(out: str | None, stem: str, *, resume: bool = False) -> Path:
-    """Return where a new run goes; see rundir.choose_dir. Only the first process looks."""
-    if out is not None and not is_primary():
-        return Path(out)
-    return rundir.choose_dir(out, stem, resume=resume)
-
-
-@contextlib.contextmanager
-def writing(path: Path, out: str | None, stem: str, *, resume: bool = False) -> Iterator[Path]:
-    """Make the directory that choose_dir chose, and hold it as its only writer.
-
-    Yields its path: where another process took it meanwhile, the next number. Raises InputError
-    where it cannot be made, another process writes it, or it is not empty and not to be resumed.
-    """
-    if not is_primary():
-        yield path
-        return
-    path = make_new(path, out, stem)
-    with only_writer(path):
-        if not resume:
-            check_empty(path)
-        tidy(path)
-        yield path
-
-
-def create(path: Path, stored: Stored) -> None:
-    """Make the directory and write config.json.
-
-    Of many processes only the first one makes and writes anything.
-    """
-    libraries = ("jax", "jaxlib", "optax", "flax", "numpy", "mm_jax")
-    record = {
-        "format": FORMAT,
-        "config": to_dict(stored.config),
-        "symbols": stored.symbols,
-        "data": stored.data,
-        "lr_range": stored.lr_range,
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in libraries},
-        "fingerprint": stored.fingerprint,
-    }
-    make_dir(path)
-    _write(path / CONFIG, json.dumps(record, indent=1).encode())
-
-
-def make_dir(path: Path) -> None:
-    """Make the directory that a run or a sweep is kept in."""
-    if not is_primary():
-        return
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make {path}: {error.strerror}") from None
-
-
-def save_settings(path: Path, record: dict[str, Any]) -> None:
-    """Write what a sweep was asked for, which comes first."""
-    _write(path / SETTINGS, to_json(record).encode())
-
-
-def save_table(path: Path, rows: list[list[Any]], record: dict[str, Any] | None) -> None:
-    """Write what a sweep found: members.csv, and at its end sweep.json, which comes last."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    _write(path / MEMBERS, text.getvalue().encode())
-    if record is not None:
-        last = to_json(record).encode()
-        _write(path / SUMS, _sums(path, (SETTINGS, MEMBERS), {SWEEP: last}))
-        _write(path / SWEEP, last)
-
-
-def append_metrics(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Add one JSON line a record to metrics.jsonl."""
-    _append(path / METRICS, records)
-
-
-def save_results(path: Path, params: Params, samples: list[str]) -> None:
-    """Write samples.txt and SHA256SUMS, then params.safetensors, which marks the run as whole."""
-    if not is_primary():
-        return
-    _write(path / SAMPLES, "".join(line + "\n" for line in samples).encode())
-    named = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep=".").items()}
-    last = seal(named, {})
-    _write(path / SUMS, _sums(path, (CONFIG, METRICS, SAMPLES), {PARAMS: last}))
-    _write(path / PARAMS, last)
-
-
-def drop_results(path: Path) -> None:
-    """Take back what marks a run as whole, before it is written to again."""
-    if is_primary():
-        for name in (PARAMS, SUMS, SAMPLES, METRICS):
-            remove(path / name)
-
-
-def _sums(path: Path, names: Iterable[str], more: dict[str, bytes]) -> bytes:
-    """Return lines for sha256sum --check: of files that are there, and of those to come."""
-    if not is_primary():
-        return b""
-    data = {name: read(path / name) for name in names if (path / name).exists()} | more
-    lines = (f"{hashlib.sha256(each).hexdigest()}  {name}\n" for name, each in data.items())
-    return "".join(lines).encode()
-
-
 def count_test_look(path: Path, loss_nats: float) -> int:
     """Note that the test split was looked at; return how often it has been, this time included."""
     if not (path / CONFIG).exists():
         raise InputError(f"{path} is no run directory: a look at the test split cannot be counted")
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    _append(path / TEST_LOOKS, [{"time": now, "loss": loss_nats}])
+    append_lines(path / TEST_LOOKS, [{"time": now, "loss": loss_nats}])
     return len((path / TEST_LOOKS).read_text().splitlines())
 
 
@@ -322,13 +198,3 @@ def make_batch(
 ) -> Batch:
     """Return ``lines`` in the layout that the run's model is trained on."""
     return LAYOUTS[config.model.layout](lines, vocab, model.context)
-
-
-def _write(path: Path, data: bytes) -> None:
-    if is_primary():
-        write_whole(path, data)
-
-
-def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    if is_primary():
-        append(path, "".join(to_json(record) + "\n" for record in records).encode())

@@ -22,8 +22,9 @@ from jaxtyping import Array, Float
 from mm_jax import population
 from mm_jax.choices import InputError
 from mm_jax.evaluate import evaluate
+from mm_jax.files import size_text
 from mm_jax.loss import loss
-from mm_jax.memory import device_bytes, memory_bytes, num_cores
+from mm_jax.memory import device_bytes, num_cores
 from mm_jax.mesh import place, whole
 from mm_jax.model import Model, Params
 from mm_jax.train import TrainState, chunk_length, fit
@@ -62,13 +63,13 @@ def make_plan(
     most = there // member_bytes * groups
     if there < member_bytes:
         raise InputError(
-            f"one model in training takes about {member_bytes / 1e9:,.1f} GB, and there are "
-            f"{there / 1e9:,.1f} GB for it; a smaller model, context or batch takes less"
+            f"one model in training takes about {size_text(member_bytes)}, and there are "
+            f"{size_text(there)} for it; a smaller model, context or batch takes less"
         )
     if wanted is not None and wanted > most:
         raise InputError(
             f"--members-per-slice {wanted}: only {most:,} members of about "
-            f"{member_bytes / 1e9:,.1f} GB each fit in memory at once"
+            f"{size_text(member_bytes)} each fit in memory at once"
         )
     if mesh is not None:
         members = min(num, most) if wanted is None else wanted
@@ -227,75 +228,6 @@ def slice_state(arrays: dict[str, np.ndarray], shape: Shape, plan: Plan) -> Trai
     filled = {name: array[np.arange(plan.members) % len(array)] for name, array in arrays.items()}
     state = from_arrays(filled, shape)
     return state if plan.mesh is None else place(state, plan.mesh, "models")
-
-
-def fit_members(
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    vary: Callable[[TrainState, Array], TrainState],
-    values: Float[Array, "R ..."],
-    data: Batch,
-    *,
-    num_steps: int,
-    batch_size: int | None,
-    members_per_slice: int | None = None,
-    update: Callable[[int, float], None] | None = None,
-) -> Float[np.ndarray, "S R steps"]:
-    """Train a member for every seed and value; return the loss before each of its steps.
-
-    ``state`` holds S seeds along its first axis and is left untouched; ``vary(state, value)``
-    returns the state of one member. A member whose loss is not finite goes on with that.
-    ``update(steps of all members, mean loss)`` is called as they go.
-
-    Raises InputError as make_plan does, and where the losses of all members do not fit in memory.
-    """
-    num_seeds, num_values = len(state.step), len(values)
-    needed, there = 4 * num_seeds * num_values * num_steps, memory_bytes() // 8
-    if needed > there:
-        raise InputError(
-            f"{num_seeds:,} seeds x {num_values:,} values x {num_steps:,} steps have losses of "
-            f"{needed / 1e9:,.0f} GB, and there is {there / 1e9:,.0f} GB for them; take fewer"
-        )
-    num = num_seeds * num_values
-    losses, lock, total = np.empty((num, num_steps), np.float32), threading.Lock(), 0
-
-    def note(members: np.ndarray, steps: int, part: Float[np.ndarray, "m steps"]) -> None:
-        nonlocal total
-        losses[members, steps - part.shape[1] : steps] = part
-        with lock:
-            total += part.size
-            if update:
-                update(total, float(part.mean(dtype=np.float64)))
-
-    begin, shared = _varied(vary), (state, values)
-    first = partial(begin, shared, jnp.int32(0))
-    each = member_bytes(model, first, data, batch_size)
-    plan = make_plan(num, each, members_per_slice=members_per_slice)
-    jobs = train_slices(
-        model,
-        optimizer,
-        begin,
-        shared,
-        np.arange(num, dtype=np.int32),
-        data,
-        num_steps=num_steps,
-        batch_size=batch_size,
-        plan=plan,
-        note=note,
-    )
-    run_jobs(jobs, plan.workers)
-    return losses.reshape(num_seeds, num_values, num_steps)
-
-
-@cache
-def _varied(vary: Callable[[TrainState, Array], TrainState]) -> Any:
-    def begin(shared: tuple[TrainState, Array], member: Array) -> TrainState:
-        state, values = shared
-        seed, value = member // len(values), member % len(values)
-        return vary(jax.tree.map(lambda leaf: leaf[seed], state), values[value])
-
-    return begin
 
 
 def member_bytes(

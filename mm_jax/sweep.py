@@ -7,21 +7,16 @@ jax.
 
 import dataclasses
 import itertools
-import json
 import math
 import random
 import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from mm_jax.choices import Choices, InputError, flag
 from mm_jax.config import RunConfig
-from mm_jax.records import from_dict, to_dict
-from mm_jax.rundir import SETTINGS, differing
 
 TABLES = ("", "optimizer", "model")  # of a RunConfig, that a sweep may change
 FIXED = ("seed", "seeds", "full_batch")  # choices that it may not
@@ -234,62 +229,6 @@ def rungs(num_settings: int, halvings: int) -> Iterator[tuple[int, int]]:
     """
     for rung in range(halvings + 1):
         yield max(1, num_settings >> rung), 2 ** (halvings - rung)
-
-
-class Search(NamedTuple):
-    """What a sweep was asked for; the rest says what it was made from."""
-
-    config: RunConfig
-    axes: tuple[Axis, ...]
-    preset: str | None = None
-    num: int | None = None
-    halvings: int = 0
-    max_params: int | None = None
-    deterministic: bool = False
-    symbols: tuple[str, ...] = ()
-    data: Mapping[str, Any] = MappingProxyType({})
-
-
-def search_record(search: Search) -> dict[str, Any]:
-    """Return what settings.json says of a sweep."""
-    axes = [axis._asdict() for axis in search.axes]
-    return search._asdict() | {"config": to_dict(search.config), "axes": axes}
-
-
-def read_search(path: Path) -> Search:
-    """Read the settings.json of a sweep. Raises InputError where it is not what we write."""
-    file = path / SETTINGS
-    try:
-        record = json.loads(file.read_bytes())
-        config = from_dict(record.pop("config"))
-        if not isinstance(config, RunConfig):
-            raise InputError("its model is counted, not trained")
-        axes = tuple(
-            Axis(**{**axis, "values": axis["values"] and tuple(axis["values"])})
-            for axis in record.pop("axes")
-        )
-        search = Search(config, axes, **record)._replace(symbols=tuple(record["symbols"]))
-        if not isinstance(search.data["sha256"], str):
-            raise InputError("its data has no sha256")
-        settings(axes, search.num, config.seed)
-    except (OSError, InputError) as error:
-        raise InputError(f"{file}: {error}") from None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from None
-    return search
-
-
-def check_same_search(path: Path, before: Search, now: Search) -> None:
-    """Raise InputError where a sweep was begun with other choices, and say which."""
-    for name in ("axes", "num", "halvings", "max_params"):
-        old, new = getattr(before, name), getattr(now, name)
-        if old != new:
-            what = "other lists or ranges" if name == "axes" else f"{flag(name)} {old}, not {new}"
-            raise InputError(f"{path} was made with {what}; name another --out")
-    first = {axis.name for axis in now.axes}  # their flags hold but one of their values
-    for name, old, new in differing(before.config, now.config):
-        if name.removeprefix("--").replace("-", "_") not in first:
-            raise InputError(f"{path} was made with {name} {old}, not {new}; name another --out")
 
 
 def flags_of(config: Choices, base: Choices) -> list[str]:

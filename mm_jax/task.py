@@ -15,6 +15,7 @@ from jaxtyping import Array, Key
 from mm_jax.choices import InputError, flag
 from mm_jax.config import NUM_SAMPLES, DataConfig, TaskConfig
 from mm_jax.evaluate import evaluate
+from mm_jax.files import size_text
 from mm_jax.memory import device_bytes
 from mm_jax.model import Model, Params, num_params
 from mm_jax.models import build_model
@@ -24,6 +25,9 @@ from mm_jax.text import Splits, Text, load_splits, num_predictions, overlap
 from mm_jax.train import TrainState, init_state
 from mm_jax.vocab import Vocab, build_vocab, decode_lines
 from mm_jax.windows import Batch, distinct
+
+LINE_BYTES = 100  # that a line takes beside its symbols, in lists of strings
+EVALUATED = 4096  # examples that are evaluated at once
 
 
 class Source(NamedTuple):
@@ -157,7 +161,7 @@ def load_task(
 
     leaves, params = jax.eval_shape(arrays, jax.random.key(0))
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    most_seeds = check_memory(state_bytes, source.text.lines, model.context, config, num_seeds)
+    most_seeds = check_memory(state_bytes, source, model.context, config, num_seeds)
     data = source.batch("train", model, config)
     return Task(
         config=config,
@@ -196,20 +200,24 @@ def _jitted(sharding: NamedSharding | None) -> Any:
 
 
 def check_memory(
-    state_bytes: int, lines: list[str], context: int, config: TaskConfig, num_seeds: int
+    state_bytes: int, source: Source, context: int, config: TaskConfig, num_seeds: int
 ) -> int:
     """Return how many states fit in memory beside the data; raise InputError where too few do."""
-    there = device_bytes(jax.local_devices()[0])
-    # The state before a chunk, the state in it, and gradients; windows as they are made and after.
-    others = 2 * state_bytes + 2 * 4 * (context + 2) * num_predictions(lines)
+    there, lines = device_bytes(jax.local_devices()[0]), source.text.lines
+    num = num_predictions(lines)
+    rows = max(EVALUATED if num > EVALUATED else num, 0 if config.full_batch else config.batch_size)
+    # The state before a chunk, the state in it, and gradients; text; windows as they are made,
+    # after that, and as they are evaluated; and what a block of logits becomes on its way.
+    others = 2 * state_bytes + LINE_BYTES * len(lines) + (12 * (context + 2) + 4) * num
+    others += 4 * 4 * rows * len(source.vocab)
     most = int((there - others) // state_bytes)
     if most < num_seeds:
         needed = others + num_seeds * state_bytes
         sizes = [n for n, value in vars(config.model).items() if isinstance(value, int)]
         mends = [f"a smaller {' or '.join(map(flag, sizes))}"] if sizes else []
-        mends += [f"--seeds {most}"] if 0 < most < num_seeds else []
+        mends += [f"--seeds {most}"] if 0 < most < num_seeds else ["fewer lines or symbols"]
         raise InputError(
-            f"training this takes about {needed / 1e9:,.0f} GB, and there is "
-            f"{there / 1e9:,.0f} GB" + (f"; {' or '.join(mends)} takes less" if mends else "")
+            f"training this takes about {size_text(needed)}, and there are {size_text(there)}; "
+            f"{' or '.join(mends)} takes less"
         )
     return most

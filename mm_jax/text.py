@@ -14,12 +14,15 @@ from typing import NamedTuple
 
 from mm_jax.choices import InputError
 from mm_jax.config import DataConfig
+from mm_jax.files import size_text
+from mm_jax.memory import memory_bytes
 
 BOUNDARY = "."  # begins and ends every line inside the models, so no line may contain it
 LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
 LECTURE_VARIABLE = "MM_JAX_LECTURE_NAMES"
 DATA_SETS = ("names", "lecture-names")  # that have a name; any other is a path
 LARGE_FILE = 2**26  # bytes that take more than a moment to read
+TIMES = 6  # as many bytes as a file has are in memory while it is read
 
 
 class Text(NamedTuple):
@@ -105,6 +108,12 @@ def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
     """
     path = find_data(os.fspath(name))
     try:
+        needed, there = TIMES * path.stat().st_size, memory_bytes()
+        if needed > there:
+            raise InputError(
+                f"{path} takes about {size_text(needed)} of memory to read whole, and there are "
+                f"{size_text(there)}; mm-jax count reads it in pieces"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from None

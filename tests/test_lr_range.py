@@ -22,6 +22,7 @@ from helpers import (
 
 from mm_jax.choices import InputError
 from mm_jax.config import OPTIMIZERS, DescentConfig, LRRangeConfig, OptimizerConfig
+from mm_jax.grid import fit_members
 from mm_jax.lr import (
     find_learning_rate,
     follow,
@@ -31,7 +32,6 @@ from mm_jax.lr import (
     range_optimizer,
 )
 from mm_jax.models.mlp import mlp
-from mm_jax.slices import fit_members
 from mm_jax.text import split_lines
 from mm_jax.train import fit, init_state, minibatch_ids
 from mm_jax.vocab import Vocab, build_vocab

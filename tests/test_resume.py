@@ -406,6 +406,7 @@ def test_sigterm_stops_after_the_chunk_and_what_it_says_goes_on(folder):
     assert steps_of(folder / "long")[0] > int(step)
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_leaves_at_once_and_loses_at_most_the_chunk(folder):
     """Chunks here take many seconds; the first Ctrl-C keeps what was before the one in work."""
     wide = ["--context", "2", "--embed-dim", "64", "--hidden-dim", "512", "--batch-size", "512"]

@@ -61,7 +61,7 @@ def run(options: Options, console: Console) -> Outcome:
 
     import jax
 
-    from mm_jax import run as runs
+    from mm_jax import saving
     from mm_jax.counts import count_stream
     from mm_jax.fingerprint import fingerprint
     from mm_jax.floors import floors, ladder
@@ -74,7 +74,7 @@ def run(options: Options, console: Console) -> Outcome:
 
     begun = time.perf_counter()
     data = with_absolute_path(options.data)
-    path = None if options.out is None else runs.choose_dir(options.out, "count")
+    path = None if options.out is None else saving.choose_dir(options.out, "count")
     if "auto" in (options.order, options.smoothing) and data.split == "none":
         raise InputError("auto means the lowest loss on dev, and --split none holds no lines out")
     if not isinstance(options.smoothing, str):
@@ -125,11 +125,11 @@ def run(options: Options, console: Console) -> Outcome:
             "split_lines": seen.split_lines,
             "dev_lines_in_train": seen.dev_lines_in_train,
         }
-        with runs.writing(path, options.out, "count") as path:
+        with saving.writing(path, options.out, "count") as path:
             stored = Stored(config, seen.vocab.symbols, about, None, fingerprint())
-            runs.create(path, stored)
-            runs.append_metrics(path, [losses])
-            runs.save_results(path, params, samples)
+            saving.create(path, stored)
+            saving.append_metrics(path, [losses])
+            saving.save_results(path, params, samples)
     where = f"{path}; " if path else ""
     more = f"mm-jax sample {path}" if path else "keep the model with --out"
     console.say(f"samples    {where}{NUM_SAMPLES} lines it makes (more: {more}):")

@@ -24,7 +24,7 @@ from mm_jax.console import Console
 from mm_jax.machine import KeepConfig, MachineConfig
 from mm_jax.presets import PRESETS
 from mm_jax.records import to_dict
-from mm_jax.rundir import METRICS, SAMPLES, Stored, check_data, check_same, there
+from mm_jax.rundir import METRICS, PARAMS, SAMPLES, Stored, check_data, check_same, there
 from mm_jax.sweep import seeds_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def defaults(given: dict[str, str]) -> Options:
 def run(options: Options, console: Console) -> Outcome:
     """Train, evaluate, sample, and write the run directory."""
     speaks = join(options.machine, console)
-    from mm_jax import run as runs
+    from mm_jax import saving
     from mm_jax.commands.training import train_one, train_seeds
     from mm_jax.fingerprint import fingerprint
     from mm_jax.keeper import check_room
@@ -88,7 +88,7 @@ def run(options: Options, console: Console) -> Outcome:
 
     config = dataclasses.replace(options.config, data=with_absolute_path(options.config.data))
     stored, resume = there(options.out, resume=options.keep.resume), options.keep.resume
-    path = runs.choose_dir(options.out, options.preset or config.model.name, resume=resume)
+    path = saving.choose_dir(options.out, options.preset or config.model.name, resume=resume)
     if stored is not None:
         check_same(path, stored, config)
         config = dataclasses.replace(stored.config, data=config.data)  # type: ignore[assignment]
@@ -118,12 +118,12 @@ def run(options: Options, console: Console) -> Outcome:
     if config.seeds > 1:
         per_slice = options.machine.members_per_slice
         programs = plan_programs(members, task.source, members_per_slice=per_slice, mesh=mesh)
-    with runs.writing(path, options.out, path.name.rpartition("-")[0], resume=resume) as path:
+    with saving.writing(path, options.out, path.name.rpartition("-")[0], resume=resume) as path:
         if stored is None:
             machine = fingerprint(deterministic=options.machine.deterministic)
             machine["alone"] = all(program.plan.alone for program in programs)
             stored = Stored(config, task.vocab.symbols, task.source.record, lr_range, machine)
-            runs.create(path, stored)
+            saving.create(path, stored)
         record = {
             "command": "train",
             "config": to_dict(config),
@@ -156,10 +156,11 @@ def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
     """Say that a run has come to its end already; None where it has not, or where it is damaged."""
     from mm_jax.metrics import last_line
     from mm_jax.parts import Parts
-    from mm_jax.run import describe, load_run, writing
+    from mm_jax.run import describe, load_run
+    from mm_jax.saving import writing
 
     last = last_line(path / METRICS)
-    if "train_loss" not in last or last["step"] != config.steps:
+    if not (path / PARAMS).exists() or last.get("step") != config.steps:
         return None
     try:
         trained = load_run(path)
@@ -173,7 +174,7 @@ def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
         with writing(path, str(path), "", resume=True):
             Parts(path).remove()  # where a crash left them
     console.say(f"run        {path} has come to its end: {config.steps:,} steps")
-    losses = {name: last[name] for name in ("train_loss", "dev_loss")}
+    losses = {name: last.get(name) for name in ("train_loss", "dev_loss")}
     more = {"steps": config.steps, **losses, "samples": samples, "stopped": None}
     return Outcome({"command": "train", **describe(trained), **more})
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mm_jax import run as runs
+from mm_jax import saving
 from mm_jax.choices import InputError
 from mm_jax.commands import describe_losses, describe_members, members_record, resume_command
 from mm_jax.config import RunConfig
@@ -93,8 +93,8 @@ def train_one(
             end = end._replace(complaint=why, exit_code=1)
         losses = {"train_loss": measured.train_loss, "dev_loss": measured.dev_loss}
         with going_on("train", path):
-            runs.append_metrics(path, [{"step": end.steps, **losses}])
-            runs.save_results(path, params, measured.samples)
+            saving.append_metrics(path, [{"step": end.steps, **losses}])
+            saving.save_results(path, params, measured.samples)
     record |= losses | {"samples": measured.samples}
     return Trained(record, [*describe_losses(measured), *said], end.exit_code, end.complaint)
 

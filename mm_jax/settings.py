@@ -1,0 +1,69 @@
+"""What a sweep was asked for <-> its settings.json, so that it can go on. Imports no jax."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from mm_jax.choices import InputError, flag
+from mm_jax.config import RunConfig
+from mm_jax.records import from_dict, to_dict
+from mm_jax.rundir import SETTINGS, differing
+from mm_jax.sweep import Axis, settings
+
+
+class Search(NamedTuple):
+    """What a sweep was asked for; the rest says what it was made from."""
+
+    config: RunConfig
+    axes: tuple[Axis, ...]
+    preset: str | None = None
+    num: int | None = None
+    halvings: int = 0
+    max_params: int | None = None
+    deterministic: bool = False
+    symbols: tuple[str, ...] = ()
+    data: Mapping[str, Any] = MappingProxyType({})
+
+
+def search_record(search: Search) -> dict[str, Any]:
+    """Return what settings.json says of a sweep."""
+    axes = [axis._asdict() for axis in search.axes]
+    return search._asdict() | {"config": to_dict(search.config), "axes": axes}
+
+
+def read_search(path: Path) -> Search:
+    """Read the settings.json of a sweep. Raises InputError where it is not what we write."""
+    file = path / SETTINGS
+    try:
+        record = json.loads(file.read_bytes())
+        config = from_dict(record.pop("config"))
+        if not isinstance(config, RunConfig):
+            raise InputError("its model is counted, not trained")
+        axes = tuple(
+            Axis(**{**axis, "values": axis["values"] and tuple(axis["values"])})
+            for axis in record.pop("axes")
+        )
+        search = Search(config, axes, **record)._replace(symbols=tuple(record["symbols"]))
+        if not isinstance(search.data["sha256"], str):
+            raise InputError("its data has no sha256")
+        settings(axes, search.num, config.seed)
+    except (OSError, InputError) as error:
+        raise InputError(f"{file}: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from None
+    return search
+
+
+def check_same_search(path: Path, before: Search, now: Search) -> None:
+    """Raise InputError where a sweep was begun with other choices, and say which."""
+    for name in ("axes", "num", "halvings", "max_params"):
+        old, new = getattr(before, name), getattr(now, name)
+        if old != new:
+            what = "other lists or ranges" if name == "axes" else f"{flag(name)} {old}, not {new}"
+            raise InputError(f"{path} was made with {what}; name another --out")
+    first = {axis.name for axis in now.axes}  # their flags hold but one of their values
+    for name, old, new in differing(before.config, now.config):
+        if name.removeprefix("--").replace("-", "_") not in first:
+            raise InputError(f"{path} was made with {name} {old}, not {new}; name another --out")
