@@ -226,7 +226,10 @@ def train_members(
         )
 
     jobs = [job for program in programs for job in jobs_of(program)]
-    run_jobs(jobs, max(program.plan.workers for program in programs))
+    try:
+        run_jobs(jobs, max(program.plan.workers for program in programs))
+    finally:
+        parts.flush()
     return kept
 
 

@@ -5,6 +5,10 @@ dev at the end of a rung. Without a directory parts are kept in memory. Imports 
 """
 
 import hashlib
+import math
+import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +22,7 @@ from mm_jax.files import make_dir, read, remove, write_whole
 from mm_jax.records import to_dict, to_json
 
 PREFIX = "members-"
+SHARE = 0.01  # of the time, at most, that writing parts takes
 LOGS = ("log.means", "log.pending")  # (m, lines) float64; (m, losses) float32
 
 
@@ -39,13 +44,20 @@ class Part(NamedTuple):
 
 
 class Parts:
-    """The parts of a population: in a directory, or in memory."""
+    """The parts of a population: in a directory, or in memory. Any thread may ask and save.
+
+    Parts that have come to the end of their rung wait for one another, as long as writing each for
+    itself would take more than a hundredth of the time, and then go into one file.
+    """
 
     def __init__(self, path: Path | None = None, about: str = "", *, writes: bool = True) -> None:
         self.folder = None if path is None else path / CHECKPOINTS
         self.about, self.writes = about, writes
         self.held: dict[tuple[int, int], Part] = {}  # by rung and first member
         self.owner: dict[tuple[int, int], tuple[int, int]] = {}  # by rung and any member that ended
+        self.waiting: list[Part] = []
+        self.lock, self.at, self.cost = threading.RLock(), -math.inf, 0.0
+        self.read: tuple[Path, Part] | None = None  # the file that was read last
 
     def open(self, report: Callable[[DamagedError], None]) -> None:
         """Read what is in the directory; ``report`` what is damaged.
@@ -82,7 +94,12 @@ class Parts:
 
     def _whole(self, key: tuple[int, int]) -> Part:
         part = self.held[key]
-        return part if part.arrays else _open(self._path(part))[0]
+        if part.arrays:
+            return part
+        path = self._path(part)
+        if self.read is None or self.read[0] != path:
+            self.read = path, _open(path)[0]
+        return self.read[1]
 
     def _path(self, part: Part) -> Path:
         assert self.folder is not None
@@ -90,17 +107,49 @@ class Parts:
 
     def save(self, part: Part) -> None:
         """Keep a part, in place of what there was of it. Raises InputError."""
-        if self.folder is not None and self.writes:
-            make_dir(self.folder)
-            record = {
-                "about": self.about,
-                "members": part.members,
-                "until": part.until,
-                "step": part.step,
-                "dev_losses": part.dev_losses,
-            }
-            logs = dict(zip(LOGS, (part.means, part.pending), strict=True))
-            write_whole(self._path(part), seal(part.arrays | logs, record))
+        with self.lock:
+            if self.folder is None or not self.writes:
+                self._hold(part)
+            elif not part.ended:
+                self._write(part)
+            else:
+                key = part.until, part.members[0]
+                self.held[key] = part
+                self.owner |= {(part.until, each): key for each in part.members}
+                self.waiting.append(part)
+                if time.perf_counter() - self.at >= self.cost / SHARE:
+                    self.flush()
+
+    def flush(self) -> None:
+        """Write what waits. Raises InputError."""
+        with self.lock:
+            begun, groups = time.perf_counter(), defaultdict(list)
+            for part in self.waiting:
+                shapes = [(name, array.shape[1:]) for name, array in part.arrays.items()]
+                alike = (part.until, *shapes, part.means.shape[1:], part.pending.shape[1:])
+                groups[alike].append(part)
+            for group in groups.values():
+                self._write(_joined(group))
+            self.waiting = []
+            self.at = time.perf_counter()
+            self.cost = self.at - begun
+
+    def _write(self, part: Part) -> None:
+        assert self.folder is not None
+        make_dir(self.folder)
+        record = {
+            "about": self.about,
+            "members": part.members,
+            "until": part.until,
+            "step": part.step,
+            "dev_losses": part.dev_losses,
+        }
+        logs = dict(zip(LOGS, (part.means, part.pending), strict=True))
+        write_whole(self._path(part), seal(part.arrays | logs, record))
+        if self.read is not None and self.read[0] == self._path(part):
+            self.read = None
+        for each in part.members:
+            self.held.pop((part.until, each), None)
         self._hold(part)
 
     def ended(self, until: int, members: Iterable[int]) -> list[int]:
@@ -109,12 +158,13 @@ class Parts:
 
     def find(self, members: Sequence[int], until: int, before: int) -> Part | None:
         """Return where these members go on in a rung, ``before`` being the end of the last one."""
-        key = until, members[0]
-        if key in self.held and self.held[key].members == tuple(members):
-            return self._whole(key)
-        if self.ended(before, members) != list(members):
-            return None
-        rows = [self._row(before, member) for member in members]
+        with self.lock:
+            key = until, members[0]
+            if key in self.held and self.held[key].members == tuple(members):
+                return self._whole(key)
+            if self.ended(before, members) != list(members):
+                return None
+            rows = [self._row(before, member) for member in members]
         return Part(
             tuple(members),
             until,
@@ -138,7 +188,8 @@ class Parts:
 
     def member(self, until: int, member: int) -> Part:
         """Return what is known of a member that is at the end of a rung, and its arrays."""
-        return self._row(until, member)
+        with self.lock:
+            return self._row(until, member)
 
     def remove(self) -> None:
         """Remove all that is in the directory: what it was needed for has been written."""
@@ -150,6 +201,18 @@ class Parts:
             self.folder.rmdir()
         except OSError as error:
             raise InputError(f"cannot remove {self.folder}: {error.strerror}") from None
+
+
+def _joined(parts: Sequence[Part]) -> Part:
+    """Return parts of equal shapes as one."""
+    first = parts[0]
+    return first._replace(
+        members=tuple(member for part in parts for member in part.members),
+        arrays={name: np.concatenate([p.arrays[name] for p in parts]) for name in first.arrays},
+        means=np.concatenate([part.means for part in parts]),
+        pending=np.concatenate([part.pending for part in parts]),
+        dev_losses=[loss for part in parts for loss in part.dev_losses or ()],
+    )
 
 
 def _open(path: Path) -> tuple[Part, str]:

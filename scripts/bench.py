@@ -1,6 +1,6 @@
 """Measure side by side: what takes turns (A B A B ...) shares a drift of the machine's speed.
 
-    python scripts/bench.py [lecture|counting|bigram|lr-range|population ...] [--repeats 5] [--json]
+    python scripts/bench.py [SECTION ...] [--repeats 5] [--json]
 
 lecture: the lecture job as a whole process, ours and in eager PyTorch, and --help. counting:
 bigrams of a file of 100 MB, ours, with numpy.add.at and with a Counter, each in a process of its
@@ -8,6 +8,8 @@ own. bigram: a full-batch step of the neural bigram on V * V weighted examples a
 lr-range: the grid of a range test, 64 rates x 1,000 steps x 1 seed, and a loop of 64 single runs.
 population: 1, 16 and 256 members of the lecture's MLP, 1,000 steps each, and as many single runs
 one after another: on one core, on all, and on a mesh of eight devices that are forced on the CPU.
+checkpoints: the lecture job with none on the way, with those that it makes by itself, and with one
+every 1,000 steps; the share of the process that they take, and the time to verify the run.
 What is quoted is the ratio of medians.
 """
 
@@ -360,7 +362,7 @@ def machine() -> dict[str, object]:
     return {"cores": os.cpu_count(), "cpu": cpu, "python": platform.python_version(), **libraries}
 
 
-SECTIONS = ("lecture", "counting", "bigram", "lr-range", "population")
+SECTIONS = ("lecture", "counting", "bigram", "lr-range", "population", "checkpoints")
 
 
 def main() -> int:
@@ -398,6 +400,8 @@ def main() -> int:
             found["lr-range"] = lr_range(options.repeats)
         if "population" in options.what:
             found["population"] = population(options.repeats)
+        if "checkpoints" in options.what:
+            found["checkpoints"] = checkpoints(options.repeats, options.steps)
     if options.json:
         print(json.dumps(found))
     return 0
@@ -434,6 +438,40 @@ def lecture(repeats: int, num_steps: int) -> dict:
         print(f"| {name} | {spread} | {' | '.join(cells)} |")
     print(f"\neager PyTorch / mm-jax: {ratio:.1f}")
     return {"seconds": seconds, "ratio": ratio}
+
+
+CHECKPOINTS: dict[str, list[str]] = {
+    "one, at the end": ["--checkpoint-seconds", "1e9"],
+    "as it makes them by itself": [],
+    "one every 1,000 steps": ["--checkpoint-every", "1000"],
+}
+
+
+def checkpoints(repeats: int, num_steps: int) -> dict:
+    """Measure what checkpoints cost the lecture job, and how long verifying its run takes."""
+    times: dict[str, list[float]] = {name: [] for name in CHECKPOINTS}
+    shares: dict[str, list[float]] = {name: [] for name in CHECKPOINTS}
+    verifying: list[float] = []
+    mm_jax = [sys.executable, "-m", "mm_jax"]
+    with tempfile.TemporaryDirectory() as folder:
+        for repeat in range(repeats):
+            for name, flags in CHECKPOINTS.items():
+                out = f"{folder}/{repeat}-{len(flags)}-{flags[-1:]}"
+                steps = ["--steps", str(num_steps), "--out", out]
+                took, said = timed([*mm_jax, "train", "--json", *steps, *flags])
+                times[name].append(took)
+                shares[name].append(json.loads(said)["checkpoint_seconds"] / took)
+            took, _ = timed([*mm_jax, "verify", out])
+            verifying.append(took)
+    print(f"\n| checkpoints, {num_steps:,} steps | median s | min | max | share of it |")
+    print("|---|---|---|---|---|")
+    for name in CHECKPOINTS:
+        spread = f"{min(times[name]):.2f} | {max(times[name]):.2f}"
+        share = f"{statistics.median(shares[name]):.2%}"
+        print(f"| {name} | {statistics.median(times[name]):.2f} | {spread} | {share} |")
+    spread = f"{min(verifying):.2f} | {max(verifying):.2f}"
+    print(f"| `mm-jax verify` of the last | {statistics.median(verifying):.2f} | {spread} | |")
+    return {"seconds": times, "shares": shares, "verifying": verifying}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Most of the time goes into compiling. .ci/run sets it to nothing once, to test what users run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import hypothesis
 import jax
 import pytest

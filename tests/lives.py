@@ -17,7 +17,7 @@ class Lives:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        env = {**os.environ, "MM_JAX_TEST_CACHE": str(self.folder / "compiled")}
+        env = {**os.environ, "XLA_FLAGS": "", "MM_JAX_TEST_CACHE": str(self.folder / "compiled")}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         script = [sys.executable, __file__]
         self.process = subprocess.Popen(script, env=env, cwd=self.folder, **pipes)

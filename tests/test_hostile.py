@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import hypothesis
 import pytest
 from helpers import call, record_of
 from hypothesis import given
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from mm_jax import files
 from mm_jax.choices import InputError
+from mm_jax.config import DataConfig
+from mm_jax.task import load_source
 from mm_jax.text import clean, read_lines
 from mm_jax.vocab import build_vocab, decode, encode
 
@@ -40,14 +43,24 @@ def inside(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("text", "symbols"), WORKS.values(), ids=WORKS.keys())
 def test_any_text_is_learned_from_symbol_by_symbol(text, symbols):
     Path("names.txt").write_bytes(text.encode())
+    source = load_source(DataConfig("names.txt"))
+    assert source.vocab.symbols == (".", *sorted(symbols))
+    assert min(map(len, source.splits)) > 0
+    lines = [decode(source.vocab, encode(source.vocab, line)) for line in source.text.lines]
+    assert lines == source.text.lines
+
+
+def test_whatever_it_was_learned_from_no_terminal_is_steered():
+    Path("names.txt").write_bytes("".join(text for text, _ in WORKS.values()).encode())
     record_of("train", "--data", "names.txt", "--model", "bigram", "--steps", "3", "--out", "run")
-    assert set(json.loads(Path("run/config.json").read_text())["symbols"]) == {".", *symbols}
-    for command in (["sample", "run"], ["eval", "run"]):
+    for command in (["sample", "run"], ["score", "run", "\x1b[2J\x07\u2028"], ["eval", "run"]):
         out, err = call(*command)
         assert err == ""
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]", out)
+    assert "\\x1b[2J" in call("score", "run", "\x1b[2J")[0]
 
 
+@hypothesis.settings(max_examples=20)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="."))))
 def test_every_line_that_is_read_is_encoded_and_decoded_as_it_is(texts):
     lines, numbers, _ = clean(Path("x"), "\n".join(texts))
@@ -121,7 +134,8 @@ def test_a_file_that_cannot_be_read_whole_is_refused_before_it_is_read(monkeypat
 
 def test_a_rate_that_is_far_too_high_stops_with_the_step_and_keeps_what_was_good():
     Path("names.txt").write_text("abc\n" * 20)
-    flags = [*TINY, "--learning-rate", "1e30", "--steps", "50", "--out", "run"]
+    flags = [*TINY, "--learning-rate", "1e30", "--regularization", "1", "--steps", "50"]
+    flags += ["--out", "run"]
     _, err = call("train", "--data", "names.txt", *flags, code=1)
     step = int(re.search(r"became (?:nan|inf) (?:at|by) step (\d+)", err)[1])
     assert 0 < step <= 50

@@ -272,7 +272,7 @@ def test_the_range_optimizer_is_the_one_of_training_without_its_schedule():
 
 
 def test_more_losses_than_memory_holds_and_slices_of_nothing_are_refused(monkeypatch):
-    monkeypatch.setattr("mm_jax.slices.memory_bytes", lambda: 1000)
+    monkeypatch.setattr("mm_jax.grid.memory_bytes", lambda: 1000)
     with pytest.raises(InputError, match="2 seeds x 1 values x 1,000 steps"):
         lr_range_test(bigram(), SGD, states(bigram(), 2), BATCH, batch_size=8)
     monkeypatch.undo()

@@ -268,8 +268,11 @@ def test_auto_is_not_for_lbfgs_and_is_no_number_until_it_is_found():
 
 
 def test_seeds_that_do_not_fit_in_memory_are_told_how_many_do(monkeypatch):
-    state = 4 * (27 * 4 + 12 * 16 + 16 + 16 * 27 + 27)
-    there = 5 * state + 2 * 4 * 5 * sum(len(line) + 1 for line in LINES)
+    size = len(set("".join(LINES))) + 1
+    state = 4 * (size * 4 + 12 * 16 + 16 + 16 * size + size)
+    num = sum(len(line) + 1 for line in LINES)
+    data = 100 * len(LINES) + 64 * num + 16 * num * size  # lines, windows, logits
+    there = 7 * state + data
     monkeypatch.setattr("mm_jax.task.device_bytes", lambda _: there)
     flags = ["--data", "names.txt", *MODEL, "--num", "10"]
     _, err = call("lr-range", *flags, "--seeds", "1000", code=2)

@@ -68,9 +68,11 @@ def train_one(
     if found is not None:
         state = found if mesh is None else place(found, mesh)
         console.say(f"resumed    after step {int(state.step):,}")
-    with interruptible() as stop, ThreadPoolExecutor(1) as aside:
+    aside = ThreadPoolExecutor(1)
+    with interruptible() as stop:
         if mesh is None:  # compiled while training runs, on another core
             aside.submit(measure, task.model, state.params, task.source, config)
+            aside.shutdown(wait=False)
         with (
             going_on("train", path),
             console.progress(config.steps, first=int(state.step)) as update,
