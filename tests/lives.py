@@ -39,16 +39,25 @@ class Lives:
         self.process.stdout.close()
 
 
+class Nothing:
+    """In place of the thread that compiles what comes after training: a short life has no use."""
+
+    def __init__(self, _):
+        self.submit = self.shutdown = lambda *_args, **_options: None
+
+
 def live(request):
     """In the child: run the command and leave."""
     import jax
 
     from mm_jax.cli import main
+    from mm_jax.commands import training
     from mm_jax.session import Stop
 
     jax.config.update("jax_compilation_cache_dir", os.environ["MM_JAX_TEST_CACHE"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    training.ThreadPoolExecutor = Nothing
     out = os.open(request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)
