@@ -54,43 +54,44 @@ def main(mode, folder):
     from mm_jax.checkpoint import newest, refuse, save_checkpoint, steps_of
     from mm_jax.choices import InputError
 
-    for number in range(1, 100):
-        run = Path(folder) / f"{mode}-{number}"
-        run.mkdir()
-        for step in (1, 2)[: number % 3]:  # onto no, one and two checkpoints in turn
-            save_checkpoint(run, step, arrays(step), {})
-        before, reading, writing = steps_of(run), *os.pipe()
-        child = os.fork()
-        if not child:
-            complaint = None
-            files.os = faulty = Faulty(number, mode)
-            try:
-                save_checkpoint(run, 3, arrays(3), {})
-            except InputError as error:
-                complaint = str(error)
-            os.write(writing, json.dumps([faulty.reached, complaint]).encode())
-            os._exit(0)
-        os.close(writing)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        reached, complaint = json.loads(os.read(reading, 9999) or "[null, null]")
-        os.close(reading)
-        found = newest(run, refuse)
-        after = None if found is None else [found.step, float(found.arrays["params.W"].mean())]
-        checkpoint.tidy(run)
-        save_checkpoint(run, 4, arrays(4), {})  # and all goes on
-        record = {
-            "number": number,
-            "code": code,
-            "reached": reached,
-            "complaint": complaint,
-            "before": before[:1],
-            "after": after,
-            "then": newest(run, refuse).step,
-            "files": sorted(path.name for path in run.rglob("*") if path.is_file()),
-        }
-        print(json.dumps(record))
-        if code == 0 and reached is None:
-            return
+    for there in (0, 1, 2):  # checkpoints before it
+        for number in range(1, 100):
+            run = Path(folder) / f"{mode}-{there}-{number}"
+            run.mkdir()
+            for step in (1, 2)[:there]:
+                save_checkpoint(run, step, arrays(step), {})
+            before, (reading, writing) = steps_of(run), os.pipe()
+            child = os.fork()
+            if not child:
+                complaint = None
+                files.os = faulty = Faulty(number, mode)
+                try:
+                    save_checkpoint(run, 3, arrays(3), {})
+                except InputError as error:
+                    complaint = str(error)
+                os.write(writing, json.dumps([faulty.reached, complaint]).encode())
+                os._exit(0)
+            os.close(writing)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            reached, complaint = json.loads(os.read(reading, 9999) or "[null, null]")
+            os.close(reading)
+            found = newest(run, refuse)
+            after = None if found is None else [found.step, float(found.arrays["params.W"].mean())]
+            checkpoint.tidy(run)
+            save_checkpoint(run, 4, arrays(4), {})  # and all goes on
+            record = {
+                "number": number,
+                "code": code,
+                "reached": reached,
+                "complaint": complaint,
+                "before": before[:1],
+                "after": after,
+                "then": newest(run, refuse).step,
+                "files": sorted(path.name for path in run.rglob("*") if path.is_file()),
+            }
+            print(json.dumps(record))
+            if code == 0 and reached is None:
+                break
 
 
 if __name__ == "__main__":
