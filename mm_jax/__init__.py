@@ -1,11 +1,12 @@
 """Small language models as pure JAX functions.
 
-The rooms, in the order in which data goes through them: choices -> config, presets, records, memory
--> text -> vocab -> stream -> counts, windows -> model, layers, models/ -> floors, mesh, loss ->
-evaluate -> train, sample -> population -> slices, suggest -> lr, sweep -> run -> task -> session ->
-members -> search -> console, comparison, tables, plots -> lectures -> commands/, cli. Imports point
-up this list only. Every public name is imported when it is first used, so that ``import mm_jax``
-costs nothing.
+The rooms, in the order in which data goes through them: choices -> config, machine, presets,
+records, memory, files -> text -> vocab -> stream -> counts, windows -> model, layers, models/ ->
+rundir -> checkpoint, parts, fingerprint, trees -> floors, mesh, loss -> evaluate -> train, sample
+-> population -> slices, grid, suggest -> lr, sweep -> metrics -> saving -> run -> task -> keeper ->
+session -> programs -> members -> search, settings, verify -> console, comparison, tables, plots ->
+lectures -> commands/, cli. Imports point up this list only. Every public name is imported when it
+is first used, so that ``import mm_jax`` costs nothing.
 """
 
 import importlib

@@ -84,7 +84,7 @@ class Keeper:
     """Writes what is kept of one run. Of many processes only the first one writes anything."""
 
     def __init__(self, path: Path, stored: Stored, keep: KeepConfig, log: LossLines) -> None:
-        deterministic = bool(stored.fingerprint and stored.fingerprint.get("deterministic"))
+        deterministic = bool((stored.fingerprint or {}).get("deterministic"))
         self.about: dict[str, Any] = {
             "config": to_dict(stored.config),
             "symbols": stored.symbols,
@@ -116,6 +116,8 @@ class Keeper:
                 cut(self.path / METRICS, 0)
             return None
         check_fits(self.path, self.stored, found.path, found.record)
+        if missing := {"metrics", "num_lines", "best", "fingerprint"} - found.record.keys():
+            raise InputError(f"{found.path} is not to go on from: it has no {min(missing)}")
         arrays, shape = {**found.arrays}, shape_of(lambda: like)
         self.log.pending = arrays.pop("pending", np.zeros(0)).tolist()
         check_arrays(arrays, shape.leaves, str(found.path), CONFIG)

@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 
 ROOMS = ["vocab", "stream", "counts", "windows", "model", "layers", "models", "floors", "loss"]
 ROOMS += ["mesh", "train", "population", "slices", "suggest", "lr", "sweep", "evaluate", "sample"]
-ROOMS += ["task", "members", "search"]
+ROOMS += ["grid", "trees", "parts", "metrics", "task", "keeper", "programs", "members", "search"]
 ROOMS += ["comparison", "lectures"]
 install_import_hook([f"mm_jax.{room}" for room in ROOMS], "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -259,6 +259,7 @@ WRONG = {
         lambda c: c.arrays.update({"opt_state.count": np.zeros(2, np.int32)}),
         r"opt_state.count is int32.2., should be int32..",
     ),
+    "the best one": (lambda c: c.record.pop("num_lines"), "is not to go on from: it has no num_l"),
     "no config": (lambda c: c.record.pop("config"), "is no checkpoint of a run"),
     "symbols": (lambda c: c.record.update(symbols=[".", "a"]), "it has another vocabulary"),
     "data": (lambda c: c.record["data"].update(sha256="0"), "it was made from other data"),

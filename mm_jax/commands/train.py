@@ -66,7 +66,7 @@ def defaults(given: dict[str, str]) -> Options:
         config = stored.config
     else:
         raise InputError(f"{given['out']} was counted, not trained: there is nothing to go on with")
-    deterministic = bool(stored and stored.fingerprint and stored.fingerprint["deterministic"])
+    deterministic = bool(stored and (stored.fingerprint or {}).get("deterministic"))
     return Options(
         config=config,
         machine=MachineConfig(deterministic=deterministic),
