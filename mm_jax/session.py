@@ -191,6 +191,8 @@ def descend(
             f"{complaint}; the parameters after step {done} are kept; lower --learning-rate "
             f"({config.optimizer.rate:g}), or set --clip-norm 1"
         )
+        if keeper.saved > 0:
+            complaint += f"; the last checkpoint is of step {keeper.saved}"
     return Ending(state, done, taken, seconds, speed, complaint, exit_code)
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm_jax import files
+from mm_jax.checkpoint import steps_of
 from mm_jax.choices import InputError
 from mm_jax.config import DataConfig
 from mm_jax.task import load_source
@@ -135,10 +136,12 @@ def test_a_file_that_cannot_be_read_whole_is_refused_before_it_is_read(monkeypat
 def test_a_rate_that_is_far_too_high_stops_with_the_step_and_keeps_what_was_good():
     Path("names.txt").write_text("abc\n" * 20)
     flags = [*TINY, "--learning-rate", "1e30", "--regularization", "1", "--steps", "50"]
-    flags += ["--out", "run"]
+    flags += ["--checkpoint-every", "1", "--out", "run"]
     _, err = call("train", "--data", "names.txt", *flags, code=1)
     step = int(re.search(r"became (?:nan|inf) (?:at|by) step (\d+)", err)[1])
     assert 0 < step <= 50
+    saved = int(re.search(r"the last checkpoint is of step (\d+)", err)[1])
+    assert (steps_of(Path("run"))[0], saved < step) == (saved, True)
     kept = int(re.search(r"parameters after step (\d+) are kept", err)[1])
     last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
     assert (last["step"], kept < step) == (kept, True)

@@ -470,7 +470,7 @@ def test_a_disk_that_fills_up_while_training_keeps_the_last_checkpoint(folder, s
     assert full == errno.ENOSPC
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "No space left on device; then go on with: mm-jax train --resume --out disk/run" in err
+    assert "No space left on device; put that right, and go on with: mm-jax train --resume" in err
     assert err.count("\n") == 1
     step = record_of("eval", "disk/run")["step"]
     assert step >= 1000

@@ -107,7 +107,9 @@ def going_on(command: str, path: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{error}; then go on with: {resume_command(command, path)}") from None
+        raise InputError(
+            f"{error}; put that right, and go on with: {resume_command(command, path)}"
+        ) from None
 
 
 def train_seeds(
