@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-# Most of the time goes into compiling. .ci/run sets it to nothing once, to test what users run.
+# Most of the time goes into compiling. XLA_FLAGS="" make test compiles as users do.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis

@@ -371,6 +371,7 @@ def test_any_alphabet_works_on_any_terminal(strange, monkeypatch, encoding):
 # A terminal, a pipe, an interrupt
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_a_progress_bar(folder, tmp_path, monkeypatch):
     ours, theirs = pty.openpty()
     flags = ["--data", str(folder / "names.txt"), *USUAL, "--out", "run"]
@@ -401,6 +402,7 @@ def wait_for(path, seconds=60):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_run(folder, tmp_path):
     flags = ["--data", str(folder / "names.txt"), "--steps", "50000000", *SMALL, "--out", "run"]
     done = start("train", *flags, "--json", cwd=tmp_path)
@@ -462,6 +464,7 @@ def test_a_reader_that_leaves_early_is_no_error(run, monkeypatch, capsys, flags)
     assert capsys.readouterr().err.count("Error") == 0
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_the_reader_leaves(folder, tmp_path):
     flags = ["--data", str(folder / "names.txt"), *USUAL, "--out", "run"]
     done = start("train", *flags, cwd=tmp_path)

@@ -256,6 +256,7 @@ def test_a_large_file_is_not_searched_for_samples(monkeypatch):
     assert record_of("sample", "run")["in_train"] is None
 
 
+@pytest.mark.slow
 def test_a_pipe_is_counted_and_never_read_again(tmp_path):
     text = "\n".join(NAMES[:300])
     command = [sys.executable, "-m", "mm_jax"]
@@ -312,6 +313,7 @@ def test_a_full_batch_merges_what_is_equal():
     assert said["loss"] == pytest.approx(record["train_loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_lbfgs_on_all_lines_reaches_the_counts():
     flags = ["--model", "bigram", "--full-batch", "--optimizer", "lbfgs", "--steps", "600"]
     record = record_of("train", *flags, "--split", "none", "--out", "run")

@@ -80,6 +80,7 @@ def test_a_sweep_is_the_lectures_loop_for_every_seed():
         assert test.untrained[seed] == pytest.approx(untrained, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sweep", "grid"])
 def test_the_size_of_a_slice_changes_nothing(mode):
     more = {"steps": 30} if mode == "grid" else {}
@@ -93,6 +94,7 @@ def test_the_size_of_a_slice_changes_nothing(mode):
         np.testing.assert_allclose(some.losses, usual.losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["windows", "rows", "all"])
 def test_a_grid_is_a_training_for_every_rate_from_the_same_start(which):
     model = gru(dim=8) if which == "rows" else mlp(27, 3, 4, 8, "scaled")
@@ -147,6 +149,7 @@ def test_of_one_state_each_seed_draws_minibatches_of_its_own_from_the_same_param
     assert len(set(small.losses[:, 0].tolist())) > 3
 
 
+@pytest.mark.slow
 def test_progress_ends_with_all_steps_of_all_members_in_chunks_of_any_length():
     seen = []
     values = jnp.geomspace(0.01, 1, 6)[:, None]
@@ -174,6 +177,7 @@ def test_rates_that_diverge_are_shown_and_do_not_spoil_the_suggestion():
     assert 0.05 < test.suggested_lr < 20
 
 
+@pytest.mark.slow
 def test_where_the_curve_has_no_valley_the_rate_is_an_error_with_the_reason():
     config = LRRangeConfig(min=1e-9, max=1e-6, num=200)
     test = lr_range_test(bigram(), SGD, states(bigram(), 4), BATCH, config, batch_size=8)
@@ -184,6 +188,7 @@ def test_where_the_curve_has_no_valley_the_rate_is_an_error_with_the_reason():
         find_learning_rate(numb(bigram()), SGD, states(bigram(), 4), BATCH, batch_size=8)
 
 
+@pytest.mark.slow
 def test_without_a_range_the_valley_is_found_wherever_it_is_and_then_looked_at_from_near():
     """Logits of scale * W have gradients scale times as long, for a way 1 / scale times as long."""
     rates, seen = {}, []
@@ -251,6 +256,7 @@ def test_an_optimizer_that_finds_its_own_steps_has_no_rate_to_look_for(name):
         range_optimizer(DescentConfig(name))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_begins_above_the_valley_is_told_to_begin_lower():
     model, data = mlp(27, 3, 4, 16, "scaled"), windows(FIVE_NAMES, VOCAB, 3)
     found = []

@@ -89,6 +89,7 @@ def test_a_preset_decides_the_model_the_batch_and_the_optimizer():
     assert record["config"]["model"]["hidden_dim"] == 8
 
 
+@pytest.mark.slow
 def test_where_there_is_nothing_to_suggest_the_exit_code_is_1_and_the_reason_is_told():
     flags = ["--data", "names.txt", *MODEL, "--min", "1e-9", "--max", "1e-7", "--seeds", "2"]
     out, err = call("lr-range", *flags, "--num", "100", "--figure", "flat.png", code=1)
@@ -112,6 +113,7 @@ def test_a_figure_that_cannot_be_written_after_all_loses_nothing_of_what_was_fou
     assert 0.05 < record["suggested_lr"] < 8
 
 
+@pytest.mark.slow
 def test_no_window_that_matplotlib_was_told_of_is_in_the_way():
     """Jupyter sets this for its cells, and what they start may not have that package."""
     flags = ["--data", "names.txt", "--num", "10", "--seeds", "1", "--figure", "a.png"]
@@ -213,6 +215,7 @@ def test_the_chart_of_rates_within_a_decade_and_over_many():
 # --learning-rate auto
 
 
+@pytest.mark.slow
 def test_auto_trains_with_the_rate_that_it_found_and_records_how():
     flags = ["--data", "names.txt", *MODEL, "--steps", "50", "--schedule", "constant"]
     record = record_of("train", *flags, "--learning-rate", "auto", "--out", "auto")
@@ -248,6 +251,7 @@ def test_auto_without_a_valley_writes_nothing(monkeypatch):
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_auto_does_not_advise_what_train_does_not_have():
     Path("a.txt").write_text("a\n" * 50)
     flags = ["--data", "a.txt", *MODEL, "--optimizer", "sgd", "--learning-rate", "auto"]

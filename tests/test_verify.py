@@ -93,6 +93,7 @@ def test_whatever_is_not_as_it_was_is_named(run, damage, words):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_other_data_cannot_repeat_a_run(run):
     Path("other.txt").write_text("other\nlines\n" * 20)
     call(*TRAIN, "--data", "other.txt", "--out", "other")
@@ -138,6 +139,7 @@ def test_parameters_of_another_run_do_not_repeat(run):
     assert "and 1 more" in err
 
 
+@pytest.mark.slow
 def test_seeds_and_sweeps_are_verified_by_their_first_member(run):
     net = TRAIN[1:-2]
     call("train", *net, "--seeds", "2", "--out", "seeds")
