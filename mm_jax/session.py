@@ -69,7 +69,9 @@ class Stop:
                 continue
             if self.signal is None:
                 self.signal = number[0]
-                os.write(2, b"stopping after this chunk, and keeping it; Ctrl-C leaves at once\n")
+                os.write(
+                    2, b"stopping after this chunk, which is kept; Ctrl-C again leaves at once\n"
+                )
                 with contextlib.suppress(InputError):  # the end of the chunk will meet it again
                     self.hurry()
             elif number[0] == signal.SIGINT:  # schedulers repeat SIGTERM without meaning more

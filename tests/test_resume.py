@@ -398,7 +398,7 @@ def test_sigterm_stops_after_the_chunk_and_what_it_says_goes_on(folder):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143
     first, last = err.splitlines()
-    assert first == "stopping after this chunk, and keeping it; Ctrl-C leaves at once"
+    assert first == "stopping after this chunk, which is kept; Ctrl-C again leaves at once"
     [step] = re.findall(r"interrupted after step (\d+); go on with: mm-jax train --resume", last)
     assert steps_of(folder / "long")[0] == int(step) > 0
     process = start("train", "--resume", "--out", "long")

@@ -29,9 +29,9 @@ def search_in(
     path: Path,
     options: Options,
     config: RunConfig,
-    source: "Source",
+    source: Source,
     chosen: list[tuple[dict[str, Any], RunConfig]],
-    programs: "list[Program]",
+    programs: list[Program],
     console: Console,
 ) -> tuple[dict[str, Any], int, str | None]:
     """Train what was chosen; return the record, the exit code, and why where that is not 0."""
@@ -115,8 +115,8 @@ def total_steps(configs: Sequence[RunConfig], num_seeds: int, halvings: int) -> 
 
 def keep(
     path: Path,
-    found: "Found",
-    source: "Source",
+    found: Found,
+    source: Source,
     options: Options,
     record: dict[str, Any],
     single: bool,
