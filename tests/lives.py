@@ -58,6 +58,8 @@ def live(request):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     training.ThreadPoolExecutor = Nothing
+    if hasattr(os, "sched_setaffinity"):  # wherever this is tested
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     out = os.open(request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)
     os.dup2(out, 2)

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 from mm_jax import files
 from mm_jax.checkpoint import open_checkpoint, path_of, seal, steps_of
 from mm_jax.cli import main
+from mm_jax.memory import num_cores
 
 LINES = [
     a + b for a in ("em", "av", "li", "no", "ka", "so") for b in ("ma", "a", "el", "ora", "nie")
@@ -414,6 +415,7 @@ LONG_CHUNKS = """
 import sys
 from mm_jax import session, train
 from mm_jax.cli import main
+from mm_jax.memory import num_cores
 
 train.chunk_length = session.chunk_length = lambda *_: 100_000  # of some seconds
 sys.exit(main(sys.argv[1:]))
@@ -502,7 +504,7 @@ def test_a_disk_that_may_only_be_read_is_one_line(folder, small_disk):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one core only")
+@pytest.mark.skipif(num_cores() < 2, reason="there is one core only")
 @pytest.mark.skipif(not shutil.which("taskset"), reason="there is no taskset")
 def test_with_deterministic_one_core_and_two_give_the_same_bits(folder):
     """Of a net that is large enough for its bits to depend on the number of threads."""
