@@ -23,6 +23,7 @@ from mm_jax.rundir import read_config
 CHECKPOINTS = "checkpoints"  # a directory in a run's
 BEST = "best.safetensors"  # in it: the state with the lowest loss on dev
 NEWEST = 2  # how many others are kept
+SHARE = 0.01  # of the time, at most, that keeping things takes where nothing else is said
 ENTRY = "mm_jax"  # of the header
 BLANK = "-" * 64  # stands for the checksum while it is being computed
 

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from mm_jax.checkpoint import (
     BEST,
     CHECKPOINTS,
+    SHARE,
     Checkpoint,
     DamagedError,
     newest,
@@ -39,7 +40,6 @@ from mm_jax.train import TrainState
 from mm_jax.trees import check_arrays, from_arrays, shape_of, to_arrays
 
 SECONDS = 10.0  # between checkpoints, where nothing else is said
-SHARE = 0.01  # of the time, at most, that checkpoints take where nothing else is said
 LINE_BYTES = 120  # of metrics, at most
 OTHERS = 2**18  # bytes of a run that are no arrays and no metrics
 

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mm_jax.checkpoint import CHECKPOINTS, DamagedError, params_in, seal, unseal
+from mm_jax.checkpoint import CHECKPOINTS, SHARE, DamagedError, params_in, seal, unseal
 from mm_jax.choices import InputError
 from mm_jax.config import RunConfig
 from mm_jax.files import make_dir, read, remove, write_whole
 from mm_jax.records import to_dict, to_json
 
 PREFIX = "members-"
-SHARE = 0.01  # of the time, at most, that writing parts takes
 LOGS = ("log.means", "log.pending")  # (m, lines) float64; (m, losses) float32
 
 

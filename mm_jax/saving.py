@@ -1,7 +1,7 @@
 """A run directory, made and written, by one process at a time.
 
 config.json (choices, vocabulary, data, versions) comes first, metrics.jsonl while training goes on,
-params.safetensors last and whole. What is written on the way besides, keeper.py and parts.py have.
+params.safetensors last and whole. Checkpoints and parts are written by keeper.py and parts.py.
 """
 
 import contextlib
@@ -19,10 +19,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from mm_jax import rundir
-from mm_jax.checkpoint import (
-    seal,
-    tidy,
-)
+from mm_jax.checkpoint import seal, tidy
 from mm_jax.choices import InputError
 from mm_jax.files import append, only_writer, read, remove, write_whole
 from mm_jax.mesh import is_primary

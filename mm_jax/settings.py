@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from mm_jax.choices import InputError, flag
 from mm_jax.config import RunConfig
+from mm_jax.presets import PRESETS
 from mm_jax.records import from_dict, to_dict
 from mm_jax.rundir import SETTINGS, differing
 from mm_jax.sweep import Axis, settings
@@ -48,6 +49,11 @@ def read_search(path: Path) -> Search:
         search = Search(config, axes, **record)._replace(symbols=tuple(record["symbols"]))
         if not isinstance(search.data["sha256"], str):
             raise InputError("its data has no sha256")
+        numbers = (search.halvings, search.num or 0, search.max_params or 0)
+        if not all(type(number) is int for number in numbers):
+            raise InputError("one of its numbers is none")
+        if search.preset is not None and search.preset not in PRESETS:
+            raise InputError(f"unknown preset {search.preset!r}")
         settings(axes, search.num, config.seed)
     except (OSError, InputError) as error:
         raise InputError(f"{file}: {error}") from None

@@ -105,6 +105,8 @@ def replay(path: Path) -> Replay:
     expected, last = _end(path, config)
     if config.seeds > 1:
         last, seed = _first_member(path)
+        if not all(array.shape[:1] > (0,) for array in expected.values()):
+            raise InputError(f"{path / PARAMS} holds no members of an ensemble")
         expected = {name: array[0] for name, array in expected.items()}
         config = dataclasses.replace(config, seeds=1, seed=seed)
     arrays, first = _take(path, stored, config, last)
@@ -137,8 +139,11 @@ def _end(path: Path, config: RunConfig) -> tuple[dict[str, np.ndarray], int]:
 def _first_member(path: Path) -> tuple[int, int]:
     """Return the steps and the seed of the first member of an ensemble."""
     for line in read(path / METRICS).splitlines():
-        found = json.loads(line)
-        if "seed" in found and "dev_loss" in found:
+        try:
+            found = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path / METRICS} is damaged: {error}") from None
+        if isinstance(found, dict) and found.keys() >= {"seed", "dev_loss", "step"}:
             return found["step"], found["seed"]
     raise InputError(f"{path / METRICS} does not name the members")
 

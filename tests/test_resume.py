@@ -211,7 +211,7 @@ REFUSED = {
         lambda: os.truncate("run/metrics.jsonl", 100),
         "metrics.jsonl is not what it was at step 40; restore it, or remove it",
     ),
-    "no name": (["--out", ""], None, "--out"),
+    "no name": (["--out", ""], None, "--resume needs --out"),
 }
 
 
@@ -286,7 +286,7 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_it_used(whole, f
     complaint = resume("--strict", code=2)[1]
     assert "step-0000000060.safetensors is damaged" in complaint
     out, err = resume("--checkpoint-every", "20")
-    assert "is damaged: it is cut short; the one before it is used" in err or "damaged" in err
+    assert "0060.safetensors is damaged: it is cut short; the one before it is used" in err
     assert "resumed    after step 40" in out
     assert contents(run) == contents(whole / "run")
 
@@ -529,3 +529,33 @@ def test_with_deterministic_one_core_and_two_give_the_same_bits(folder):
     assert err == ""
     one, two = (Path(f"{name}/params.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+@pytest.mark.slow
+def test_a_sweep_of_other_settings_or_data_is_refused(folder):
+    sweep = ["sweep", "--data", "names.txt", "--model", "bigram", "--steps", "5"]
+    call(*sweep, "--batch-size", "8,16", "--out", "swept")
+    path = folder / "swept"
+    before = contents(path)
+    go_on = ["sweep", "--resume", "--out", "swept"]
+    refused = {
+        ("--batch-size", "8,32"): "was made with other lists or ranges",
+        ("--halvings", "1"): "was made with --halvings 0, not 1",
+        ("--split-seed", "43"): "was made with --split-seed 42, not 43",
+        ("--seeds", "2"): "was made with --seeds 1, not 2",
+    }
+    for flags, words in refused.items():
+        assert words in call(*go_on, *flags, code=2)[1]
+    assert "has come to its end" in call(*go_on)[0]
+    (path / "sweep.json").unlink()
+    Path("names.txt").write_text("\n".join([*LINES, "zoe"]))
+    assert "names.txt is not what swept was trained on" in call(*go_on, code=2)[1]
+    text = (path / "settings.json").read_text()
+    for damaged in (text[:-9], "[]", text.replace('"halvings": 0', '"halvings": "many"')):
+        (path / "settings.json").write_text(damaged)
+        _, err = call(*go_on, code=2)
+        assert "swept/settings.json" in err
+        assert err.count("\n") == 1
+    (path / "settings.json").write_text(text)
+    del before["sweep.json"]
+    assert contents(path) == before

@@ -155,6 +155,9 @@ def test_seeds_and_sweeps_are_verified_by_their_first_member(run):
         "files      swept/ensemble",
         "files      swept",
     ]
+    metrics = Path("seeds/metrics.jsonl")
+    metrics.write_bytes(metrics.read_bytes().replace(b"{", b"[", 1))
+    assert "seeds/metrics.jsonl is not what was written" in call("verify", "seeds", code=1)[1]
     path = Path("swept/ensemble/params.safetensors")
     path.write_bytes(path.read_bytes()[:-4])
     assert "swept/ensemble/params.safetensors" in call("verify", "swept", code=1)[1]
