@@ -43,6 +43,11 @@ class Console:
         self.stream: TextIO = sys.stderr if json else sys.stdout
         self.errors: TextIO = sys.stderr
 
+    @property
+    def at_terminal(self) -> bool:
+        """Whether somebody looks on: stdout is a terminal, and what is said goes there."""
+        return self.stream is sys.stdout and self.stream.isatty()
+
     def keep_stdout(self) -> None:
         """Send to stderr what others than Python write to stdout, as the library of Gloo does."""
         sys.stdout.flush()

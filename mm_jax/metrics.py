@@ -5,10 +5,12 @@ import json
 import math
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 
+from mm_jax.choices import InputError
 from mm_jax.config import OptimizerConfig
 from mm_jax.lr import learning_rates
 
@@ -64,3 +66,71 @@ def last_line(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return line if isinstance(line, dict) else {}
+
+
+class Curve(NamedTuple):
+    """What metrics.jsonl says of one training, the last lines of which may be missing."""
+
+    seed: int | None  # of the members of an ensemble
+    steps: Float64[np.ndarray, " lines"]
+    losses: Float64[np.ndarray, " lines"]  # of minibatches, nats; the mean over ``interval`` steps
+    rates: Float64[np.ndarray, " lines"]  # learning rates; empty where the optimizer has none
+    dev_steps: Float64[np.ndarray, " looks"]
+    dev_losses: Float64[np.ndarray, " looks"]
+    looks: list[dict[str, Any]]  # inside the net, where that was asked for
+    end: int  # the last step that is known of
+
+    @property
+    def interval(self) -> int:
+        """Steps of a line."""
+        return int(self.steps[0]) if len(self.steps) else 1
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a file of metrics, none where there is no file.
+
+    Raises InputError where one is damaged; what comes after the last line end is in the making.
+    """
+    try:
+        whole = path.read_bytes().rpartition(b"\n")[0]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    lines = []
+    for number, text in enumerate(whole.splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{path}, line {number} is damaged: {error}") from None
+        if not (isinstance(line, dict) and isinstance(line.get("step", 0), int)):
+            raise InputError(f"{path}, line {number} is damaged: its step is no number")
+        lines.append(line)
+    return lines
+
+
+def curves_of(lines: list[dict[str, Any]]) -> list[Curve]:
+    """Return the curve of a run, or of each member of an ensemble; of finite losses only."""
+    members: dict[Any, list[dict[str, Any]]] = {}
+    for line in lines:
+        if "step" in line:  # of what was counted there are only losses
+            members.setdefault(line.get("seed"), []).append(line)
+    if len(members) > 1:
+        members.pop(None, None)  # the ensemble's own losses, at its end
+    return [_curve(seed, each) for seed, each in members.items()]
+
+
+def _curve(seed: int | None, lines: list[dict[str, Any]]) -> Curve:
+    def column(name: str) -> tuple[np.ndarray, np.ndarray]:
+        found = {line["step"]: float(line[name]) for line in lines if line.get(name) is not None}
+        pairs = np.array(sorted(found.items()), float).reshape(-1, 2)
+        return pairs[np.isfinite(pairs[:, 1]) & (pairs[:, 1] > 0)].T
+
+    steps, losses = column("loss")
+    dev_steps, dev_losses = column("dev_loss")
+    rates = np.array([line["learning_rate"] for line in lines if "learning_rate" in line], float)
+    looks = [line for line in lines if "update_to_data" in line]
+    if len(rates) != len(steps):
+        rates = np.zeros(0)
+    end = max((line["step"] for line in lines), default=0)
+    return Curve(seed, steps, losses, rates, dev_steps, dev_losses, looks, end)

@@ -26,6 +26,8 @@ class Model(NamedTuple):
     max_len: int | None  # longest row that apply and step are right for; None: any
     # (params, tokens, key) -> logits like apply's, with dropout; None: training sees apply itself
     apply_train: Callable[..., Any] | None = None
+    # (params, tokens) -> {name: activations (..., T - context + 1, H) of a hidden layer}, -1 to 1
+    hidden: Callable[..., Any] | None = None
 
 
 def windowed(
@@ -33,11 +35,13 @@ def windowed(
     predict: Callable[..., Any],
     context: int,
     predict_train: Callable[..., Any] | None = None,
+    hidden: Callable[..., Any] | None = None,
 ) -> Model:
     """Make a Model of ``predict(params, windows (..., C)) -> logits (..., V)``.
 
     ``apply`` slides the window along time; the carry of ``step`` is the last C tokens.
-    ``predict_train(params, windows, key)`` is what training sees, where that is something else.
+    ``predict_train(params, windows, key)`` is what training sees, where that is something else;
+    ``hidden(params, windows) -> {name: (..., H)}`` what the hidden layers are, where there are any.
     """
 
     def slide(tokens: Int[Array, "... T"]) -> Int[Array, "... P C"]:
@@ -63,8 +67,13 @@ def windowed(
         carry = jnp.append(carry[1:], token)
         return carry, predict(params, carry)
 
+    def slide_hidden(params: Params, tokens: Int[Array, "... T"]) -> dict[str, Array]:
+        assert hidden is not None
+        return hidden(params, slide(tokens))
+
     noisy = apply_train if predict_train else None
-    return Model(init, apply, start, step, context, None, noisy)
+    layers = slide_hidden if hidden else None
+    return Model(init, apply, start, step, context, None, noisy, layers)
 
 
 def scanned(

@@ -15,22 +15,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 
 from mm_jax.choices import InputError
 from mm_jax.config import RunConfig
 from mm_jax.evaluate import evaluate
+from mm_jax.inside import look_inside
 from mm_jax.keeper import Keeper
 from mm_jax.lr import make_optimizer
 from mm_jax.model import Model
-from mm_jax.train import NotFiniteError, TrainState, chunk_length, fit, fit_chunks
+from mm_jax.train import (
+    NotFiniteError,
+    TrainState,
+    chunk_length,
+    fit,
+    fit_chunks,
+    minibatch_ids,
+)
 from mm_jax.windows import Batch
 
 DEV_LOOKS = 20  # times that the dev loss is measured during a run
+INSIDE_LOOKS = 100  # times that the net is looked into, where that is asked for
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -110,18 +120,23 @@ def descend(
     update: Callable[[int, float], None],
     stop: Stop,
     mesh: Mesh | None = None,
+    *,
+    inside: bool = False,
 ) -> Ending:
     """Train in chunks; after each write its metrics, keep what is due, and see whether to stop.
 
     It goes on from where ``state`` is. Where no lines were held out for dev, losses of the steps
-    alone tell whether all is well.
+    alone tell whether all is well. With ``inside`` metrics say what the net looks like inside, too.
     """
     complaint, exit_code = None, 0
     first = done = int(state.step)
     compiled_at = 0
     optimizer = make_optimizer(config.optimizer, config.steps)
     size = None if config.full_batch else config.batch_size
-    length = chunk_length(data, size)
+    length = whole = chunk_length(data, size)
+    if inside:  # more often than a chunk ends; dev is looked at when it would be without
+        most = max(1, config.steps // INSIDE_LOOKS)
+        length = max(each for each in range(1, min(most, whole) + 1) if whole % each == 0)
     chunks = fit_chunks(
         model,
         optimizer,
@@ -129,6 +144,7 @@ def descend(
         data,
         num_steps=config.steps,
         batch_size=size,
+        chunk_steps=length,
         every=keeper.due.every,
         mesh=mesh,
     )
@@ -152,7 +168,9 @@ def descend(
                 keeper.latest = None  # until its lines are written
                 state, done = after, done + len(losses)
                 lines = keeper.log.add(losses)
-                if dev_data is not None and is_look(done, length, config.steps):
+                if inside and done % length == 0:
+                    lines.append(look(model, optimizer, state, data, size))
+                if dev_data is not None and is_look(done, whole, config.steps):
                     dev_loss = float(evaluate(model, state.best_params, dev_data, mesh=mesh))
                     lines.append({"step": done, "dev_loss": dev_loss})
                     if math.isfinite(dev_loss):
@@ -196,6 +214,35 @@ def descend(
         if keeper.saved > 0:
             complaint += f"; the last checkpoint is of step {keeper.saved}"
     return Ending(state, done, taken, seconds, speed, complaint, exit_code)
+
+
+@partial(jax.jit, static_argnames=("model", "optimizer", "size"))
+def _inside(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    size: int | None,
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    batch = data
+    if size is not None:
+        ids = minibatch_ids(state.key, state.step, len(data.targets), size)
+        batch = jax.tree.map(lambda array: array[ids], data)
+    found = look_inside(model, optimizer, state, batch)
+    return found.saturated, found.update_to_data
+
+
+def look(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    size: int | None,
+) -> dict[str, Any]:
+    """Return a line of metrics with what the net looks like inside as it takes its next step."""
+    found = jax.device_get(_inside(model, optimizer, state, data, size))
+    saturated, ratios = ({name: float(x) for name, x in each.items()} for each in found)
+    return {"step": int(state.step), "saturated": saturated, "update_to_data": ratios}
 
 
 def is_look(step: int, length: int, num_steps: int) -> bool:

@@ -10,13 +10,15 @@ import itertools
 import math
 import random
 import re
+import shlex
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from mm_jax.choices import Choices, InputError, flag
-from mm_jax.config import RunConfig
+from mm_jax.config import TRAINED, CountConfig, DataConfig, RunConfig
+from mm_jax.presets import PRESETS
 
 TABLES = ("", "optimizer", "model")  # of a RunConfig, that a sweep may change
 FIXED = ("seed", "seeds", "full_batch")  # choices that it may not
@@ -229,6 +231,26 @@ def rungs(num_settings: int, halvings: int) -> Iterator[tuple[int, int]]:
     """
     for rung in range(halvings + 1):
         yield max(1, num_settings >> rung), 2 ** (halvings - rung)
+
+
+def command_of(config: RunConfig | CountConfig) -> str:
+    """Return the command that makes a run of these choices: of a preset, where that is shorter."""
+    if isinstance(config, CountConfig):
+        model = config.model
+        smoothing = getattr(model, "smoothing", model.name)
+        command = ["mm-jax", "count", *flags_of(config.data, DataConfig())]
+        return shlex.join([*command, "--order", str(model.order), "--smoothing", f"{smoothing}"])
+    name = config.model.name
+    own = [] if name == RunConfig().model.name else ["--model", name]
+    starts = [(own, RunConfig(model=TRAINED[name]()))]
+    starts += [
+        (["--preset", preset], each.config)
+        for preset, each in PRESETS.items()
+        if each.config.model.name == name
+    ]
+    ways = [begin + flags_of(config, base) for begin, base in starts]
+    sayable = [way for way in ways if not {"None", "False"} & {*way}]  # no flag takes back a choice
+    return shlex.join(["mm-jax", "train", *min(sayable, key=len)])
 
 
 def flags_of(config: Choices, base: Choices) -> list[str]:

@@ -14,6 +14,7 @@ from mm_jax.console import shown, terminal_width
 from mm_jax.counts import Counts
 from mm_jax.floors import Rung, best
 from mm_jax.lr import RangeTest
+from mm_jax.metrics import Curve
 from mm_jax.models.kneser_ney import FALLBACK_DISCOUNTS
 from mm_jax.search import Result
 from mm_jax.suggest import in_blocks, loss_limits
@@ -128,6 +129,44 @@ def lr_chart(test: RangeTest, width: int | None = None, height: int = 14) -> Ite
     if found.lr is not None:
         names[column(found.lr)] = f"^ {found.lr:g}"
     yield f"{'':11}{_spread(names, columns)}".rstrip()
+
+
+def loss_chart(curve: Curve, width: int | None = None, height: int = 10) -> Iterator[str]:
+    """Draw the loss over steps: a dot where minibatches are, o their mean, + the loss on dev.
+
+    The axis is logarithmic; a beginning that lies far above the rest is left out.
+    """
+    width = width or terminal_width(100, 80)
+    columns = width - 11
+    last = max(curve.end, 1)
+    place = np.minimum((curve.steps - 1) * columns // last, columns - 1).astype(int)
+    filled = np.unique(place)
+    means = np.array([curve.losses[place == i].mean() for i in filled])
+    high = float(np.quantile(means, 0.95))
+    low = float(min(curve.losses.min(), *curve.dev_losses, high))
+    span = math.log(high / low) or 1.0
+    canvas = np.full((height, columns), " ")
+
+    def draw(column: int, loss: float, mark: str) -> None:
+        row = round(math.log(high / loss) / span * (height - 1))
+        if row >= 0:
+            canvas[min(row, height - 1), column] = mark
+
+    for column, loss in zip(place, curve.losses, strict=True):
+        draw(column, float(loss), ".")
+    for column, loss in zip(filled, means, strict=True):
+        draw(column, float(loss), "o")
+    for step, loss in zip(curve.dev_steps, curve.dev_losses, strict=True):
+        draw(min(int((step - 1) * columns // last), columns - 1), float(loss), "+")
+    for row, marks in enumerate(canvas):
+        loss = high * math.exp(-span * row / (height - 1))
+        label = f"{loss:.4g}" if row % 3 == 0 else ""
+        yield f"{label:>9} |{''.join(marks)}".rstrip()
+    yield f"{'':10}+{'-' * columns}"
+    ticks = {0: "0", columns // 2: f"{last // 2:,}", columns - 1: f"{last:,}"}
+    yield f"{'step':>9}  {_spread(ticks, columns)}".rstrip()
+    held_out = "; + dev" if len(curve.dev_steps) else ""
+    yield f"{'':11}loss in nats a symbol: . of minibatches, o their mean{held_out}"
 
 
 def _spread(texts: dict[int, str], columns: int) -> str:

@@ -7,7 +7,7 @@ the loss of every step in nats. The minibatch of step i is drawn from fold_in(ke
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import flax.struct
 import jax
@@ -102,13 +102,19 @@ def init_state(
     )
 
 
-def _train_step(
-    model: Model, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
-) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """Take one gradient step: (state, batch) -> (state, {"loss_nats": before the step}).
+class Descent(NamedTuple):
+    """What one step computes before it changes anything."""
 
-    Jitted; the state that is handed in is donated, so use the returned one.
-    """
+    loss_nats: Float[Array, ""]
+    grads: Params
+    updates: Params  # what is added to the parameters
+    opt_state: Any
+
+
+def descent(
+    model: Model, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
+) -> Descent:
+    """Return the loss of a batch, its gradients, and what the optimizer makes of them."""
     key = None
     if model.apply_train is not None:
         key = jax.random.fold_in(jax.random.fold_in(state.key, DROPOUT), state.step)
@@ -129,6 +135,17 @@ def _train_step(
         grad=grads,
         value_fn=lambda params: objective(params)[0],
     )
+    return Descent(loss_nats, grads, updates, opt_state)
+
+
+def _train_step(
+    model: Model, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """Take one gradient step: (state, batch) -> (state, {"loss_nats": before the step}).
+
+    Jitted; the state that is handed in is donated, so use the returned one.
+    """
+    loss_nats, _, updates, opt_state = descent(model, optimizer, state, batch)
     params = optax.apply_updates(state.params, updates)
     average = state.average
     if average is not None and state.average_decay is not None:

@@ -1,7 +1,6 @@
 """The settings of a sweep: trained from where they are, compared, and the best kept."""
 
 import dataclasses
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,16 +10,15 @@ from mm_jax import saving
 from mm_jax.commands import describe_devices, describe_losses, describe_source, resume_command
 from mm_jax.commands.sweep import Options
 from mm_jax.commands.training import going_on, open_parts
-from mm_jax.config import TRAINED, RunConfig
+from mm_jax.config import RunConfig
 from mm_jax.console import Console
 from mm_jax.members import save_members
-from mm_jax.presets import PRESETS
 from mm_jax.programs import Program
 from mm_jax.records import to_dict
 from mm_jax.rundir import MEMBERS, SWEEP
 from mm_jax.search import Found, describe_result, member_rows, search
 from mm_jax.session import interruptible
-from mm_jax.sweep import flags_of, rungs, seeds_of
+from mm_jax.sweep import command_of, rungs, seeds_of
 from mm_jax.tables import sweep_table
 from mm_jax.task import Source
 
@@ -80,7 +78,7 @@ def search_in(
             "sweep_dir": str(path),
         }
         single = all(program.plan.alone for program in programs)
-        for line in keep(path, found, source, options, record, single):
+        for line in keep(path, found, source, record, single):
             console.say(line)
         rows = list(member_rows(found.results, changes, config.seed))
         saving.save_table(path, rows, record if found.complete else None)
@@ -117,7 +115,6 @@ def keep(
     path: Path,
     found: Found,
     source: Source,
-    options: Options,
     record: dict[str, Any],
     single: bool,
 ) -> Iterator[str]:
@@ -134,7 +131,7 @@ def keep(
         "train_loss": saved.train_loss,
         "dev_loss": saved.dev_loss,
         "run_dir": str(alone),
-        "train_command": train_command(options, best.config),
+        "train_command": command_of(best.config),
     }
     yield from describe_losses(saved, "best")
     yield f"           {alone}: seed {best.config.seed} of the first line; to train it again:"
@@ -150,15 +147,3 @@ def keep(
         }
         yield from describe_losses(saved, "ensemble")
         yield f"           {together}: all {len(found.best)} seeds of the first line as one model"
-
-
-def train_command(options: Options, config: RunConfig) -> str:
-    """Return the command that trains a run of these choices."""
-    command = ["mm-jax", "train"]
-    base = RunConfig(model=TRAINED[options.model]())
-    if options.preset:
-        command += ["--preset", options.preset]
-        base = PRESETS[options.preset].config
-    elif options.model != RunConfig().model.name:
-        command += ["--model", options.model]
-    return shlex.join(command + flags_of(config, base))

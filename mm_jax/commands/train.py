@@ -51,6 +51,9 @@ class Options:
     model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
     """Which model; the flags that are its own stand below."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS), help=PRESET_HELP)] = None
+    inside: bool = False
+    """Note a hundred times what the net looks like inside: saturated units, how much a step changes
+    each array. mm-jax plot draws it."""
     out: str | None = None
     """The run directory. By default the first free one of runs/NAME-1, runs/NAME-2, ..."""
     json: bool = False
@@ -96,6 +99,8 @@ def run(options: Options, console: Console) -> Outcome:
         if done is not None:
             return done
     members = seeds_of(config)
+    if options.inside and config.seeds > 1:
+        raise InputError("--inside is for one run; give one of the seeds, without --seeds")
     check_machine(config, options.machine)
     mesh = mesh_of(options.machine, len(members))
     auto = config.optimizer.learning_rate == "auto"
@@ -135,11 +140,16 @@ def run(options: Options, console: Console) -> Outcome:
             "lr_range": lr_range,
         }
         if config.seeds == 1:
-            found = train_one(stored, task, mesh, path, options.keep, console)
+            found = train_one(
+                stored, task, mesh, path, options.keep, console, inside=options.inside
+            )
         else:
             found = train_seeds(stored, task, programs, path, options.keep, console)
     for line in found.said:
         console.say(line)
+    if console.at_terminal:
+        for line in draw_losses(path):
+            console.say(line)
     complaint = found.complaint
     record |= found.record | {"stopped": complaint}
     if found.exit_code > 1:
@@ -150,6 +160,17 @@ def run(options: Options, console: Console) -> Outcome:
         console.say_samples(found.record["samples"], set(task.splits.train))
         complaint = complaint and f"{complaint}; it is in {path}"
     return Outcome(record if speaks else {}, found.exit_code, complaint)
+
+
+def draw_losses(path: Path) -> list[str]:
+    """Return the losses of a run as a chart of text, of an ensemble those of its first member."""
+    from mm_jax.metrics import curves_of, read_lines
+    from mm_jax.tables import loss_chart
+
+    for curve in curves_of(read_lines(path / METRICS)):
+        if len(curve.steps) > 1:
+            return ["", *loss_chart(curve), ""]
+    return []
 
 
 def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:

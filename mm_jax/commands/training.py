@@ -47,9 +47,16 @@ NOTHING: dict[str, Any] = {
 
 
 def train_one(
-    stored: Stored, task: Task, mesh: Mesh | None, path: Path, keep: KeepConfig, console: Console
+    stored: Stored,
+    task: Task,
+    mesh: Mesh | None,
+    path: Path,
+    keep: KeepConfig,
+    console: Console,
+    *,
+    inside: bool = False,
 ) -> Trained:
-    """Train one model."""
+    """Train one model; with ``inside`` its metrics say what it looks like inside, too."""
     config = stored.config
     assert isinstance(config, RunConfig)
     optimizer, data, dev_data = (
@@ -77,7 +84,10 @@ def train_one(
             going_on("train", path),
             console.progress(config.steps, first=int(state.step)) as update,
         ):
-            end = descend(config, task.model, state, data, dev_data, keeper, update, stop, mesh)
+            end = descend(
+                *(config, task.model, state, data, dev_data, keeper, update, stop, mesh),
+                inside=inside,
+            )
         record: dict[str, Any] = {
             "steps": end.steps,
             "seconds": end.seconds,

@@ -56,21 +56,22 @@ def mlp(
             params["b2"] = jnp.zeros_like(params["b2"])
         return params
 
-    def predict(params: Params, windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
+    def hidden(params: Params, windows: Int[Array, "... C"]) -> dict[str, Float[Array, "... H"]]:
         emb = embed(params["C"], windows)  # (..., C, D)
         x = emb.reshape(*windows.shape[:-1], context * embed_dim)
-        h = jnp.tanh(dense(x, params["W1"], params["b1"]))
-        return dense(h, params["W2"], params["b2"])
+        return {"h": jnp.tanh(dense(x, params["W1"], params["b1"]))}
+
+    def predict(params: Params, windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
+        return dense(hidden(params, windows)["h"], params["W2"], params["b2"])
 
     def predict_train(
         params: Params, windows: Int[Array, "... C"], key: Key[Array, ""]
     ) -> Float[Array, "... V"]:
-        emb = embed(params["C"], windows)
-        x = emb.reshape(*windows.shape[:-1], context * embed_dim)
-        h = jnp.tanh(dense(x, params["W1"], params["b1"]))
-        return dense(dropout(key, h, dropout_rate), params["W2"], params["b2"])
+        h = dropout(key, hidden(params, windows)["h"], dropout_rate)
+        return dense(h, params["W2"], params["b2"])
 
-    return windowed(init_params, predict, context, predict_train if dropout_rate else None)
+    noisy = predict_train if dropout_rate else None
+    return windowed(init_params, predict, context, noisy, hidden)
 
 
 def from_config(config: MLPConfig, vocab_size: int) -> Model:

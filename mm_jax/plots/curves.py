@@ -1,0 +1,347 @@
+"""Figures of losses: over steps, over learning rates, over the choices of a sweep."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mm_jax.lr import RangeTest
+from mm_jax.metrics import Curve
+from mm_jax.plots.style import AMBER, BLUE, GREEN, GREY, INK, ORANGE, label, stroke, styled
+from mm_jax.suggest import in_blocks, loss_limits
+
+WINDOW = 0.02  # of a run over which its losses are smoothed
+ABOVE = 1.15  # times the highest floor: what lies above is the beginning, and is left out
+SHORT = 0.85  # of the losses lie below that, where it is left out
+
+
+@styled
+def training(curves: Sequence[Curve], floors: Sequence[tuple[str, float]] = ()) -> Figure:
+    """Draw the loss over steps, of each member faintly; below it the learning rate.
+
+    ``floors`` are names and losses that the curve is held against.
+    """
+    rated = any(len(curve.rates) for curve in curves)
+    figure = Figure(figsize=(5.3, 4.8 if rated else 4))
+    panels = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1)) if rated else None
+    axes: Axes = figure.subplots() if panels is None else panels[0]
+    last = max(curve.end for curve in curves)
+    smooth = [smoothed(curve.losses) for curve in curves]
+    for i, (curve, line) in enumerate(zip(curves, smooth, strict=True)):
+        faint: dict[str, Any] = {
+            "color": GREY,
+            "linewidth": 0.6,
+            "alpha": 0.6 if len(curves) == 1 else 0.25,
+        }
+        name = f"train, mean of {curve.interval:,} steps each" if curve.interval > 1 else "train"
+        axes.plot(curve.steps, np.log10(curve.losses), **faint, label=None if i else name)
+        many = 1 if len(curves) == 1 else 0.5
+        name = "train, smoothed" + (f", each of {len(curves)} seeds" if len(curves) > 1 else "")
+        axes.plot(curve.steps, np.log10(line), color=BLUE, alpha=many, label=None if i else name)
+        if len(curve.dev_steps):
+            style: dict[str, Any] = {
+                "color": ORANGE,
+                "marker": "o",
+                "markersize": 4,
+                "linewidth": 1.2,
+            }
+            dev = np.log10(curve.dev_losses)
+            axes.plot(
+                curve.dev_steps, dev, "--", **style, alpha=many, label=None if i else "dev, exact"
+            )
+    _limit(axes, curves, [loss for _, loss in floors])
+    _draw_floors(axes, floors, float(np.log10(np.mean([line[-1] for line in smooth]))), last)
+    axes.set_xlim(0, last)
+    axes.set_ylabel("log10 of the loss")
+    right = axes.secondary_yaxis("right", functions=(_power, _log10))
+    right.set_ylabel("loss, nats a symbol")
+    axes.set_title("Loss over steps")
+    below = axes if panels is None else panels[1]
+    if panels is not None:
+        rates = max(curves, key=lambda curve: len(curve.rates))
+        below.plot(rates.steps, rates.rates, color=GREEN)
+        if rates.rates.min() > 0 and rates.rates.max() / rates.rates.min() < 1e3:
+            below.set_yscale("log")
+        else:
+            below.set_ylim(0)
+        below.set_ylabel("learning rate")
+        below.grid(axis="y")
+        figure.align_ylabels([axes, below])
+    _steps(below)
+    legend = figure.legend(loc="outside lower center", ncols=3)
+    for handle in legend.get_lines():
+        handle.set_linewidth(2)
+        handle.set_alpha(1)
+    return figure
+
+
+def _steps(axes: Axes) -> None:
+    """Write steps below an axis, few enough that they stand apart."""
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("step")
+
+
+def smoothed(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Return the mean of what lies around each point, over ``WINDOW`` of them all."""
+    half = int(len(losses) * WINDOW / 2)
+    sums = np.cumsum(np.insert(losses, 0, 0.0))
+    places = np.arange(len(losses))
+    first = np.maximum(places - half, 0)
+    last = np.minimum(places + half + 1, len(losses))
+    return (sums[last] - sums[first]) / (last - first)
+
+
+def _limit(axes: Axes, curves: Sequence[Curve], floors: Sequence[float]) -> None:
+    """Leave out of the picture the short beginning that lies far above all floors, and say so."""
+    every = np.concatenate([*(curve.losses for curve in curves), floors])
+    dev = np.concatenate([curve.dev_losses for curve in curves])
+    low, high = (
+        float(min(every.min(), *dev)) if len(dev) else float(every.min()),
+        float(every.max()),
+    )
+    top = ABOVE * max(floors) if floors else high
+    lines = np.concatenate([curve.losses for curve in curves])
+    if high > top > np.quantile(lines, SHORT):
+        begin = max(curve.losses[0] for curve in curves)
+        after = max(curve.steps[int(np.argmax(curve.losses < top))] for curve in curves)
+        axes.annotate(
+            f"from {begin:.3g} nats at the beginning",
+            (after, 1),
+            (18, -3),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            va="top",
+            fontsize=8.5,
+            arrowprops={"arrowstyle": "->", "color": INK, "shrinkA": 0, "shrinkB": 0},
+        )
+        high = top
+    span = np.log10(high) - np.log10(low)
+    axes.set_ylim(np.log10(low) - 0.05 * span - 1e-3, np.log10(high) + 0.08 * span + 1e-3)
+
+
+def _draw_floors(axes: Axes, floors: Sequence[tuple[str, float]], end: float, last: float) -> None:
+    """Draw each floor as a line with its name: above it where the curve ends below, else under."""
+    low, high = axes.get_ylim()
+    text_height = 0.055 * (high - low)
+    used: list[float] = []
+    for name, loss in floors:
+        y = float(np.log10(loss))
+        if not low < y < high:
+            continue
+        axes.axhline(y, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0.9)
+        above = y >= end
+        place = y if above else y - text_height
+        if any(abs(place - other) < text_height for other in used):
+            above, place = not above, (y - text_height if above else y)
+        used.append(place)
+        axes.annotate(
+            f"{name}, {loss:.3f}",
+            (last, y),
+            (-3, 2 if above else -2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom" if above else "top",
+            fontsize=8.5,
+        )
+
+
+@styled
+def losses(nats: Float[np.ndarray, " steps"], title: str, block: int = 1000) -> Figure:
+    """Draw the losses of minibatches as log10, as the lecture does, and the mean of each block."""
+    figure = Figure(figsize=(8, 4.8))
+    axes = figure.subplots()
+    steps = np.arange(len(nats))
+    axes.plot(steps, np.log10(nats), color=GREY, linewidth=0.3, alpha=0.6, label="each minibatch")
+    block = max(1, min(block, len(nats) // 10))
+    means = nats[: len(nats) // block * block].reshape(-1, block).mean(1)
+    middles = (np.arange(len(means)) + 0.5) * block
+    name = f"mean of {block:,} steps"
+    axes.plot(middles, np.log10(means), color=BLUE, label=name)
+    axes.set_xlim(0, len(nats))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("step")
+    axes.set_ylabel("log10 of the loss in nats a symbol")
+    right = axes.secondary_yaxis("right", functions=(_power, _log10))
+    right.set_ylabel("loss, nats a symbol")
+    axes.set_title(title)
+    for line in axes.legend(loc="upper right").get_lines():
+        line.set_linewidth(2)
+    return figure
+
+
+def _power(y: Any) -> Any:
+    return 10.0**y
+
+
+def _log10(nats: Any) -> Any:
+    return np.log10(np.maximum(nats, 1e-30))  # matplotlib asks for 0, too
+
+
+@styled
+def lr_range(test: RangeTest) -> Figure:
+    """Draw a range test: every seed, the median, the suggestion, and where rates are no good."""
+    found = test.suggestion
+    low, high = loss_limits(test.losses, found)
+    pad = 0.06 * (high - low)
+    x, blocks = in_blocks(test.lrs, test.losses)
+    rates, num_seeds = np.exp(x), len(blocks)
+    figure = Figure(figsize=(8, 4.8))
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.set_xlim(test.lrs[0], test.lrs[-1])
+    axes.set_ylim(low - pad, high + 3 * pad)
+    axes.set_xlabel("learning rate")
+    losses = np.where(np.isfinite(test.losses), test.losses, np.nan)
+    for i, each in enumerate(losses):
+        name = f"each of {num_seeds} seeds" if i == 0 and num_seeds > 1 else None
+        faint = min(0.5, 2 / num_seeds)
+        axes.plot(test.lrs, each, color=GREY, linewidth=0.5, alpha=faint, label=name)
+    if num_seeds > 1:
+        inner = np.where(np.isfinite(blocks), blocks, 1e3 * max(abs(high), 1))
+        band = np.quantile(inner, (0.25, 0.75), axis=0)
+        axes.fill_between(
+            rates, *band, color=BLUE, alpha=0.25, linewidth=0, label="middle half of the seeds"
+        )
+    name = "median of the seeds" if num_seeds > 1 else "the one seed"
+    finite = np.isfinite(found.curve.median)
+    axes.plot(rates[finite], found.curve.median[finite], color=BLUE, label=name)
+
+    def region(left: float, right: float, text: str, color: str) -> None:
+        axes.axvspan(left, right, color=color, alpha=0.1, linewidth=0)
+        narrow = np.log(right / left) < 0.12 * np.log(test.lrs[-1] / test.lrs[0])
+        axes.text(
+            np.sqrt(left * right),
+            high + 2.4 * pad if not narrow else (low + high) / 2,
+            text,
+            ha="center",
+            va="top" if not narrow else "center",
+            rotation=90 if narrow else 0,
+        )
+
+    if found.too_low is not None:
+        region(test.lrs[0], found.too_low, "too low", GREY)
+    above = found.explodes or test.lrs[-1]
+    if found.too_high is not None and found.too_high < above:
+        region(found.too_high, above, "too high", AMBER)
+    if found.explodes is not None:
+        region(found.explodes, test.lrs[-1], "explodes", ORANGE)
+    if found.lr is not None:
+        if found.interval is not None:
+            axes.axvspan(*found.interval, color=GREEN, alpha=0.25, linewidth=0)
+        sure = ""
+        if found.interval is not None:
+            sure = f" (90%: {found.interval[0]:g} to {found.interval[1]:g})"
+        axes.axvline(found.lr, color=GREEN, linestyle="--", label=f"suggested: {found.lr:g}{sure}")
+        title = f"Range test, {test.mode}: train at about {found.lr:g}"
+    else:
+        title = f"Range test, {test.mode}: no suggestion. {found.reason}"
+    what = "loss of the step" if test.mode == "sweep" else "loss of the last tenth of the steps"
+    axes.set_ylabel(f"{what}, nats a symbol")
+    axes.set_title(title, wrap=True)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+@styled
+def choices(
+    rows: Sequence[tuple[Mapping[str, Any], float]], scales: Mapping[str, str], steps: Sequence[int]
+) -> Figure:
+    """Draw the loss on dev of each setting of a sweep against each of its choices.
+
+    ``rows`` are choices and mean losses, ``scales`` says of each choice log, linear or names, and
+    ``steps`` how far each setting got: those that were dropped on the way are drawn hollow.
+    """
+    names = list(rows[0][0])
+    finite = [i for i, (_, loss) in enumerate(rows) if np.isfinite(loss)]
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(3.1 * columns + 0.5, 2.9 * lines + 0.5))
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    losses = np.array([rows[i][1] for i in finite])
+    whole = np.array([steps[i] == max(steps) for i in finite], bool)
+    best = int(np.argmin(np.where(whole, losses, np.inf))) if len(finite) else None
+    for number, name in enumerate(names):
+        axes = panels[number // columns][number % columns]
+        values: list[Any] = [rows[i][0][name] for i in finite]
+        if scales[name] == "names":
+            each = sorted({str(value) for value in values})
+            axes.set_xticks(range(len(each)), [label(text) for text in each])
+            axes.set_xlim(-0.6, len(each) - 0.4)
+            values = [each.index(str(value)) for value in values]
+        else:
+            axes.set_xscale(scales[name])
+            numbers = sorted({float(value) for value in values})
+            if len(numbers) <= 6:
+                axes.set_xticks(numbers, [f"{value:g}" for value in numbers])
+                axes.minorticks_off()
+        x = np.array(values, float)
+        kind: dict[str, Any] = {"s": 34, "linewidth": 1.1, "edgecolor": BLUE}
+        axes.scatter(x[whole], losses[whole], color=BLUE, alpha=0.75, **kind, label="a setting")
+        if not whole.all():
+            axes.scatter(
+                x[~whole], losses[~whole], facecolor="none", **kind, label="dropped on the way"
+            )
+        if best is not None:
+            style: dict[str, Any] = {"marker": "*", "s": 190, "color": ORANGE, "zorder": 3}
+            axes.scatter(x[best], losses[best], **style, label=f"the best, {losses[best]:.4f}")
+        axes.set_xlabel(name.replace("_", " "))
+        axes.grid(axis="y")
+    for axes in panels.flat[len(names) :]:
+        axes.set_visible(False)
+    for row in panels:
+        row[0].set_ylabel("mean loss on dev, nats")
+    left_out = len(rows) - len(finite)
+    figure.suptitle(
+        f"{len(rows):,} settings" + (f", {left_out} of them diverged" if left_out else ""), size=11
+    )
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def ratios(looks: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw how much a step changes each array over time, and the share of saturated units."""
+    names = list(looks[0]["update_to_data"])
+    layers = list(looks[0]["saturated"])
+    figure = Figure(figsize=(5.3, 4.8 if layers else 4))
+    panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if layers else None
+    axes: Axes = figure.subplots() if panels is None else panels[0]
+    steps = [look["step"] for look in looks]
+    for i, name in enumerate(names):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            y = np.log10(np.array([float(look["update_to_data"][name]) for look in looks]))
+        y = np.where(np.isfinite(y), y, np.nan)
+        axes.plot(steps, y, **stroke(i), linewidth=1.4, label=label(name))
+    axes.axhline(-3, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.annotate(
+        "about -3 is good",
+        (1, -3),
+        (-3, 2),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=8.5,
+    )
+    axes.set_ylabel("log10 of std(update) / std(array)")
+    axes.set_title("How much a step changes each array")
+    below = axes
+    if panels is not None:
+        below = panels[1]
+        for i, name in enumerate(layers):
+            share = [100 * float(look["saturated"][name]) for look in looks]
+            below.plot(steps, share, **stroke(i) | {"color": INK})
+        below.set_ylim(0, 100)
+        below.set_ylabel("saturated, %")
+        below.grid(axis="y")
+        figure.align_ylabels([axes, below])
+    below.set_xlim(0, steps[-1])
+    _steps(below)
+    figure.legend(loc="outside lower center", ncols=6)
+    return figure

@@ -1,0 +1,181 @@
+// The forward pass of a model whose parameters stand in this page, and what a reader can do with it.
+"use strict";
+(() => {
+  const model = JSON.parse(document.getElementById("model").textContent);
+  const { symbols, context, members } = model;
+  const V = symbols.length;
+  const MOST = 64; // bars; of a larger alphabet the likeliest symbols
+  const ids = new Map(symbols.map((symbol, id) => [symbol, id]));
+  const arrays = {};
+  for (const [name, text] of Object.entries(model.arrays)) {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    arrays[name] = new Float32Array(bytes.buffer); // little-endian, members one after another
+  }
+
+  // Member m's share of an array.
+  function part(name, m) {
+    const size = arrays[name].length / members;
+    return arrays[name].subarray(m * size, (m + 1) * size);
+  }
+
+  // x @ W + b, where W has b.length columns.
+  function dense(x, W, b) {
+    const out = Float64Array.from(b);
+    for (let i = 0; i < x.length; i++) {
+      for (let j = 0; j < out.length; j++) out[j] += x[i] * W[i * out.length + j];
+    }
+    return out;
+  }
+
+  const LOGITS = {
+    // A row of logits for each context.
+    table(window, m) {
+      const row = window.reduce((sum, id) => sum * V + id, 0);
+      return part("logits", m).subarray(row * V, (row + 1) * V);
+    },
+    // Embed, concatenate, tanh, logits (Bengio et al. 2003).
+    mlp(window, m) {
+      const C = part("C", m);
+      const D = C.length / V;
+      const x = [];
+      for (const id of window) x.push(...C.subarray(id * D, (id + 1) * D));
+      const h = dense(x, part("W1", m), part("b1", m)).map(Math.tanh);
+      return dense(h, part("W2", m), part("b2", m));
+    },
+  };
+
+  function softmax(logits) {
+    const top = Math.max(...logits);
+    const powers = Array.from(logits, (z) => Math.exp(z - top));
+    const sum = powers.reduce((a, b) => a + b, 0);
+    return powers.map((p) => p / sum);
+  }
+
+  // The probability of each next symbol after these ids: of several members the mean of theirs.
+  function probabilities(past) {
+    const padded = [...new Array(context).fill(0), ...past];
+    const window = padded.slice(padded.length - context);
+    const mean = new Array(V).fill(0);
+    for (let m = 0; m < members; m++) {
+      softmax(LOGITS[model.kind](window, m)).forEach((p, id) => { mean[id] += p / members; });
+    }
+    return mean;
+  }
+
+  // p ** (1 / temperature), normalised; 0 takes the likeliest symbol.
+  function tempered(p, temperature) {
+    if (temperature === 0) {
+      const best = p.indexOf(Math.max(...p));
+      return p.map((_, id) => (id === best ? 1 : 0));
+    }
+    return softmax(p.map((x) => Math.log(x) / temperature));
+  }
+
+  function draw(p) {
+    let rest = Math.random();
+    for (let id = 0; id < V; id++) {
+      rest -= p[id];
+      if (rest < 0) return id;
+    }
+    return p.indexOf(Math.max(...p)); // rounding has left a rest
+  }
+
+  function line(past, temperature) {
+    const all = [...past];
+    while (all.length < model.max_len) {
+      const id = draw(tempered(probabilities(all), temperature));
+      if (id === 0) break;
+      all.push(id);
+    }
+    return all.map((id) => symbols[id]).join("");
+  }
+
+  // What a symbol is called where it could not be seen.
+  function shown(symbol) {
+    if (symbol === " ") return "␣";
+    return /[\p{C}\p{M}\p{Z}]/u.test(symbol)
+      ? "U+" + symbol.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") : symbol;
+  }
+
+  const percent = (p) => (100 * p).toFixed(p < 0.0995 ? 2 : 1) + "%";
+  const byId = (id) => document.getElementById(id);
+  const [prefix, slider, bars, typed, problem, names] =
+    ["prefix", "temperature", "bars", "typed", "problem", "names"].map(byId);
+
+  function element(tag, text, attributes = {}) {
+    const made = document.createElement(tag);
+    made.textContent = text;
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    return made;
+  }
+
+  // The ids of what was typed, or null where a symbol is unknown to the model.
+  function read() {
+    const typedSymbols = Array.from(prefix.value);
+    const unknown = typedSymbols.find((symbol) => !(ids.get(symbol) > 0));
+    problem.textContent = "";
+    if (unknown !== undefined) {
+      problem.textContent = unknown === symbols[0]
+        ? "“.” ends a line; leave it out."
+        : `The model has never seen “${shown(unknown)}”.`;
+    } else if (typedSymbols.length >= model.max_len) {
+      problem.textContent = `That is as long as a line may be here: ${model.max_len} symbols.`;
+    } else {
+      return typedSymbols.map((symbol) => ids.get(symbol));
+    }
+    return null;
+  }
+
+  function update() {
+    const temperature = Number(slider.value);
+    byId("degrees").textContent = temperature.toFixed(1);
+    const past = read();
+    typed.replaceChildren();
+    bars.replaceChildren();
+    if (past === null) return;
+    past.forEach((id, place) => {
+      const p = probabilities(past.slice(0, place))[id];
+      const level = Math.min(8, Math.round(-Math.log(p) * 8 / 6));
+      typed.append(element("span", `${shown(symbols[id])} ${percent(p)}`, { class: `s${level}` }));
+    });
+    const p = tempered(probabilities(past), temperature);
+    let order = p.map((_, id) => id);
+    if (V > MOST) order = order.sort((a, b) => p[b] - p[a]).slice(0, MOST);
+    const most = Math.max(...p);
+    for (const id of order) {
+      const name = id === 0 ? "end" : shown(symbols[id]);
+      const bar = element("button", "", {
+        type: "button", class: "bar", "data-id": id, "data-probability": p[id],
+        "aria-label": `${name}, ${percent(p[id])}`,
+      });
+      bar.disabled = id === 0;
+      const rod = element("i", "");
+      rod.style.width = `${100 * p[id] / most}%`;
+      bar.append(element("b", name), rod, element("em", percent(p[id])));
+      bar.addEventListener("click", () => {
+        prefix.value += symbols[id];
+        update();
+        const again = bars.querySelector(`[data-id="${id}"]`); // this bar has been replaced
+        (again || prefix).focus();
+      });
+      bars.append(bar);
+    }
+  }
+
+  function more() {
+    const past = read();
+    if (past === null) return;
+    const made = Array.from({ length: 10 }, () => line(past, Number(slider.value)));
+    names.replaceChildren(...made.map((text) => {
+      const item = document.createElement("li");
+      item.append(element("bdi", Array.from(text, (c) => (/\p{C}/u.test(c) ? shown(c) : c)).join("")));
+      return item;
+    }));
+  }
+
+  prefix.addEventListener("input", update);
+  slider.addEventListener("input", update);
+  byId("ask").addEventListener("submit", (event) => { event.preventDefault(); more(); });
+  update();
+  more();
+})();
