@@ -103,10 +103,24 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
         except ValueError as error:
             raise InputError(f"{path}, line {number} is damaged: {error}") from None
-        if not (isinstance(line, dict) and isinstance(line.get("step", 0), int)):
-            raise InputError(f"{path}, line {number} is damaged: its step is no number")
+        if complaint := _damage(line):
+            raise InputError(f"{path}, line {number} is damaged: {complaint}")
         lines.append(line)
     return lines
+
+
+def _damage(line: Any) -> str | None:
+    """Say what is wrong with a line, or nothing."""
+    if not isinstance(line, dict) or not isinstance(line.get("step", 0), int):
+        return "its step is no number"
+    for name in ("loss", "learning_rate", "train_loss", "dev_loss"):
+        value = line.get(name)
+        if not (value in (None, "nan", "inf", "-inf") or isinstance(value, int | float)):
+            return f"its {name} is no number"
+    for name in ("saturated", "update_to_data"):
+        if not isinstance(line.get(name, {}), dict):
+            return f"its {name} is no table"
+    return None
 
 
 def curves_of(lines: list[dict[str, Any]]) -> list[Curve]:
@@ -121,16 +135,17 @@ def curves_of(lines: list[dict[str, Any]]) -> list[Curve]:
 
 
 def _curve(seed: int | None, lines: list[dict[str, Any]]) -> Curve:
-    def column(name: str) -> tuple[np.ndarray, np.ndarray]:
+    def column(name: str) -> Float64[np.ndarray, "2 n"]:
         found = {line["step"]: float(line[name]) for line in lines if line.get(name) is not None}
         pairs = np.array(sorted(found.items()), float).reshape(-1, 2)
         return pairs[np.isfinite(pairs[:, 1]) & (pairs[:, 1] > 0)].T
 
     steps, losses = column("loss")
     dev_steps, dev_losses = column("dev_loss")
-    rates = np.array([line["learning_rate"] for line in lines if "learning_rate" in line], float)
+    known = {
+        line["step"]: float(line["learning_rate"]) for line in lines if "learning_rate" in line
+    }
+    rates = np.array([known[step] for step in steps if step in known], float)
     looks = [line for line in lines if "update_to_data" in line]
-    if len(rates) != len(steps):
-        rates = np.zeros(0)
     end = max((line["step"] for line in lines), default=0)
     return Curve(seed, steps, losses, rates, dev_steps, dev_losses, looks, end)

@@ -9,9 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mm_jax import saving
 from mm_jax.cli import main
 from mm_jax.model import scanned
+from mm_jax.models import build_model
 from mm_jax.models.bigram import bigram as neural_bigram
+from mm_jax.models.kneser_ney import fit_kneser_ney
+from mm_jax.models.ngram import fit_ngram
+from mm_jax.population import ensemble
+from mm_jax.rundir import Stored
+from mm_jax.task import load_source
 
 V = 27  # the boundary and a to z
 FIVE_NAMES = ["emma", "olivia", "ava", "isabella", "sophia"]  # 32 examples: the lecture's first
@@ -121,6 +128,28 @@ def record_of(*args, code=0):
     assert out.endswith("}\n")
     assert out.count("\n") == 1
     return strict_json(out)
+
+
+def make_run(path, config, *, metrics=(), samples=None):
+    """Keep an untrained model as a run, as if training had made it; return its path.
+
+    Of counted models it is the counts of the training lines, of the others random numbers.
+    """
+    source = load_source(config.data)
+    model = build_model(config.model, len(source.vocab))
+    if config.model.name == "ngram":
+        params = fit_ngram(source.splits.train, source.vocab, config.model.order)
+    elif config.model.name == "kneser-ney":
+        params = fit_kneser_ney(source.splits.train, source.vocab, config.model.order)
+    else:
+        count = config.seeds
+        params = (
+            ensemble(model, count).init(jax.random.key(5)) if count > 1 else first_params(model)
+        )
+    saving.create(path, Stored(config, source.vocab.symbols, source.record, None, {}))
+    saving.append_metrics(path, metrics or [{"train_loss": 2.0, "dev_loss": 2.5}])
+    saving.save_results(path, params, source.text.lines[:4] if samples is None else samples)
+    return path
 
 
 # Models for tests

@@ -1,0 +1,66 @@
+"""metrics.jsonl read again, as curves."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mm_jax.choices import InputError
+from mm_jax.metrics import curves_of, read_lines
+
+LINES = [
+    {"step": 10, "loss": 3.0, "learning_rate": 0.1},
+    {"step": 10, "saturated": {"h": 0.5}, "update_to_data": {"W": 1e-3}},
+    {"step": 20, "loss": 2.5, "learning_rate": 0.01},
+    {"step": 20, "dev_loss": 2.6},
+    {"step": 20, "train_loss": 2.4, "dev_loss": 2.61},
+]
+
+
+def test_lines_become_a_curve_and_the_exact_loss_at_the_end_counts():
+    (curve,) = curves_of(LINES)
+    assert curve.steps.tolist() == [10, 20]
+    assert curve.losses.tolist() == [3.0, 2.5]
+    assert curve.rates.tolist() == [0.1, 0.01]
+    assert (curve.dev_steps.tolist(), curve.dev_losses.tolist()) == ([20], [2.61])
+    assert curve.looks == [LINES[1]]
+    assert (curve.end, curve.interval, curve.seed) == (20, 10, None)
+
+
+def test_an_ensemble_has_a_curve_for_each_member():
+    lines = [{"seed": seed, **line} for seed in (3, 4) for line in LINES[:4]]
+    curves = curves_of([*lines, LINES[4]])
+    assert [curve.seed for curve in curves] == [3, 4]
+    assert [curve.dev_losses.tolist() for curve in curves] == [[2.6], [2.6]]
+
+
+def test_losses_that_are_none_or_not_finite_are_left_out():
+    lines = [*LINES[:1], {"step": 20, "loss": "nan"}, {"step": 30, "loss": "inf"}]
+    (curve,) = curves_of([*lines, {"step": 30, "train_loss": None, "dev_loss": None}])
+    assert curve.losses.tolist() == [3.0]
+    assert len(curve.dev_losses) == 0
+    assert curves_of([{"train_loss": 2.0, "dev_loss": 2.5}]) == []  # of what was counted
+    without = curves_of([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 2.0}])[0]
+    assert len(without.rates) == 0
+
+
+def test_a_line_in_the_making_is_not_read_and_a_damaged_one_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_lines(path) == []
+    text = "".join(json.dumps(line) + "\n" for line in LINES)
+    path.write_text(text + '{"step": 30, "lo')
+    assert read_lines(path) == LINES
+    for damaged in (
+        "{",
+        "[1]",
+        '{"step": "x"}',
+        '{"step": 1, "loss": "much"}',
+        '{"step":1,"loss":[]}',
+    ):
+        path.write_text(text + damaged + "\n")
+        with pytest.raises(InputError, match=r"metrics\.jsonl, line 6 is damaged"):
+            curves_of(read_lines(path))
+
+
+def test_numbers_are_float64():
+    assert curves_of(LINES)[0].losses.dtype == np.float64
