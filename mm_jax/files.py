@@ -6,6 +6,7 @@ Whatever goes wrong is one InputError that names the file; what stood there befo
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +26,9 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that after any crash there is the old one or the new one, never a part.
 
     Beside its place, synced, renamed, and the directory synced. A link in its place is replaced,
-    not followed. Raises InputError.
+    not followed. Of several writers at once the last one wins, whole. Raises InputError.
     """
-    beside = path.with_name(path.name + PART)
+    beside = path.with_name(f"{path.name}.{threading.get_native_id()}{PART}")  # nobody else's
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from faults import Faulty
@@ -35,6 +36,21 @@ def umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_of_several_writers_at_once_the_last_one_wins_whole(tmp_path):
+    path = tmp_path / "page"
+    pages = [bytes([letter]) * 300_000 for letter in b"abc"]
+    write_whole(path, pages[0])
+    with ThreadPoolExecutor(3) as pool:
+        writers = [
+            pool.submit(lambda p=page: [write_whole(path, p) for _ in range(30)]) for page in pages
+        ]
+        while not all(writer.done() for writer in writers):
+            assert path.read_bytes() in pages
+    for writer in writers:
+        writer.result()
+    assert [each.name for each in tmp_path.iterdir()] == ["page"]
 
 
 def test_the_directory_is_synced_too(tmp_path, monkeypatch):
