@@ -120,23 +120,24 @@ def test_without_its_data_a_run_has_fewer_pictures_and_says_why(tmp_path, data):
 
 
 def test_a_run_that_is_not_at_its_end_is_drawn_as_far_as_it_is(tmp_path, data):
-    record_of(
-        *("train", "--data", data.data, "--steps", "60", "--batch-size", "8", "--embed-dim", "4"),
-        *("--hidden-dim", "8", "--inside", "--checkpoint-every", "20"),
-        *("--out", str(tmp_path / "run")),
-    )
+    flags = ["--data", data.data, "--steps", "400", "--batch-size", "8", "--embed-dim", "4"]
+    flags += ["--hidden-dim", "8", "--checkpoint-every", "150"]
+    record_of("train", *flags, "--inside", "--out", str(tmp_path / "run"))
+    record_of("train", *flags, "--out", str(tmp_path / "blind"))
+    both = [(tmp_path / run / "params.safetensors").read_bytes() for run in ("run", "blind")]
+    assert both[0] == both[1]  # looking changes no bit
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     looks = [line for line in lines if "update_to_data" in line]
-    assert [look["step"] for look in looks] == list(range(1, 61))
+    assert [look["step"] for look in looks] == list(range(4, 401, 4))
     assert all(set(look["update_to_data"]) == {"C", "W1", "b1", "W2", "b2"} for look in looks)
     for name in ("params.safetensors", "samples.txt"):
         (tmp_path / "run" / name).unlink()
     _, err = call("plot", str(tmp_path / "run"))
-    assert "has not come to its end: this is what there is after step 60" in err
+    assert "has not come to its end: this is what there is after step 400" in err
     assert (tmp_path / "run/figures/updates.png").exists()
     assert (tmp_path / "run/figures/samples.png").exists()
     call("report", str(tmp_path / "run"))
-    assert "after step 60" in (tmp_path / "run/report.html").read_text()
+    assert "after step 400" in (tmp_path / "run/report.html").read_text()
     checkpoint = next((tmp_path / "run/checkpoints").glob("step-*"))
     call("plot", str(checkpoint), "--out", str(tmp_path / "of_checkpoint"))
     assert (tmp_path / "of_checkpoint/loss.png").exists()

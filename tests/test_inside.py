@@ -25,6 +25,7 @@ from mm_jax.inside import BINS, SATURATED, histogram, look_inside
 from mm_jax.loss import loss
 from mm_jax.lr import make_optimizer
 from mm_jax.models.mlp import mlp
+from mm_jax.session import look as look_at_next
 from mm_jax.train import fit, init_state, train_step
 from mm_jax.vocab import Vocab
 from mm_jax.windows import windows
@@ -78,6 +79,7 @@ def test_gradients_and_the_loss_are_those_of_the_batch():
         histogram_of = found.gradients[name]
         assert int(histogram_of.counts.sum()) == grad.size
         assert float(histogram_of.high) == pytest.approx(4 * std, rel=1e-4)
+        assert float(histogram_of.low) == -float(histogram_of.high)
         beyond = np.asarray(grad) > 4 * std * (1 - 2 / BINS)
         assert int(histogram_of.counts[-1]) == pytest.approx(beyond.sum(), abs=1)
 
@@ -95,6 +97,19 @@ def test_the_ratio_is_that_of_the_step_which_is_taken(config):
         update = np.asarray(after.params[name], np.float64) - before[name]
         ratio = update.std() / before[name].std()
         assert float(found.update_to_data[name]) == pytest.approx(ratio, rel=1e-2), name
+
+
+@pytest.mark.parametrize("size", [4, None])
+def test_during_training_it_is_the_step_to_come_that_is_looked_at(size):
+    state, _ = fit(MODEL, SGD, begin(), BATCH, num_steps=3, batch_size=size)
+    line = look_at_next(MODEL, SGD, state, BATCH, size)
+    after, _ = fit(MODEL, SGD, state, BATCH, num_steps=1, batch_size=size)
+    assert line["step"] == 3
+    for name, leaf in state.params.items():
+        update = np.asarray(after.params[name], np.float64) - np.asarray(leaf)
+        ratio = update.std() / np.asarray(leaf).std()
+        assert line["update_to_data"][name] == pytest.approx(ratio, rel=1e-2), name
+    assert 0 < line["saturated"]["h"] < 1
 
 
 def test_looking_takes_no_step():

@@ -290,6 +290,12 @@ def test_a_figure_in_a_page_keeps_its_text_and_follows_the_theme():
     assert {*used} == {*ids}
 
 
+def test_a_figure_of_several_panels_has_no_title_in_a_page():
+    figure = plots.neighbours(*neighbours_of(np.eye(3)), ABC)
+    assert "The nearest symbols" in figure.get_suptitle()
+    assert "The nearest symbols" not in plots.to_page(figure, "near", "of each symbol")
+
+
 def test_text_from_a_file_is_no_formula_and_steers_nothing():
     odd = Vocab((".", "$", "\u202e", " "))
     table = np.eye(4)

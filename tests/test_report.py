@@ -70,6 +70,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        self.text += " "
 
     def handle_data(self, data):
         if "script" in self.open:
@@ -202,6 +203,7 @@ def test_the_page_says_what_was_run_on_what_with_what_result(pages, folder):
         "Activations of the hidden layer",
         "Gradients of each array",
     ]
+    assert f"this model 2.5000 {2.5 / math.log(2):.4f} {math.exp(2.5):.2f}" in text
     kn = " ".join(pages["kn"].text.split())
     assert "This page makes no lines by itself" in kn
     assert "Make some" in text
@@ -217,6 +219,8 @@ def test_the_page_carries_the_parameters_bit_for_bit(pages, folder):
     run = load_run(folder / "mlp")
     attrs, text = pages["mlp"].scripts[0]
     assert attrs == {"type": "application/json", "id": "model"}
+    assert "<" in run.vocab.symbols
+    assert "<" not in text  # so that nothing in it ends its element
     model = json.loads(text)
     assert model["symbols"] == list(run.vocab.symbols)
     assert (model["kind"], model["context"], model["members"]) == ("mlp", 3, 1)

@@ -50,6 +50,9 @@ def test_of_more_dimensions_the_plane_with_the_most_variance_is_found():
     np.testing.assert_allclose(distances(plane.places), distances(flat), atol=1.0)
     again = plane_of(table @ directions, LETTERS)  # turned, it looks the same but for mirroring
     np.testing.assert_allclose(np.abs(again.places), np.abs(plane.places), atol=1e-9)
+    order = np.random.default_rng(3).permutation(V)
+    mixed = plane_of(table[order], LETTERS)  # neither mirrored nor turned by the order of rows
+    np.testing.assert_allclose(mixed.places, plane.places[order], atol=1e-9)
     assert f"{values[0] / values.sum():.0%}" in plane.axes[0]
 
 
