@@ -165,7 +165,7 @@ def test_a_run_without_rates_or_of_several_seeds():
     assert len(axes.lines) == 9
     names = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
     assert names == [
-        "train, mean of 10 steps each",
+        "train, mean of 10 steps",
         "train, smoothed, each of 3 seeds",
         "dev, exact",
     ]

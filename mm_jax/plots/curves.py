@@ -37,7 +37,7 @@ def training(curves: Sequence[Curve], floors: Sequence[tuple[str, float]] = ()) 
             "linewidth": 0.6,
             "alpha": 0.6 if len(curves) == 1 else 0.25,
         }
-        name = f"train, mean of {curve.interval:,} steps each" if curve.interval > 1 else "train"
+        name = f"train, mean of {curve.interval:,} steps" if curve.interval > 1 else "train"
         axes.plot(curve.steps, np.log10(curve.losses), **faint, label=None if i else name)
         many = 1 if len(curves) == 1 else 0.5
         name = "train, smoothed" + (f", each of {len(curves)} seeds" if len(curves) > 1 else "")
@@ -72,7 +72,7 @@ def training(curves: Sequence[Curve], floors: Sequence[tuple[str, float]] = ()) 
         below.grid(axis="y")
         figure.align_ylabels([axes, below])
     _steps(below)
-    legend = figure.legend(loc="outside lower center", ncols=3)
+    legend = figure.legend(loc="outside lower center", ncols=3 if len(curves) == 1 else 2)
     for handle in legend.get_lines():
         handle.set_linewidth(2)
         handle.set_alpha(1)

@@ -65,5 +65,5 @@ def gradients(before: Inside, after: Inside) -> Figure:
     axes.set_xlabel("gradient, in standard deviations of its array")
     axes.set_ylabel("share of the array's numbers, %")
     axes.set_title("Gradients after training")
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8.5)
     return figure

@@ -97,7 +97,8 @@
       ? "U+" + symbol.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") : symbol;
   }
 
-  const percent = (p) => (100 * p).toFixed(p < 0.0995 ? 2 : 1) + "%";
+  const percent = (p) =>
+    p > 0 && p < 5e-5 ? "<0.01%" : (100 * p).toFixed(p < 0.0995 ? 2 : 1) + "%";
   const byId = (id) => document.getElementById(id);
   const [prefix, slider, bars, typed, problem, names] =
     ["prefix", "temperature", "bars", "typed", "problem", "names"].map(byId);
