@@ -2,11 +2,12 @@
 
 The rooms, in the order in which data goes through them: choices -> config, machine, presets,
 records, memory, files -> text -> vocab -> stream -> counts, windows -> model, layers, models/ ->
-rundir -> checkpoint, parts, fingerprint, trees -> floors, mesh, loss -> evaluate -> train, sample
--> population -> slices, grid, suggest -> lr, sweep -> metrics -> saving -> run -> task -> keeper ->
-session -> programs -> members -> search, settings, verify -> console, comparison, tables, plots ->
-lectures -> commands/, cli. Imports point up this list only. Every public name is imported when it
-is first used, so that ``import mm_jax`` costs nothing.
+rundir -> checkpoint, parts, fingerprint, trees -> floors, mesh, loss -> view -> evaluate -> train,
+inside, sample -> population -> slices, grid, suggest -> lr, sweep -> metrics -> saving -> run ->
+task -> keeper -> session -> programs -> members -> search, settings, verify -> console, comparison,
+tables, plots/ -> lectures, gallery -> generator -> report -> commands/, cli. Imports point up this
+list only. Every public name is imported when it is first used, so that ``import mm_jax`` costs
+nothing.
 """
 
 import importlib
@@ -39,6 +40,7 @@ _ROOMS = {
     "models.mlp": ["mlp"],
     "loss": ["loss", "mean_square", "nats"],
     "train": ["NotFiniteError", "TrainState", "fit", "fit_chunks", "init_state", "train_step"],
+    "inside": ["look_inside"],
     "suggest": ["suggest"],
     "sample": ["sample"],
     "mesh": ["make_mesh", "place"],
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
     from mm_jax.config import RunConfig as RunConfig
     from mm_jax.counts import count_ngrams as count_ngrams
     from mm_jax.evaluate import evaluate as evaluate
+    from mm_jax.inside import look_inside as look_inside
     from mm_jax.loss import loss as loss
     from mm_jax.loss import mean_square as mean_square
     from mm_jax.loss import nats as nats

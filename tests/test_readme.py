@@ -47,11 +47,15 @@ def test_the_bridge_from_counts_to_the_net(notebook):
     assert np.any(samples[0])
 
 
-def test_a_population_and_its_ensemble(notebook):
+def test_a_population_its_ensemble_and_its_inside(notebook):
     printed = []
-    exec(compile(PYTHON[3], "README.md", "exec"), dict(notebook[0], print=printed.append))
-    mean, together = map(float, printed)
-    assert 2 < together < mean < math.log(27)
+    names = dict(notebook[0], print=printed.append)
+    exec(compile(PYTHON[3] + PYTHON[4], "README.md", "exec"), names)
+    mean, together, saturated, ratios = printed
+    assert 2 < float(together) < float(mean) < math.log(27)
+    assert saturated.shape == ratios.shape == (8,)
+    assert ((saturated >= 0) & (saturated < 1)).all()
+    assert ((ratios > 1e-6) & (ratios < 1)).all()
 
 
 def test_the_range_test_suggests_a_rate(notebook):
