@@ -119,6 +119,7 @@ def test_without_its_data_a_run_has_fewer_pictures_and_says_why(tmp_path, data):
     assert "uniform" in out.splitlines()[0]  # ln V needs no data
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_at_its_end_is_drawn_as_far_as_it_is(tmp_path, data):
     flags = ["--data", data.data, "--steps", "400", "--batch-size", "8", "--embed-dim", "4"]
     flags += ["--hidden-dim", "8", "--checkpoint-every", "150"]

@@ -49,6 +49,7 @@ def test_the_first_walk_on_the_names_that_ship():
     assert rows["emma, ten steps of 0.1 by fit"].must
 
 
+@pytest.mark.slow
 def test_the_first_walk_on_the_lectures_own_file(lecture_text, monkeypatch):
     monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(lecture_text.path))
     rows = check(record_of("lecture", "1", "--quick"), 1)

@@ -47,6 +47,7 @@ def test_the_bridge_from_counts_to_the_net(notebook):
     assert np.any(samples[0])
 
 
+@pytest.mark.slow
 def test_a_population_its_ensemble_and_its_inside(notebook):
     printed = []
     names = dict(notebook[0], print=printed.append)

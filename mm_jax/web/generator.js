@@ -147,12 +147,11 @@
       const name = id === 0 ? "end" : shown(symbols[id]);
       const bar = element("button", "", {
         type: "button", class: "bar", "data-id": id, "data-probability": p[id],
-        "aria-label": `${name}, ${percent(p[id])}`,
       });
       bar.disabled = id === 0;
       const rod = element("i", "");
       rod.style.width = `${100 * p[id] / most}%`;
-      bar.append(element("b", name), rod, element("em", percent(p[id])));
+      bar.append(element("b", name), " ", rod, element("em", percent(p[id])));
       bar.addEventListener("click", () => {
         prefix.value += symbols[id];
         update();
