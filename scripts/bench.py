@@ -10,6 +10,7 @@ population: 1, 16 and 256 members of the lecture's MLP, 1,000 steps each, and as
 one after another: on one core, on all, and on a mesh of eight devices that are forced on the CPU.
 checkpoints: the lecture job with none on the way, with those that it makes by itself, and with one
 every 1,000 steps; the share of the process that they take, and the time to verify the run.
+pages: the report, the figures and the page of the lecture's model, and what --inside costs.
 What is quoted is the ratio of medians.
 """
 
@@ -362,7 +363,7 @@ def machine() -> dict[str, object]:
     return {"cores": os.cpu_count(), "cpu": cpu, "python": platform.python_version(), **libraries}
 
 
-SECTIONS = ("lecture", "counting", "bigram", "lr-range", "population", "checkpoints")
+SECTIONS = ("lecture", "counting", "bigram", "lr-range", "population", "checkpoints", "pages")
 
 
 def main() -> int:
@@ -402,6 +403,8 @@ def main() -> int:
             found["population"] = population(options.repeats)
         if "checkpoints" in options.what:
             found["checkpoints"] = checkpoints(options.repeats, options.steps)
+        if "pages" in options.what:
+            found["pages"] = pages(options.repeats, options.steps)
     if options.json:
         print(json.dumps(found))
     return 0
@@ -472,6 +475,39 @@ def checkpoints(repeats: int, num_steps: int) -> dict:
     spread = f"{min(verifying):.2f} | {max(verifying):.2f}"
     print(f"| `mm-jax verify` of the last | {statistics.median(verifying):.2f} | {spread} | |")
     return {"seconds": times, "shares": shares, "verifying": verifying}
+
+
+def pages(repeats: int, num_steps: int) -> dict:
+    """Measure how long figures and pages of the lecture's model take, and what --inside costs."""
+    mm_jax = [sys.executable, "-m", "mm_jax"]
+    training, seeing = "train", "train --inside"
+    seconds: dict[str, list[float]] = {training: [], seeing: []}
+    sizes: dict[str, int] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        page = f"{folder}/page.html"
+        for repeat in range(repeats):
+            run = f"{folder}/{repeat}"
+            steps = ["--steps", str(num_steps)]
+            commands = {
+                training: ["train", *steps, "--out", f"{run}-blind"],
+                seeing: ["train", *steps, "--inside", "--out", run],
+                "report": ["report", run],
+                "export": ["export", run, "--html", page],
+                "plot": ["plot", run],
+            }
+            for name, command in commands.items():
+                took, said = timed([*mm_jax, *command, "--json"])
+                seconds.setdefault(name, []).append(took)
+                sizes[name] = json.loads(said).get("bytes", 0)
+    print(f"\n| the lecture's model, {num_steps:,} steps | median s | min | max | kB |")
+    print("|---|---|---|---|---|")
+    for name, times in seconds.items():
+        spread = f"{statistics.median(times):.2f} | {min(times):.2f} | {max(times):.2f}"
+        size = f"{sizes[name] / 1000:.0f}" if sizes[name] else ""
+        print(f"| `mm-jax {name}` | {spread} | {size} |")
+    ratio = statistics.median(seconds[seeing]) / statistics.median(seconds[training])
+    print(f"\ntraining with --inside / without: {ratio:.2f}")
+    return {"seconds": seconds, "bytes": sizes, "inside_ratio": ratio}
 
 
 if __name__ == "__main__":
