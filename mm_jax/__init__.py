@@ -5,9 +5,9 @@ records, memory, files -> text -> vocab -> stream -> counts, windows -> model, l
 rundir -> checkpoint, parts, fingerprint, trees -> floors, mesh, loss -> view -> evaluate -> train,
 inside, sample -> population -> slices, grid, suggest -> lr, sweep -> metrics -> saving -> run ->
 task -> keeper -> session -> programs -> members -> search, settings, verify -> console, comparison,
-tables, plots/ -> lectures, gallery -> generator -> report -> commands/, cli. Imports point up this
-list only. Every public name is imported when it is first used, so that ``import mm_jax`` costs
-nothing.
+tables, plots/ -> lectures, sight -> gallery, generator -> report -> commands/, cli. Imports point
+up this list only. Every public name is imported when it is first used, so that ``import mm_jax``
+costs nothing.
 """
 
 import importlib

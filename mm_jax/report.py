@@ -16,13 +16,14 @@ from markupsafe import Markup
 from mm_jax import plots
 from mm_jax.choices import InputError, flag
 from mm_jax.config import CountConfig, RunConfig
-from mm_jax.gallery import Picture, Sight, SweepSight, choices_picture, pictures
+from mm_jax.gallery import Picture, choices_picture, pictures
 from mm_jax.generator import payload, render, title_of
 from mm_jax.model import num_params
 from mm_jax.plots.symbols import LABELLED, SURPRISE
 from mm_jax.records import to_dict
 from mm_jax.run import Run, load_run
 from mm_jax.rundir import CONFIG
+from mm_jax.sight import Sight, SweepSight
 from mm_jax.sweep import command_of, spread_of
 from mm_jax.tables import spread_text
 from mm_jax.text import BOUNDARY
@@ -35,8 +36,10 @@ IN_TABLES = ("samples", "neighbours")  # pictures whose numbers the page has as 
 Facts = list[tuple[str, str]]
 
 
-def report(sight: Sight) -> bytes:
-    """Return the page of a run."""
+def report(sight: Sight | SweepSight) -> bytes:
+    """Return the page of a run, or of a sweep."""
+    if isinstance(sight, SweepSight):
+        return sweep_report(sight)
     run = sight.run
     model, why_not = _model(run)
     lines = [line_row(line) for line in sight.lines]
@@ -73,8 +76,8 @@ def sweep_report(sight: SweepSight) -> bytes:
     """Return the page of a sweep; it makes lines with the best run."""
     record, search = sight.record, sight.search
     model, why_not = "", "Every setting diverged, so there is no model to make lines with."
-    if (sight.path / "best" / CONFIG).is_file():
-        model, why_not = _model(load_run(sight.path / "best"))
+    if (sight.folder / "best" / CONFIG).is_file():
+        model, why_not = _model(load_run(sight.folder / "best"))
     settings = record["settings"]
     names = [axis.name for axis in search.axes]
     seeds = search.config.seeds
@@ -85,8 +88,8 @@ def sweep_report(sight: SweepSight) -> bytes:
         "sweep.html.jinja",
         script_names=["sort.js", *(["generator.js"] if model else [])],
         title=f"Sweep over {' and '.join(name.replace('_', ' ') for name in names)}",
-        about=f"Run directory {readable(sight.path.absolute().name)}: {len(settings):,} settings, "
-        f"{seeds:,} seeds each",
+        about=f"Run directory {readable(sight.folder.absolute().name)}: "
+        f"{len(settings):,} settings, {seeds:,} seeds each",
         answer=f"The best reached {best['mean_dev_loss']:.4f} nats a symbol on dev: {told}.",
         pictures=[shown(choices_picture(sight, name)) for name in names],
         heads=[*(name.replace("_", " ") for name in names), "parameters", "steps", "loss on dev"],
@@ -95,7 +98,7 @@ def sweep_report(sight: SweepSight) -> bytes:
         no_generator=why_not,
         data_rows=data_facts(dict(search.data), search.config),
         command=command,
-        versions=versions(sight.path / "best"),
+        versions=versions(sight.folder / "best"),
     )
 
 

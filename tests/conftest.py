@@ -14,7 +14,7 @@ from jaxtyping import install_import_hook
 ROOMS = ["vocab", "stream", "counts", "windows", "model", "layers", "models", "floors", "loss"]
 ROOMS += ["mesh", "train", "population", "slices", "suggest", "lr", "sweep", "evaluate", "sample"]
 ROOMS += ["grid", "trees", "parts", "metrics", "task", "keeper", "programs", "members", "search"]
-ROOMS += ["inside", "view", "gallery", "generator", "report", "comparison", "lectures"]
+ROOMS += ["inside", "view", "sight", "gallery", "generator", "report", "comparison", "lectures"]
 install_import_hook([f"mm_jax.{room}" for room in ROOMS], "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile(

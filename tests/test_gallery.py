@@ -18,8 +18,9 @@ from mm_jax.config import (
     NgramConfig,
     RunConfig,
 )
-from mm_jax.gallery import insides, pair_counts, pictures, see
+from mm_jax.gallery import pair_counts, pictures
 from mm_jax.run import load_run
+from mm_jax.sight import insides, see
 from mm_jax.text import num_predictions, split_lines
 
 STARTS = ("em", "av", "li", "no", "ka", "so", "ir", "be")

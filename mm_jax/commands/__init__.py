@@ -29,6 +29,7 @@ from mm_jax.text import DATA_SETS, find_data
 if TYPE_CHECKING:
     from mm_jax.lr import RangeTest
     from mm_jax.members import Member
+    from mm_jax.sight import Sight, SweepSight
     from mm_jax.task import Measured, Source, Task
 
 PRESET_HELP = "Choices to start from; other flags override them. " + " ".join(
@@ -200,6 +201,23 @@ def range_record(test: "RangeTest") -> dict[str, Any]:
         "num_seeds": len(test.losses),
         "untrained": test.untrained.tolist(),
     }
+
+
+def look_at(path: str, console: Console) -> "Sight | SweepSight":
+    """Return what there is to see of a run, or of a sweep, and say what is missing."""
+    import_plots()
+    from mm_jax.run import load_run, unfinished
+    from mm_jax.sight import is_sweep, see, see_sweep
+
+    if is_sweep(Path(path)):
+        return see_sweep(Path(path))
+    trained = load_run(path)
+    if so_far := unfinished(trained):
+        console.note(so_far)
+    sight = see(trained)
+    for note in sight.notes:
+        console.note(f"{note}: some figures are left out")
+    return sight
 
 
 def import_plots() -> Any:

@@ -2,18 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from mm_jax.choices import InputError
-from mm_jax.commands import Outcome, import_plots
+from mm_jax.commands import Outcome, look_at
 from mm_jax.console import Console
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from mm_jax.gallery import Picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,27 +33,15 @@ def run(options: Options, console: Console) -> Outcome:
     import time
 
     from mm_jax.files import make_dir
-    from mm_jax.run import load_run, unfinished
-
-    plots = import_plots()
-    from mm_jax.gallery import choices_picture, is_sweep, pictures, see, see_sweep
 
     begun = time.perf_counter()
-    drawn: Iterator[Picture]
-    folder = Path(options.run)
-    if is_sweep(folder):
-        drawn = iter([choices_picture(see_sweep(folder))])
-    else:
-        trained = load_run(options.run)
-        if so_far := unfinished(trained):
-            console.note(so_far)
-        sight, folder = see(trained), trained.folder
-        for note in sight.notes:
-            console.note(f"{note}: some figures are left out")
-        drawn = pictures(sight)
+    sight = look_at(options.run, console)
+    from mm_jax import plots
+    from mm_jax.gallery import pictures
+
     if options.out == "":
         raise InputError("--out is empty; name a folder")
-    out = folder / "figures" if options.out is None else Path(options.out)
+    out = sight.folder / "figures" if options.out is None else Path(options.out)
     if options.out is None:
         make_dir(out)
     else:
@@ -67,7 +50,7 @@ def run(options: Options, console: Console) -> Outcome:
         except OSError as error:
             raise InputError(f"--out {out}: {error.strerror}") from None
     figures: dict[str, str] = {}
-    for picture in drawn:
+    for picture in pictures(sight):
         for ending in (".png", ".svg"):
             plots.save(picture.figure, out / f"{picture.name}{ending}")
         figures[picture.name] = picture.description

@@ -1,12 +1,11 @@
 """Write one page of a run, or of a sweep, that makes lines by itself."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from mm_jax.commands import Outcome, import_plots
+from mm_jax.commands import Outcome, look_at
 from mm_jax.console import Console
 
 
@@ -29,25 +28,12 @@ def run(options: Options, console: Console) -> Outcome:
     import time
 
     from mm_jax.files import size_text, write_whole
-    from mm_jax.run import load_run, unfinished
 
     begun = time.perf_counter()
-    import_plots()
-    from mm_jax.gallery import is_sweep, see, see_sweep
-    from mm_jax.report import REPORT, report, sweep_report
+    sight = look_at(options.run, console)
+    from mm_jax.report import REPORT, report
 
-    folder = Path(options.run)
-    if is_sweep(folder):
-        page = sweep_report(see_sweep(folder))
-    else:
-        trained = load_run(options.run)
-        if so_far := unfinished(trained):
-            console.note(so_far)
-        sight, folder = see(trained), trained.folder
-        for note in sight.notes:
-            console.note(f"{note}: some figures are left out")
-        page = report(sight)
-    path = folder / REPORT
+    page, path = report(sight), sight.folder / REPORT
     write_whole(path, page)
     console.say(f"report     {path}: {size_text(len(page))}; open it in a browser")
     record = {

@@ -3,8 +3,9 @@
 style.py says how they look. Nothing here is imported before a figure is drawn.
 """
 
-from mm_jax.plots.curves import choices, losses, lr_range, ratios, training
+from mm_jax.plots.curves import losses, ratios, training
 from mm_jax.plots.histograms import activations, gradients
+from mm_jax.plots.searches import choices, lr_range
 from mm_jax.plots.style import check_path, save, to_page
 from mm_jax.plots.symbols import (
     bigram_table,

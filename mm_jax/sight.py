@@ -1,0 +1,160 @@
+"""A run, or a sweep -> all there is to see of it.
+
+Enters: a run directory. Leaves: a Sight, or a SweepSight, with the numbers behind figures and
+report. Without the data file there are fewer of them, and ``notes`` say which are missing.
+"""
+
+import dataclasses
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from mm_jax.choices import InputError
+from mm_jax.config import NUM_SAMPLES, RunConfig
+from mm_jax.inside import Inside, look_inside
+from mm_jax.lr import make_optimizer
+from mm_jax.metrics import Curve, curves_of, read_lines
+from mm_jax.run import Run, run_splits
+from mm_jax.rundir import METRICS, SAMPLES, SETTINGS, SWEEP
+from mm_jax.sample import sample
+from mm_jax.settings import Search, read_search
+from mm_jax.task import Source, load_task
+from mm_jax.text import Splits, Text, is_large, overlap
+from mm_jax.view import Line, Shape, floor_lines, floors_of, lines_of, shapes_of
+from mm_jax.vocab import decode_lines
+
+EXAMPLES = 4096  # that the inside of a net is looked at with
+
+
+class Sight(NamedTuple):
+    """What there is to see of a run."""
+
+    run: Run
+    curves: list[Curve]
+    losses: dict[str, float | None]  # exact, at the end: train_loss, dev_loss
+    text: Text | None  # None where the data file is gone, has changed, or is large
+    splits: Splits | None
+    floors: list[tuple[str, float]]
+    lines: list[Line]  # that it makes
+    shapes: list[Shape]  # of its parameters
+    notes: list[str]  # what is missing, and why
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return self.run.folder
+
+
+def see(run: Run) -> Sight:
+    """Return what there is to see of a run. Raises InputError where its metrics are damaged."""
+    notes, text, splits = [], None, None
+    if is_large(run.config.data.data):
+        notes.append("its data file is large, and was not read for this")
+    else:
+        try:
+            text, splits = run_splits(run)
+        except InputError as error:
+            notes.append(str(error))
+    lines = read_lines(run.folder / METRICS)
+    curves = [curve for curve in curves_of(lines) if len(curve.steps) > 1]
+    last = lines[-1] if lines and run.step is None else {}
+    losses = {name: _number(last.get(name)) for name in ("train_loss", "dev_loss")}
+    floors = [("uniform", math.log(len(run.vocab)))]
+    if splits is not None:
+        floors = list(floor_lines(floors_of(splits, run.vocab)))
+    arrays = [(k, np.asarray(v)) for k, v in flatten_dict(run.params, sep=".").items()]
+    looked_at = lines_of(samples_of(run), run.model, run.params, run.vocab, splits)
+    return Sight(
+        run, curves, losses, text, splits, floors, looked_at, list(shapes_of(arrays)), notes
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def samples_of(run: Run) -> list[str]:
+    """Return the lines that are kept with a run, or new ones where none are."""
+    file = run.folder / SAMPLES
+    if run.step is None and file.is_file():
+        try:
+            return file.read_text("utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {file}: {error}") from None
+    tokens, _ = sample(run.model, run.params, jax.random.key(0), num=NUM_SAMPLES)
+    return decode_lines(run.vocab, jax.device_get(tokens))
+
+
+def insides(sight: Sight, config: RunConfig) -> tuple[Inside, Inside]:
+    """Return what the net looks like inside before its first step, and as it is now."""
+    run, text, splits = sight.run, sight.text, sight.splits
+    assert text is not None
+    assert splits is not None
+    both = overlap(splits.dev, splits.train) if splits.dev else 0.0
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    source = Source(text, splits, run.vocab, both, {})
+    task = load_task(config, optimizer, source=source)
+    state = task.begin_whole(optimizer, jax.random.key(config.seed))
+    count = len(task.data.targets)
+    ids = jnp.arange(count) if count <= EXAMPLES else jnp.arange(EXAMPLES) * count // EXAMPLES
+    batch = jax.tree.map(lambda leaf: leaf[ids], task.data)
+    look = jax.jit(partial(look_inside, task.model, optimizer))
+    before = look(state, batch)
+    return before, look(dataclasses.replace(state, params=run.params), batch)
+
+
+# Sweeps
+
+
+class SweepSight(NamedTuple):
+    """What there is to see of a sweep."""
+
+    folder: Path
+    search: Search
+    record: dict[str, Any]  # sweep.json
+
+    @property
+    def scales(self) -> dict[str, str]:
+        """How each choice is drawn: log, linear, or names."""
+        return {axis.name: _scale(self.search, axis.name) for axis in self.search.axes}
+
+
+def is_sweep(path: Path) -> bool:
+    """Tell whether a directory is a sweep, and not a run."""
+    return (path / SETTINGS).is_file()
+
+
+def see_sweep(path: Path) -> SweepSight:
+    """Return what there is to see of a sweep. Raises InputError where it is not at its end."""
+    search = read_search(path)
+    if not (path / SWEEP).is_file():
+        raise InputError(f"{path} has not come to its end; mm-jax sweep --resume --out {path}")
+    try:
+        record = json.loads((path / SWEEP).read_bytes())
+        for each in record["settings"]:
+            each["mean_dev_loss"] = float(each["mean_dev_loss"])
+            each["dev_losses"] = [float(loss) for loss in each["dev_losses"]]
+            dict(each["choices"]), int(each["num_params"]), int(each["steps"])
+        if not record["settings"]:
+            raise ValueError("it has no settings")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path / SWEEP} is damaged: {type(error).__name__}: {error}") from None
+    return SweepSight(path, search, record)
+
+
+def _scale(search: Search, name: str) -> str:
+    axis = next(axis for axis in search.axes if axis.name == name)
+    if axis.values is None:
+        return "log" if axis.log else "linear"
+    numbers = [value for value in axis.values if not isinstance(value, str)]
+    if len(numbers) < len(axis.values):
+        return "names"
+    low, high = min(numbers), max(numbers)
+    return "log" if low > 0 and high / low >= 8 else "linear"
