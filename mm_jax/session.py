@@ -40,7 +40,7 @@ from mm_jax.train import (
 from mm_jax.windows import Batch
 
 DEV_LOOKS = 20  # times that the dev loss is measured during a run
-INSIDE_LOOKS = 100  # times that the net is looked into, where that is asked for
+INSIDE_LOOKS = 100  # times at least that the net is looked into, where that is asked for
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
