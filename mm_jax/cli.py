@@ -43,6 +43,7 @@ commands:
 mm-jax COMMAND --help says what a command takes. A first run:
   mm-jax train --out runs/first
   mm-jax sample runs/first
+  mm-jax report runs/first
 """
 
 
