@@ -23,6 +23,7 @@ from mm_jax.plots.symbols import LABELLED, SURPRISE
 from mm_jax.records import to_dict
 from mm_jax.run import Run, load_run
 from mm_jax.rundir import CONFIG
+from mm_jax.settings import command_of as command_of_search
 from mm_jax.sight import Sight, SweepSight
 from mm_jax.sweep import command_of, spread_of
 from mm_jax.tables import spread_text
@@ -83,7 +84,9 @@ def sweep_report(sight: SweepSight) -> bytes:
     seeds = search.config.seeds
     best = settings[0]
     told = ", ".join(f"{name.replace('_', ' ')} {best['choices'][name]}" for name in names)
-    command = record.get("train_command") or "mm-jax sweep"
+    again = f"{command_of_search(search)}\n"
+    if "train_command" in record:
+        again += f"# the best of them alone\n{record['train_command']}\n"
     return render(
         "sweep.html.jinja",
         script_names=["sort.js", *(["generator.js"] if model else [])],
@@ -97,7 +100,7 @@ def sweep_report(sight: SweepSight) -> bytes:
         model=model,
         no_generator=why_not,
         data_rows=data_facts(dict(search.data), search.config),
-        command=command,
+        command=again,
         versions=versions(sight.folder / "best"),
     )
 

@@ -1,17 +1,18 @@
 """What a sweep was asked for <-> its settings.json, so that it can go on. Imports no jax."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mm_jax.choices import InputError, flag
-from mm_jax.config import RunConfig
+from mm_jax.config import TRAINED, RunConfig
 from mm_jax.presets import PRESETS
 from mm_jax.records import from_dict, to_dict
 from mm_jax.rundir import SETTINGS, differing
-from mm_jax.sweep import Axis, settings
+from mm_jax.sweep import Axis, flags_of, settings
 
 
 class Search(NamedTuple):
@@ -60,6 +61,33 @@ def read_search(path: Path) -> Search:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from None
     return search
+
+
+def command_of(search: Search) -> str:
+    """Return the command that does the same sweep again."""
+    config, name = search.config, search.config.model.name
+    if search.preset is not None:
+        begin, base = ["--preset", search.preset], PRESETS[search.preset].config
+    else:
+        begin = [] if name == RunConfig().model.name else ["--model", name]
+        base = RunConfig(model=TRAINED[name]())
+    varied = {flag(axis.name) for axis in search.axes}
+    flags = flags_of(config, base)
+    fixed = [
+        word
+        for word, before in zip(flags, ["", *flags], strict=False)
+        if word not in varied and before not in varied
+    ]
+    for axis in search.axes:
+        ends = (int(axis.low), int(axis.high)) if axis.whole else (axis.low, axis.high)
+        values = ends if axis.values is None else axis.values
+        text = (":" if axis.values is None else ",").join(str(value) for value in values)
+        fixed += [flag(axis.name), text + ":log" * axis.log]
+    for option in ("num", "halvings", "max_params"):
+        if value := getattr(search, option):
+            fixed += [flag(option), str(value)]
+    fixed += ["--deterministic"] * search.deterministic
+    return shlex.join(["mm-jax", "sweep", *begin, *fixed])
 
 
 def check_same_search(path: Path, before: Search, now: Search) -> None:

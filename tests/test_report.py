@@ -15,6 +15,7 @@ from helpers import call, make_run, record_of
 
 from mm_jax.cli import _parse
 from mm_jax.commands import count as count_command
+from mm_jax.commands import sweep as sweep_command
 from mm_jax.commands import train as train_command
 from mm_jax.config import (
     BigramConfig,
@@ -30,6 +31,8 @@ from mm_jax.generator import payload
 from mm_jax.presets import PRESETS
 from mm_jax.report import level_of
 from mm_jax.run import load_run
+from mm_jax.settings import Search
+from mm_jax.settings import command_of as sweep_command_of
 from mm_jax.sweep import command_of
 
 EVIL = [
@@ -270,7 +273,7 @@ def parsed(command):
     """The choices that a command line makes."""
     words = shlex.split(command)
     assert words[0] == "mm-jax"
-    module = {"train": train_command, "count": count_command}[words[1]]
+    module = {"train": train_command, "count": count_command, "sweep": sweep_command}[words[1]]
     return _parse(module, "mm-jax", words[2:])
 
 
@@ -300,6 +303,27 @@ def test_the_command_that_does_it_again_makes_the_same_choices(config):
 def test_the_command_of_a_preset_names_it():
     assert command_of(PRESETS["large"].config) == "mm-jax train --preset large"
     assert command_of(RunConfig()) == "mm-jax train"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--learning-rate 0.01:1:log --hidden-dim 64,128,256 --seeds 8",
+        "--preset modern --embed-dim 10:16 --dropout 0:0.2:3 --num 5 --max-params 9000 --seed 3",
+        "--model bigram --full-batch --optimizer sgd,adam --regularization 0,0.1 --halvings 1",
+        "--data 'a b.txt' --weight-decay 0.003:0.1:log:4 --optimizer adamw --deterministic",
+    ],
+)
+def test_the_command_that_sweeps_again_is_the_same_sweep(line):
+    def searched(command):
+        found = parsed(command)
+        asked = (found.preset, found.num, found.halvings, found.max_params)
+        return Search(found.config, found.axes, *asked, found.machine.deterministic)
+
+    search = searched(f"mm-jax sweep {line}")
+    assert len(search.axes) >= 1
+    again = searched(sweep_command_of(search))
+    assert again == search
 
 
 @pytest.mark.parametrize("model", [NgramConfig(3, 0.25), NgramConfig(2, 0.0), KneserNeyConfig(4)])
