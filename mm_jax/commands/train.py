@@ -52,8 +52,8 @@ class Options:
     """Which model; the flags that are its own stand below."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS), help=PRESET_HELP)] = None
     inside: bool = False
-    """Note on the way, some hundred times, what the net looks like inside: saturated units, how much
-    a step changes each array. mm-jax plot draws it."""
+    """Note on the way, some hundred times, what the net looks like inside: how much is saturated,
+    how much a step changes each array. mm-jax plot draws it."""
     out: str | None = None
     """The run directory. By default the first free one of runs/NAME-1, runs/NAME-2, ..."""
     json: bool = False
