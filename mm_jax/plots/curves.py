@@ -72,7 +72,7 @@ def training(curves: Sequence[Curve], floors: Sequence[tuple[str, float]] = ()) 
     _steps(below)
     legend = figure.legend(loc="outside lower center", ncols=3 if len(curves) == 1 else 2)
     for handle in legend.get_lines():
-        handle.set_linewidth(2)
+        handle.set_linewidth(max(handle.get_linewidth(), 1))
         handle.set_alpha(1)
     return figure
 
