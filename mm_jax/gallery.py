@@ -129,7 +129,7 @@ def embedding_pictures(sight: Sight) -> Iterator[Picture]:
     yield Picture(
         "embedding",
         "Where the embedding puts the symbols",
-        f"The embedding of {len(vocab):,} symbols in {plane.dim} dimensions{how}; the table of "
+        f"The embedding of {len(vocab):,} symbols, {plane.dim} numbers each{how}; the table of "
         "nearest symbols says the same in numbers.",
         plots.embedding(table, vocab),
     )

@@ -1,5 +1,6 @@
 """Figures: what is drawn is what was given."""
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -16,7 +17,7 @@ from mm_jax.choices import InputError
 from mm_jax.inside import Inside, histogram
 from mm_jax.metrics import Curve
 from mm_jax.plots import style, symbols
-from mm_jax.plots.curves import smoothed
+from mm_jax.plots.curves import smoothed, stacked
 from mm_jax.view import Line, neighbours_of
 from mm_jax.vocab import Vocab
 
@@ -157,6 +158,28 @@ def test_a_beginning_far_above_all_else_is_left_out_and_said():
     assert axes.texts[0].get_text() == "from 25 nats at the beginning"
     long = plots.training([curve(100 * [25.0] + 100 * [2.2])], FLOORS).axes[0]
     assert long.get_ylim()[1] > np.log10(25)  # it is no short beginning
+
+
+def test_names_of_floors_and_ticks_of_nats_do_not_lie_upon_each_other():
+    figure = plots.training([curve(np.linspace(3000.0, 500.0, 50))], FLOORS)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    nats = axes.child_axes[0].get_yticklabels()
+    for labels in (axes.texts, [label for label in nats if label.get_text()]):
+        boxes = [label.get_window_extent() for label in labels]
+        assert len(boxes) >= 3
+        pairs = itertools.combinations(boxes, 2)
+        assert not any(one.y0 < other.y1 and other.y0 < one.y1 for one, other in pairs)
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=6))
+def test_what_is_stacked_is_apart_in_its_order_and_above_the_axis(bottoms):
+    bottoms = sorted(bottoms, reverse=True)
+    places = stacked(bottoms, 1.0, 0.0)
+    assert min(places) >= 0
+    assert all(a - b >= 1 - 1e-9 for a, b in itertools.pairwise(places))
+    if all(a - b >= 1 for a, b in itertools.pairwise(bottoms)):
+        assert places == bottoms
 
 
 def test_a_run_without_rates_or_of_several_seeds():

@@ -55,8 +55,7 @@ def training(curves: Sequence[Curve], floors: Sequence[tuple[str, float]] = ()) 
     _draw_floors(axes, floors, float(np.log10(np.mean([line[-1] for line in smooth]))), last)
     axes.set_xlim(0, last)
     axes.set_ylabel("log10 of the loss")
-    right = axes.secondary_yaxis("right", functions=(_power, _log10))
-    right.set_ylabel("loss, nats a symbol")
+    _add_nats(axes)
     axes.set_title("Loss over steps")
     below = axes if panels is None else panels[1]
     if panels is not None:
@@ -125,26 +124,44 @@ def _limit(axes: Axes, curves: Sequence[Curve], floors: Sequence[float]) -> None
 def _draw_floors(axes: Axes, floors: Sequence[tuple[str, float]], end: float, last: float) -> None:
     """Draw each floor as a line with its name: above it where the curve ends below, else under."""
     low, high = axes.get_ylim()
-    text_height = 0.055 * (high - low)
-    used: list[float] = []
-    for name, loss in floors:
-        y = float(np.log10(loss))
-        if not low < y < high:
-            continue
+    height = 0.055 * (high - low)  # of a name
+    named = [(name, loss, float(np.log10(loss))) for name, loss in floors]
+    named = [each for each in sorted(named, key=lambda each: -each[2]) if low < each[2] < high]
+    bottoms = [y + 0.1 * height if y >= end else y - 1.1 * height for _, _, y in named]
+    for (name, loss, y), bottom in zip(named, stacked(bottoms, height, low), strict=True):
         axes.axhline(y, color=INK, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0.9)
-        above = y >= end
-        place = y if above else y - text_height
-        if any(abs(place - other) < text_height for other in used):
-            above, place = not above, (y - text_height if above else y)
-        used.append(place)
+        kind: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 8.5}
         axes.annotate(
-            f"{name}, {loss:.3f}",
-            (last, y),
-            (-3, 2 if above else -2),
-            textcoords="offset points",
-            ha="right",
-            va="bottom" if above else "top",
-            fontsize=8.5,
+            f"{name}, {loss:.3f}", (last, bottom), (-3, 0), textcoords="offset points", **kind
+        )
+
+
+def stacked(bottoms: Sequence[float], height: float, low: float) -> list[float]:
+    """Return places from the top down that are ``height`` apart, each near where it was to be.
+
+    >>> stacked([5.0, 4.9, 0.5], height=1.0, low=0.0)
+    [5.0, 4.0, 0.5]
+    """
+    places = list(bottoms)
+    for i in range(1, len(places)):
+        places[i] = min(places[i], places[i - 1] - height)
+    for i in reversed(range(len(places))):
+        places[i] = max(places[i], low if i == len(places) - 1 else places[i + 1] + height)
+    return places
+
+
+def _add_nats(axes: Axes) -> None:
+    """Write nats beside an axis that is log10 of them."""
+    right = axes.secondary_yaxis("right", functions=(_power, _log10))
+    right.set_ylabel("loss, nats a symbol")
+    low, high = (10.0**y for y in axes.get_ylim())
+    if high / low > 5:  # evenly spaced ones would lie upon each other at the top
+        powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))))
+        steps = (1, 2, 5) if high / low < 300 else (1,)
+        ticks = [m * 10.0**power for power in powers for m in steps]
+        right.set_yticks(
+            [tick for tick in ticks if low <= tick <= high],
+            [f"{tick:,g}" for tick in ticks if low <= tick <= high],
         )
 
 
@@ -164,8 +181,7 @@ def losses(nats: Float[np.ndarray, " steps"], title: str, block: int = 1000) -> 
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("step")
     axes.set_ylabel("log10 of the loss in nats a symbol")
-    right = axes.secondary_yaxis("right", functions=(_power, _log10))
-    right.set_ylabel("loss, nats a symbol")
+    _add_nats(axes)
     axes.set_title(title)
     for line in axes.legend(loc="upper right").get_lines():
         line.set_linewidth(2)

@@ -121,7 +121,8 @@ def to_page(figure: Figure, name: str, description: str) -> str:
     """
     figure.suptitle("")
     for axes in figure.axes:
-        axes.set_title("")
+        for place in ("left", "center", "right"):
+            axes.set_title("", loc=place)
     text = rendered(figure, ".svg", transparent=True).decode()
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     begin = text.index("<svg ")

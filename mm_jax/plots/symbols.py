@@ -172,7 +172,8 @@ def embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Figure:
     axes.set_xlabel(plane.axes[0])
     axes.set_ylabel(plane.axes[1])
     which = "" if count == len(vocab) else f"; the first {count} of them"
-    title = f"The embedding of {len(vocab):,} symbols in {plane.dim} dimensions"
+    dimensions = "one dimension" if plane.dim == 1 else f"{plane.dim} dimensions"
+    title = f"The embedding of {len(vocab):,} symbols in {dimensions}"
     if plane.dim > 2:
         title += f",\nprojected on two that explain {plane.explained:.0%} of the variance"
     axes.set_title(title + which)
@@ -264,7 +265,8 @@ def samples(lines: Sequence[Line]) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("place in the line; the last symbol is its end")
-    axes.set_title("Lines the model makes, and how surprised it is by each symbol")
+    title = "Lines the model makes, and how surprised it is by each symbol"
+    axes.set_title(title, loc="left")
     bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", aspect=40, extend="max")
     bar.set_label("surprise, nats")
     bar.outline.set_visible(False)
