@@ -66,6 +66,18 @@ class Choices:
             complaint = _complaint(hints[field.name], value)
             if complaint:
                 raise InputError(f"{flag(field.name)} {complaint}, not {value!r}")
+            if type(value) is int and _kinds(hints[field.name]) & {int, float} == {float}:
+                object.__setattr__(self, field.name, float(value))
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """Return the plain types that a field may have."""
+    members = typing.get_args(hint)
+    if typing.get_origin(hint) is Annotated:
+        return _kinds(members[0])
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return set().union(*map(_kinds, members))
+    return {hint}
 
 
 def _complaint(hint: Any, value: Any) -> str | None:

@@ -5,6 +5,7 @@ is their values.
 """
 
 import dataclasses
+import os
 from typing import Annotated, ClassVar, Literal
 
 from mm_jax.choices import Between, Choices, InputError, OneOf
@@ -23,6 +24,16 @@ OPTIMIZERS = (
 )
 
 
+def check_path(path: str, what: str) -> None:
+    """Raise InputError for a path that no system call takes."""
+    try:
+        if b"\0" not in os.fsencode(path):
+            return
+    except UnicodeEncodeError:
+        pass
+    raise InputError(f"{what} {path!r} cannot be the name of a file")
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Choices):
     """What to learn from."""
@@ -33,6 +44,11 @@ class DataConfig(Choices):
     """80/10/10 by count after a shuffle; unique drops repeated lines first; none holds none out."""
     split_seed: Seed = 42
     """Seed of the shuffle before the split."""
+
+    def __post_init__(self) -> None:
+        """Check what no file can be called."""
+        super().__post_init__()
+        check_path(self.data, "--data")
 
 
 class Traits:

@@ -178,12 +178,8 @@ def samples_picture(lines: list[Line]) -> Picture:
 
 def choices_picture(sight: SweepSight, only: str | None = None) -> Picture:
     """Return the picture of the loss against each choice of a sweep, or ``only`` one of them."""
-    settings = sight.record["settings"]
-    names = [axis.name for axis in sight.search.axes if only in (None, axis.name)]
-    rows = [
-        ({name: each["choices"][name] for name in names}, each["mean_dev_loss"])
-        for each in settings
-    ]
+    names = [name for name in sight.names if only in (None, name)]
+    rows = [({name: each.choices[name] for name in names}, each.mean) for each in sight.settings]
     best, lowest = rows[0]
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in best.items())
     which = f"the {only.replace('_', ' ')}" if only else "each choice"
@@ -192,5 +188,5 @@ def choices_picture(sight: SweepSight, only: str | None = None) -> Picture:
         f"Loss against {which}",
         f"Mean loss on dev of {len(rows)} settings against {which}; the best, {lowest:.4f}, "
         f"has {told}.",
-        plots.choices(rows, sight.scales, [each["steps"] for each in settings]),
+        plots.choices(rows, sight.scales, [each.steps for each in sight.settings]),
     )

@@ -21,6 +21,7 @@ from mm_jax.config import MAX_LEN, MLPConfig, NgramConfig, RunConfig
 from mm_jax.files import size_text
 from mm_jax.models.ngram import count_logits
 from mm_jax.run import Run
+from mm_jax.rundir import CONFIG, check_data_record
 from mm_jax.view import readable
 
 WEB = Path(__file__).with_name("web")
@@ -127,6 +128,10 @@ def _kind(run: Run) -> str:
 
 def generator_page(run: Run) -> bytes:
     """Return the page that makes lines with a run. Raises InputError as payload does."""
+    try:
+        check_data_record(run.data)
+    except InputError as error:
+        raise InputError(f"{run.folder / CONFIG}: {error}") from None
     about = (
         f"A language model of {sum(_sizes(run)):,} parameters that has read "
         f"{run.data['split_lines'][0]:,} lines and makes more like them, symbol by symbol."

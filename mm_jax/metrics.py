@@ -11,9 +11,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from mm_jax.choices import InputError
-from mm_jax.config import OptimizerConfig
+from mm_jax.config import LARGE, OptimizerConfig
 from mm_jax.lr import learning_rates
+from mm_jax.records import number, whole
 
+NUMBERS = ("loss", "learning_rate", "train_loss", "dev_loss")  # that a line may have
+TABLES = ("saturated", "update_to_data")
 METRIC_LINES = 2000  # of minibatch losses in metrics.jsonl; each is the mean over its steps
 
 
@@ -92,35 +95,37 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     Raises InputError where one is damaged; what comes after the last line end is in the making.
     """
     try:
-        whole = path.read_bytes().rpartition(b"\n")[0]
+        text = path.read_bytes().rpartition(b"\n")[0]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     lines = []
-    for number, text in enumerate(whole.splitlines(), 1):
+    for place, row in enumerate(text.splitlines(), 1):
         try:
-            line = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number} is damaged: {error}") from None
-        if complaint := _damage(line):
-            raise InputError(f"{path}, line {number} is damaged: {complaint}")
-        lines.append(line)
+            lines.append(_checked(json.loads(row)))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {place} is damaged: {error}") from None
     return lines
 
 
-def _damage(line: Any) -> str | None:
-    """Say what is wrong with a line, or nothing."""
-    if not isinstance(line, dict) or not isinstance(line.get("step", 0), int):
-        return "its step is no number"
-    for name in ("loss", "learning_rate", "train_loss", "dev_loss"):
-        value = line.get(name)
-        if not (value in (None, "nan", "inf", "-inf") or isinstance(value, int | float)):
-            return f"its {name} is no number"
-    for name in ("saturated", "update_to_data"):
-        if not isinstance(line.get(name, {}), dict):
-            return f"its {name} is no table"
-    return None
+def _checked(line: Any) -> dict[str, Any]:
+    """Return a line with its numbers as such. Raises InputError where it is not what we write."""
+    if not isinstance(line, dict):
+        raise InputError("it is no table")
+    found: dict[str, Any] = {
+        name: whole(line[name], name) for name in ("step", "seed") if name in line
+    }
+    for name in NUMBERS:
+        if line.get(name) is not None:
+            found[name] = number(line[name], name)
+    for name in TABLES:
+        table = line.get(name)
+        if isinstance(table, dict):
+            found[name] = {key: number(value, name) for key, value in table.items()}
+        elif table is not None:
+            raise InputError(f"{name} is no table")
+    return found
 
 
 def curves_of(lines: list[dict[str, Any]]) -> list[Curve]:
@@ -135,17 +140,23 @@ def curves_of(lines: list[dict[str, Any]]) -> list[Curve]:
 
 
 def _curve(seed: int | None, lines: list[dict[str, Any]]) -> Curve:
-    def column(name: str) -> Float64[np.ndarray, "2 n"]:
-        found = {line["step"]: float(line[name]) for line in lines if line.get(name) is not None}
-        pairs = np.array(sorted(found.items()), float).reshape(-1, 2)
-        return pairs[np.isfinite(pairs[:, 1]) & (pairs[:, 1] > 0)].T
+    def column(name: str) -> dict[int, float]:
+        found = {line["step"]: line[name] for line in lines if name in line}
+        return {step: x for step, x in sorted(found.items()) if 1 / LARGE < x < LARGE}
 
-    steps, losses = column("loss")
-    dev_steps, dev_losses = column("dev_loss")
-    known = {
-        line["step"]: float(line["learning_rate"]) for line in lines if "learning_rate" in line
-    }
-    rates = np.array([known[step] for step in steps if step in known], float)
-    looks = [line for line in lines if "update_to_data" in line]
-    end = max((line["step"] for line in lines), default=0)
-    return Curve(seed, steps, losses, rates, dev_steps, dev_losses, looks, end)
+    losses, dev, every = column("loss"), column("dev_loss"), [line["step"] for line in lines]
+    known = {line["step"]: line["learning_rate"] for line in lines if "learning_rate" in line}
+    rates = [known.get(step, math.nan) for step in losses]
+    if not all(0 <= rate < LARGE for rate in rates):
+        rates = []
+    looks = [line for line in lines if all(name in line for name in TABLES)]
+    return Curve(
+        seed=seed,
+        steps=np.array([*losses], float),
+        losses=np.array([*losses.values()], float),
+        rates=np.array(rates, float),
+        dev_steps=np.array([*dev], float),
+        dev_losses=np.array([*dev.values()], float),
+        looks=looks,
+        end=max(every, default=0),
+    )

@@ -3,6 +3,7 @@
 Reading checks all that making the choices does. Imports no jax.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -33,6 +34,23 @@ def to_json(record: Any) -> str:
         return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(strict(record), allow_nan=False)
+
+
+def number(value: Any, name: str) -> float:
+    """Return a number that to_json wrote. Raises InputError where it is none."""
+    if value in ("nan", "inf", "-inf") or (
+        isinstance(value, int | float) and not isinstance(value, bool)
+    ):
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    raise InputError(f"{name} is no number")
+
+
+def whole(value: Any, name: str) -> int:
+    """Return a count that to_json wrote. Raises InputError where it is none."""
+    if type(value) is int and 0 <= value < 2**53:
+        return value
+    raise InputError(f"{name} is no count")
 
 
 def to_dict(config: TaskConfig | CountConfig) -> dict[str, Any]:

@@ -6,7 +6,7 @@ The page is a single file that opens from a disk, without a network, in light an
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from mm_jax.records import to_dict
 from mm_jax.run import Run, load_run
 from mm_jax.rundir import CONFIG
 from mm_jax.settings import command_of as command_of_search
-from mm_jax.sight import Sight, SweepSight
+from mm_jax.sight import Setting, Sight, SweepSight
 from mm_jax.sweep import command_of, spread_of
 from mm_jax.tables import spread_text
 from mm_jax.text import BOUNDARY
@@ -75,28 +75,25 @@ def report(sight: Sight | SweepSight) -> bytes:
 
 def sweep_report(sight: SweepSight) -> bytes:
     """Return the page of a sweep; it makes lines with the best run."""
-    record, search = sight.record, sight.search
+    search, settings, names = sight.search, sight.settings, sight.names
     model, why_not = "", "Every setting diverged, so there is no model to make lines with."
     if (sight.folder / "best" / CONFIG).is_file():
         model, why_not = _model(load_run(sight.folder / "best"))
-    settings = record["settings"]
-    names = [axis.name for axis in search.axes]
-    seeds = search.config.seeds
     best = settings[0]
-    told = ", ".join(f"{name.replace('_', ' ')} {best['choices'][name]}" for name in names)
+    told = ", ".join(f"{name.replace('_', ' ')} {best.choices[name]}" for name in names)
     again = f"{command_of_search(search)}\n"
-    if "train_command" in record:
-        again += f"# the best of them alone\n{record['train_command']}\n"
+    if sight.train_command is not None:
+        again += f"# the best of them alone\n{sight.train_command}\n"
     return render(
         "sweep.html.jinja",
         script_names=["sort.js", *(["generator.js"] if model else [])],
         title=f"Sweep over {' and '.join(name.replace('_', ' ') for name in names)}",
         about=f"Run directory {readable(sight.folder.absolute().name)}: "
-        f"{len(settings):,} settings, {seeds:,} seeds each",
-        answer=f"The best reached {best['mean_dev_loss']:.4f} nats a symbol on dev: {told}.",
+        f"{len(settings):,} settings, {search.config.seeds:,} seeds each",
+        answer=f"The best reached {best.mean:.4f} nats a symbol on dev: {told}.",
         pictures=[shown(choices_picture(sight, name)) for name in names],
         heads=[*(name.replace("_", " ") for name in names), "parameters", "steps", "loss on dev"],
-        rows=[setting_row(each, names) for each in settings],
+        rows=[setting_row(each) for each in settings],
         model=model,
         no_generator=why_not,
         data_rows=data_facts(dict(search.data), search.config),
@@ -290,9 +287,9 @@ def versions(path: Path) -> str:
         return ""
 
 
-def setting_row(each: dict[str, Any], names: Sequence[str]) -> list[tuple[str, str]]:
+def setting_row(each: Setting) -> list[tuple[str, str]]:
     """Return the cells of a setting: what to sort by, and what to show."""
-    values = [each["choices"][name] for name in names]
+    values = each.choices.values()
     cells = [(str(v), f"{v:g}" if isinstance(v, float) else str(v)) for v in values]
-    cells += [(str(each[name]), f"{each[name]:,}") for name in ("num_params", "steps")]
-    return [*cells, (str(each["mean_dev_loss"]), spread_text(spread_of(each["dev_losses"])))]
+    cells += [(str(count), f"{count:,}") for count in (each.num_params, each.steps)]
+    return [*cells, (str(each.mean), spread_text(spread_of(each.losses)))]

@@ -38,7 +38,7 @@ from mm_jax.rundir import (
     stored_of,
 )
 from mm_jax.saving import append_lines
-from mm_jax.text import Splits, Text, find_data, load_splits
+from mm_jax.text import Splits, Text, find_data, load_splits, unreadable
 from mm_jax.trees import check_arrays
 from mm_jax.vocab import Vocab
 from mm_jax.windows import LAYOUTS, Batch
@@ -185,7 +185,11 @@ def describe(run: Run) -> dict[str, Any]:
 def run_splits(run: Run) -> tuple[Text, Splits]:
     """Read the data that a run was trained on. Raises InputError where the file has changed."""
     path = find_data(run.config.data.data)
-    if path.exists() and not path.is_file():
+    try:
+        odd = path.exists() and not path.is_file()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if odd:
         raise InputError(f"{path} is no regular file: what {run.path} was made from is gone")
     text, splits = load_splits(run.config.data)
     if text.sha256 != run.data["sha256"]:

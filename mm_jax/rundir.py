@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mm_jax.choices import InputError, flag
-from mm_jax.config import CountConfig, RunConfig
+from mm_jax.config import CountConfig, RunConfig, check_path
 from mm_jax.files import LOCK, PART
-from mm_jax.records import from_dict, to_dict
+from mm_jax.records import from_dict, number, to_dict, whole
 from mm_jax.text import BOUNDARY
 
 FORMAT = 3  # of config.json; a later one that an older mm-jax cannot read gets a higher number
@@ -71,12 +71,31 @@ def stored_of(record: dict[str, Any]) -> Stored:
     return Stored(config, tuple(symbols), data, record.get("lr_range"), machine)
 
 
+def check_data_record(data: Any) -> None:
+    """Raise InputError where this is not what is written of the file that was learned from.
+
+    To use a model its sha256 is enough; to speak of what it was made from takes more.
+    """
+    if not isinstance(data, dict) or not {"sha256", "path", "split_lines"} <= data.keys():
+        raise InputError("its data has no path, sha256 or split_lines")
+    if not (isinstance(data["sha256"], str) and isinstance(data["path"], str)):
+        raise InputError("the path or the sha256 of its data is no text")
+    check_path(data["path"], "the path of its data,")
+    for name in ("num_lines", "num_blank"):
+        whole(data.get(name), f"{name} of its data")
+    if not isinstance(data["split_lines"], list | tuple) or len(data["split_lines"]) != 3:
+        raise InputError("split_lines of its data are not three")
+    for count in data["split_lines"]:
+        whole(count, "one of split_lines of its data")
+    number(data.get("dev_lines_in_train"), "dev_lines_in_train of its data")
+
+
 def _of_format(choices: Any, written: int) -> Any:
     """Return the choices of an earlier format as this one has them."""
     if not (isinstance(choices, dict) and "optimizer" in choices):
         return choices  # nothing has changed in those of a counted run
-    for number in range(written + 1, FORMAT + 1):
-        choices = SINCE[number] | choices
+    for later in range(written + 1, FORMAT + 1):
+        choices = SINCE[later] | choices
     model = choices.get("model")
     if written < 3 and isinstance(model, dict) and model.get("name") == "mlp":
         choices["model"] = {"dropout": 0.0} | model

@@ -1,6 +1,7 @@
 """What a sweep was asked for <-> its settings.json, so that it can go on. Imports no jax."""
 
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any, NamedTuple
 from mm_jax.choices import InputError, flag
 from mm_jax.config import TRAINED, RunConfig
 from mm_jax.presets import PRESETS
-from mm_jax.records import from_dict, to_dict
+from mm_jax.records import from_dict, number, to_dict
 from mm_jax.rundir import SETTINGS, differing
-from mm_jax.sweep import Axis, flags_of, settings
+from mm_jax.sweep import Axis, fields_of, flags_of, settings
 
 
 class Search(NamedTuple):
@@ -50,6 +51,7 @@ def read_search(path: Path) -> Search:
         search = Search(config, axes, **record)._replace(symbols=tuple(record["symbols"]))
         if not isinstance(search.data["sha256"], str):
             raise InputError("its data has no sha256")
+        check_axes(search)
         numbers = (search.halvings, search.num or 0, search.max_params or 0)
         if not all(type(number) is int for number in numbers):
             raise InputError("one of its numbers is none")
@@ -61,6 +63,26 @@ def read_search(path: Path) -> Search:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from None
     return search
+
+
+def check_axes(search: Search) -> None:
+    """Raise InputError where what is varied cannot be."""
+    if not search.axes:
+        raise InputError("nothing is varied")
+    known = fields_of(search.config)
+    for axis in search.axes:
+        table, kind = known.get(axis.name, (None, None)) if type(axis.name) is str else (None, None)
+        if kind is None or table != axis.table:
+            raise InputError(f"{axis.name!r} is no choice that a sweep can vary")
+        values: tuple[Any, ...] = axis.values or ()
+        kinds: set[type] = {int, float} if kind is float else {kind}
+        if axis.values is None:  # a range, whose ends are written as floats
+            values, kinds = (axis.low, axis.high), {int, float}
+        if not values or not {type(value) for value in values} <= kinds:
+            raise InputError(f"{axis.name} has no values, or some of another kind")
+        for value in values:
+            if not isinstance(value, str) and not math.isfinite(number(value, axis.name)):
+                raise InputError(f"{axis.name} has a value that is not finite")
 
 
 def command_of(search: Search) -> str:

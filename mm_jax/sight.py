@@ -7,6 +7,7 @@ report. Without the data file there are fewer of them, and ``notes`` say which a
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,14 +18,16 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from mm_jax.choices import InputError
-from mm_jax.config import NUM_SAMPLES, RunConfig
+from mm_jax.config import LARGE, NUM_SAMPLES, RunConfig
 from mm_jax.inside import Inside, look_inside
 from mm_jax.lr import make_optimizer
 from mm_jax.metrics import Curve, curves_of, read_lines
+from mm_jax.records import number, whole
 from mm_jax.run import Run, run_splits
-from mm_jax.rundir import METRICS, SAMPLES, SETTINGS, SWEEP
+from mm_jax.rundir import CONFIG, METRICS, SAMPLES, SETTINGS, SWEEP, check_data_record
 from mm_jax.sample import sample
 from mm_jax.settings import Search, read_search
+from mm_jax.sweep import Axis
 from mm_jax.task import Source, load_task
 from mm_jax.text import Splits, Text, is_large, overlap
 from mm_jax.view import Line, Shape, floor_lines, floors_of, lines_of, shapes_of
@@ -54,6 +57,7 @@ class Sight(NamedTuple):
 
 def see(run: Run) -> Sight:
     """Return what there is to see of a run. Raises InputError where its metrics are damaged."""
+    check_data(run.folder / CONFIG, run.data)
     notes, text, splits = [], None, None
     if is_large(run.config.data.data):
         notes.append("its data file is large, and was not read for this")
@@ -63,21 +67,39 @@ def see(run: Run) -> Sight:
         except InputError as error:
             notes.append(str(error))
     lines = read_lines(run.folder / METRICS)
-    curves = [curve for curve in curves_of(lines) if len(curve.steps) > 1]
+    arrays = flatten_dict(run.params, sep=".")
+    curves = [
+        curve._replace(
+            looks=[look for look in curve.looks if look["update_to_data"].keys() == arrays.keys()]
+        )
+        for curve in curves_of(lines)
+        if len(curve.steps) > 1
+    ]
     last = lines[-1] if lines and run.step is None else {}
-    losses = {name: _number(last.get(name)) for name in ("train_loss", "dev_loss")}
+    losses = {name: last.get(name) for name in ("train_loss", "dev_loss")}
     floors = [("uniform", math.log(len(run.vocab)))]
     if splits is not None:
         floors = list(floor_lines(floors_of(splits, run.vocab)))
-    arrays = [(k, np.asarray(v)) for k, v in flatten_dict(run.params, sep=".").items()]
     looked_at = lines_of(samples_of(run), run.model, run.params, run.vocab, splits)
     return Sight(
-        run, curves, losses, text, splits, floors, looked_at, list(shapes_of(arrays)), notes
+        run,
+        curves,
+        losses,
+        text,
+        splits,
+        floors,
+        looked_at,
+        shapes_of((name, np.asarray(leaf)) for name, leaf in arrays.items()),
+        notes,
     )
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def check_data(path: Path, record: dict[str, Any]) -> None:
+    """Raise InputError where a file does not say what was learned from."""
+    try:
+        check_data_record(record)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def samples_of(run: Run) -> list[str]:
@@ -85,7 +107,7 @@ def samples_of(run: Run) -> list[str]:
     file = run.folder / SAMPLES
     if run.step is None and file.is_file():
         try:
-            return file.read_text("utf-8").splitlines()
+            return file.read_text("utf-8").splitlines()[:NUM_SAMPLES]
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read {file}: {error}") from None
     tokens, _ = sample(run.model, run.params, jax.random.key(0), num=NUM_SAMPLES)
@@ -113,47 +135,87 @@ def insides(sight: Sight, config: RunConfig) -> tuple[Inside, Inside]:
 # Sweeps
 
 
+class Setting(NamedTuple):
+    """What a setting of a sweep reached."""
+
+    choices: dict[str, int | float | str]
+    num_params: int
+    steps: int  # less than all where it was dropped on the way
+    mean: float  # loss on dev over its seeds, nats; not finite where it diverged
+    losses: list[float]  # of each seed
+
+
 class SweepSight(NamedTuple):
     """What there is to see of a sweep."""
 
     folder: Path
     search: Search
-    record: dict[str, Any]  # sweep.json
+    settings: list[Setting]  # the best first
+    train_command: str | None  # of the best; None where all diverged
+
+    @property
+    def names(self) -> list[str]:
+        """The choices that were varied."""
+        return [axis.name for axis in self.search.axes]
 
     @property
     def scales(self) -> dict[str, str]:
         """How each choice is drawn: log, linear, or names."""
-        return {axis.name: _scale(self.search, axis.name) for axis in self.search.axes}
+        return {axis.name: _scale(axis) for axis in self.search.axes}
 
 
 def is_sweep(path: Path) -> bool:
     """Tell whether a directory is a sweep, and not a run."""
-    return (path / SETTINGS).is_file()
+    try:
+        return (path / SETTINGS).is_file()
+    except OSError:
+        return False
 
 
 def see_sweep(path: Path) -> SweepSight:
     """Return what there is to see of a sweep. Raises InputError where it is not at its end."""
     search = read_search(path)
+    check_data(path / SETTINGS, dict(search.data))
     if not (path / SWEEP).is_file():
         raise InputError(f"{path} has not come to its end; mm-jax sweep --resume --out {path}")
     try:
         record = json.loads((path / SWEEP).read_bytes())
-        for each in record["settings"]:
-            each["mean_dev_loss"] = float(each["mean_dev_loss"])
-            each["dev_losses"] = [float(loss) for loss in each["dev_losses"]]
-            dict(each["choices"]), int(each["num_params"]), int(each["steps"])
-        if not record["settings"]:
-            raise ValueError("it has no settings")
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        settings = [_setting(each, search.axes) for each in record["settings"]]
+        command = record.get("train_command")
+        if not settings or not isinstance(command, str | None):
+            raise InputError("it has no settings, or no command")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path / SWEEP} is damaged: {type(error).__name__}: {error}") from None
-    return SweepSight(path, search, record)
+    return SweepSight(path, search, settings, command)
 
 
-def _scale(search: Search, name: str) -> str:
-    axis = next(axis for axis in search.axes if axis.name == name)
+def _setting(each: dict[str, Any], axes: Sequence[Axis]) -> Setting:
+    choices = {}
+    for axis in axes:
+        value = choices[axis.name] = each["choices"][axis.name]
+        if not (_scale(axis) == "names" and isinstance(value, str)):
+            number(value, axis.name)
+    losses = [_loss(loss) for loss in each["dev_losses"]]
+    if not losses:
+        raise InputError("a setting has no losses")
+    return Setting(
+        choices,
+        whole(each["num_params"], "num_params"),
+        whole(each["steps"], "steps"),
+        _loss(each["mean_dev_loss"]),
+        losses,
+    )
+
+
+def _loss(value: Any) -> float:
+    found = number(value, "a loss")
+    return found if abs(found) < LARGE else math.inf
+
+
+def _scale(axis: Axis) -> str:
     if axis.values is None:
         return "log" if axis.log else "linear"
-    numbers = [value for value in axis.values if not isinstance(value, str)]
+    numbers = [float(value) for value in axis.values if not isinstance(value, str)]
     if len(numbers) < len(axis.values):
         return "names"
     low, high = min(numbers), max(numbers)

@@ -27,7 +27,11 @@ STARTS = ("em", "av", "li", "no", "ka", "so", "ir", "be")
 LINES = [a + b for a in STARTS for b in ("ma", "a", "el", "ora", "nie", "lia", "bel", "na")]
 CURVE = [{"step": 10 * i, "loss": 3 - i / 10, "learning_rate": 0.1} for i in range(1, 9)]
 LOOKS = [
-    {"step": 10 * i, "saturated": {"h": 0.1}, "update_to_data": {"C": 1e-3, "b1": "nan"}}
+    {
+        "step": 10 * i,
+        "saturated": {"h": 0.1},
+        "update_to_data": {"C": 1e-3, "W1": 1e-3, "b1": "nan", "W2": 1e-4, "b2": 1e-3},
+    }
     for i in range(1, 4)
 ]
 END = [{"step": 80, "train_loss": 2.0, "dev_loss": 2.5}]
@@ -161,6 +165,61 @@ def test_what_cannot_be_drawn_is_one_line(tmp_path, data, damage, said):
     _, err = call("plot", str(run.path), code=2)
     assert said in err
     assert err.count("\n") == 1
+
+
+def edited(path, change):
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("split_lines", None, "has no path, sha256 or split_lines"),
+        ("split_lines", [1, 2], "split_lines of its data are not three"),
+        ("split_lines", [1, 2, "<b>"], "one of split_lines of its data is no count"),
+        ("num_lines", [], "num_lines of its data is no count"),
+        ("dev_lines_in_train", "much", "dev_lines_in_train of its data is no number"),
+        ("path", 3, "is no text"),
+        ("path", "a\0b", "cannot be the name of a file"),
+    ],
+)
+def test_a_run_that_does_not_say_what_it_was_made_from_is_not_reported(
+    tmp_path, data, name, value, said
+):
+    run = run_of(tmp_path / "run", data, NgramConfig())
+
+    def change(record):
+        record["data"][name] = value
+        if value is None:
+            del record["data"][name]
+
+    edited(run.path / "config.json", change)
+    for command in (["report"], ["plot"], ["export", "--html", str(tmp_path / "a.html")]):
+        _, err = call(command[0], str(run.path), *command[1:], code=2)
+        assert said in err
+        assert err.count("\n") == 1
+    call("sample", str(run.path), "--num", "1")  # its model is as good as ever
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", 5000 * "long/", 300 * "x"])
+def test_a_data_path_that_no_file_can_have_is_one_line_or_a_note(tmp_path, data, name):
+    run = run_of(tmp_path / "run", data, NgramConfig())
+    edited(run.path / "config.json", lambda record: record["config"]["data"].update(data=name))
+    long = len(name) > 100
+    _, err = call("plot", str(run.path), code=0 if long else 2)
+    assert ("some figures are left out" if long else "cannot be the name of a file") in err
+    assert err.count("\n") == 1
+
+
+def test_looks_at_arrays_that_the_model_has_not_are_not_drawn(tmp_path, data):
+    run = run_of(tmp_path / "run", data, NET)
+    odd = [{**LOOKS[0], "update_to_data": {"_evil": 1.0}}] * 3
+    (run.path / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in CURVE + odd)
+    )
+    assert "updates" not in record_of("plot", str(run.path))["figures"]
 
 
 def test_places_that_cannot_be_written_to_are_one_line(tmp_path, data):

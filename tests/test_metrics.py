@@ -1,6 +1,7 @@
 """metrics.jsonl read again, as curves."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -35,8 +36,8 @@ def test_an_ensemble_has_a_curve_for_each_member():
 
 
 def test_losses_that_are_none_or_not_finite_are_left_out():
-    lines = [*LINES[:1], {"step": 20, "loss": "nan"}, {"step": 30, "loss": "inf"}]
-    (curve,) = curves_of([*lines, {"step": 30, "train_loss": None, "dev_loss": None}])
+    lines = [*LINES[:1], {"step": 20, "loss": math.nan}, {"step": 30, "loss": math.inf}]
+    (curve,) = curves_of([*lines, {"step": 30, "learning_rate": 0.1}])
     assert curve.losses.tolist() == [3.0]
     assert len(curve.dev_losses) == 0
     assert curves_of([{"train_loss": 2.0, "dev_loss": 2.5}]) == []  # of what was counted
@@ -54,12 +55,32 @@ def test_a_line_in_the_making_is_not_read_and_a_damaged_one_is_named(tmp_path):
         "{",
         "[1]",
         '{"step": "x"}',
+        '{"step": -1}',
+        '{"step": true}',
+        '{"step": 1' + 400 * "0" + "}",
+        '{"step": 1, "seed": [1]}',
         '{"step": 1, "loss": "much"}',
-        '{"step":1,"loss":[]}',
+        '{"step": 1, "loss": []}',
+        '{"step": 1, "loss": true}',
+        '{"step": 1, "loss": 1' + 400 * "0" + "}",
+        '{"step": 1, "learning_rate": {}}',
+        '{"step": 1, "saturated": 3}',
+        '{"step": 1, "update_to_data": {"W": "x"}}',
+        '{"step": 1, "update_to_data": {"W": null}}',
+        100_000 * "[",
     ):
         path.write_text(text + damaged + "\n")
         with pytest.raises(InputError, match=r"metrics\.jsonl, line 6 is damaged"):
             curves_of(read_lines(path))
+
+
+def test_what_no_figure_can_show_is_left_out():
+    far = [{"step": 20, "loss": 1e300}, {"step": 30, "loss": 1e-320}, {"step": 40, "loss": 0.0}]
+    (curve,) = curves_of([*LINES[:1], *far])
+    assert curve.losses.tolist() == [3.0]
+    partly = [*LINES[:1], {"step": 20, "loss": 2.0}]
+    assert len(curves_of(partly)[0].rates) == 0
+    assert len(curves_of([{**LINES[0], "learning_rate": math.inf}])[0].rates) == 0
 
 
 def test_numbers_are_float64():

@@ -127,7 +127,7 @@ configs = st.builds(
     RunConfig,
     data=st.builds(
         DataConfig,
-        data=st.text(),
+        data=st.text(st.characters(codec="utf-8", exclude_characters="\0")),
         split=st.sampled_from(["lecture", "unique"]),
         split_seed=seeds,
     ),
@@ -140,7 +140,7 @@ configs = st.builds(
     ),
     optimizer=st.builds(
         OptimizerConfig,
-        optimizer=st.sampled_from(OPTIMIZERS),
+        optimizer=st.sampled_from([name for name in OPTIMIZERS if name != "lbfgs"]),
         learning_rate=sizes | st.integers(1, 10),
         schedule=st.sampled_from(["constant", "step", "cosine"]),
         warmup_steps=st.integers(0, 2**31 - 1),
