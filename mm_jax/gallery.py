@@ -1,5 +1,6 @@
 """What there is to see of a run, or of a sweep -> a picture of each thing that fits its model."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from mm_jax import plots
 from mm_jax.config import NgramConfig, RunConfig
 from mm_jax.metrics import Curve
+from mm_jax.plots.histograms import counts_enough
 from mm_jax.sight import Sight, SweepSight, insides
 from mm_jax.view import Line, bigrams_of, neighbours_of, plane_of
 
@@ -27,7 +29,8 @@ class Picture(NamedTuple):
 def pictures(sight: Sight | SweepSight) -> Iterator[Picture]:
     """Yield each picture that a run has; a sweep has one."""
     if isinstance(sight, SweepSight):
-        yield choices_picture(sight)
+        if math.isfinite(sight.settings[0].mean):  # the best: else all have diverged
+            yield choices_picture(sight)
         return
     config = sight.run.config
     if sight.curves:
@@ -116,7 +119,7 @@ def pair_counts(sight: Sight) -> Integer[np.ndarray, "V V"] | None:
     if isinstance(model, NgramConfig) and model.order > 1:
         counts = np.asarray(sight.run.params["counts"])
         return counts.sum(tuple(range(model.order - 2)), dtype=np.int64)
-    if sight.splits is None or len(sight.run.vocab) ** 2 > 2**26:
+    if sight.splits is None or len(sight.run.vocab) ** 2 > 2**24:
         return None
     return bigrams_of(sight.splits.train, sight.run.vocab)
 
@@ -156,6 +159,8 @@ def inside_pictures(sight: Sight, config: RunConfig) -> Iterator[Picture]:
             f"Histogram of tanh activations; saturated share, {told}.",
             plots.activations(before, after),
         )
+    if not any(counts_enough(found) for found in after.gradients.values()):
+        return
     told = ", ".join(f"{name} {float(std):.1e}" for name, std in after.gradient_std.items())
     yield Picture(
         "gradients",
@@ -167,11 +172,12 @@ def inside_pictures(sight: Sight, config: RunConfig) -> Iterator[Picture]:
 
 def samples_picture(lines: list[Line]) -> Picture:
     """Return the picture of lines that the model makes."""
-    new = sum(not line.seen for line in lines)
+    known = any(line.nearest is not None for line in lines)
+    new = f", {sum(not line.seen for line in lines)} of them new" if known else ""
     return Picture(
         "samples",
         "Lines it makes",
-        f"{len(lines)} lines, {new} of them new, and the surprise of each symbol.",
+        f"{len(lines)} lines{new}, and the surprise of each symbol.",
         plots.samples(lines),
     )
 
@@ -188,5 +194,5 @@ def choices_picture(sight: SweepSight, only: str | None = None) -> Picture:
         f"Loss against {which}",
         f"Mean loss on dev of {len(rows)} settings against {which}; the best, {lowest:.4f}, "
         f"has {told}.",
-        plots.choices(rows, sight.scales, [each.steps for each in sight.settings]),
+        plots.choices(rows, sight.scales, sight.dropped),
     )

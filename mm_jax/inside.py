@@ -44,10 +44,16 @@ class Inside:
 def histogram(
     values: Float[Array, "..."], low: Float[Array, ""], high: Float[Array, ""]
 ) -> Histogram:
-    """Return how often values fall between ``low`` and ``high``; those outside go to the ends."""
+    """Return how often values fall between ``low`` and ``high``; those outside go to the ends.
+
+    What is not a number is not counted.
+    """
+    values = values.reshape(-1)
     width = jnp.where(high > low, high - low, 1.0)
-    places = jnp.floor((values.reshape(-1) - low) / width * BINS).astype(jnp.int32)
-    counts = jnp.zeros(BINS, jnp.int32).at[jnp.clip(places, 0, BINS - 1)].add(1)
+    places = jnp.clip(jnp.floor((values - low) / width * BINS), 0, BINS - 1)
+    known = ~jnp.isnan(places)
+    places = jnp.where(known, places, 0).astype(jnp.int32)
+    counts = jnp.zeros(BINS, jnp.int32).at[places].add(known.astype(jnp.int32))
     return Histogram(counts, low, high)
 
 

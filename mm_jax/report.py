@@ -19,7 +19,7 @@ from mm_jax.config import CountConfig, RunConfig
 from mm_jax.gallery import Picture, choices_picture, pictures
 from mm_jax.generator import payload, render, title_of
 from mm_jax.model import num_params
-from mm_jax.plots.symbols import LABELLED, SURPRISE
+from mm_jax.plots.symbols import SURPRISE
 from mm_jax.records import to_dict
 from mm_jax.run import Run, load_run
 from mm_jax.rundir import CONFIG
@@ -28,7 +28,7 @@ from mm_jax.sight import Setting, Sight, SweepSight
 from mm_jax.sweep import command_of, spread_of
 from mm_jax.tables import spread_text
 from mm_jax.text import BOUNDARY
-from mm_jax.view import Line, Shape, neighbours_of, readable
+from mm_jax.view import Line, Shape, neighbours_of, readable, shortened
 
 REPORT = "report.html"
 LEVELS = 8  # shades of surprise, beside none
@@ -81,6 +81,9 @@ def sweep_report(sight: SweepSight) -> bytes:
         model, why_not = _model(load_run(sight.folder / "best"))
     best = settings[0]
     told = ", ".join(f"{name.replace('_', ' ')} {best.choices[name]}" for name in names)
+    good = math.isfinite(best.mean)
+    reached = f"The best reached {best.mean:.4f} nats a symbol on dev: {told}."
+    reached = reached if good else "Training diverged in every setting; lower the learning rate."
     again = f"{command_of_search(search)}\n"
     if sight.train_command is not None:
         again += f"# the best of them alone\n{sight.train_command}\n"
@@ -90,8 +93,8 @@ def sweep_report(sight: SweepSight) -> bytes:
         title=f"Sweep over {' and '.join(name.replace('_', ' ') for name in names)}",
         about=f"Run directory {readable(sight.folder.absolute().name)}: "
         f"{len(settings):,} settings, {search.config.seeds:,} seeds each",
-        answer=f"The best reached {best.mean:.4f} nats a symbol on dev: {told}.",
-        pictures=[shown(choices_picture(sight, name)) for name in names],
+        answer=reached,
+        pictures=[shown(choices_picture(sight, name)) for name in names] if good else [],
         heads=[*(name.replace("_", " ") for name in names), "parameters", "steps", "loss on dev"],
         rows=[setting_row(each) for each in settings],
         model=model,
@@ -203,7 +206,7 @@ def line_row(line: Line) -> dict[str, Any]:
         "symbols": symbols,
         "nats": f"{total / len(symbols):.2f}",
         "seen": ", ".join(line.seen) or ("new" if line.nearest is not None else "not known"),
-        "nearest": "" if line.nearest is None else readable(line.nearest),
+        "nearest": "" if line.nearest is None else readable(shortened(line.nearest, 64)),
         "distance": "" if line.distance is None else line.distance,
     }
 
@@ -256,7 +259,7 @@ def neighbours(run: Run) -> list[dict[str, Any]]:
                 for k, distance in zip(ids[i], distances[i], strict=True)
             ],
         }
-        for i in range(min(len(names), LABELLED))
+        for i in range(len(ids))
     ]
 
 

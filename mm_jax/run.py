@@ -32,6 +32,7 @@ from mm_jax.rundir import (
     CONFIG,
     FORMAT,
     PARAMS,
+    SAMPLES,
     TEST_LOOKS,
     Stored,
     read_config,
@@ -161,6 +162,15 @@ def _checked(named: dict[str, np.ndarray], where: str, model: Model, grows: bool
         if got.dtype.kind == "i" and (got.min() < 0 or (grows and got.max() >= len(got))):
             raise InputError(f"{where} holds no usable model: {name} has a number out of its range")
     return unflatten_dict({name: jnp.asarray(named[name]) for name in expected}, sep=".")
+
+
+def read_samples(folder: Path) -> list[str]:
+    """Return the lines that are kept with a run. Raises InputError where they cannot be read."""
+    try:
+        text = (folder / SAMPLES).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {folder / SAMPLES}: {error}") from None
+    return text.removesuffix("\n").split("\n")  # a line may hold what splitlines ends one at
 
 
 def unfinished(run: Run) -> str | None:

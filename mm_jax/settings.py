@@ -72,6 +72,8 @@ def check_axes(search: Search) -> None:
     known = fields_of(search.config)
     for axis in search.axes:
         table, kind = known.get(axis.name, (None, None)) if type(axis.name) is str else (None, None)
+        if not (type(axis.log) is type(axis.whole) is bool):
+            raise InputError(f"log and whole of {axis.name!r} are not true or false")
         if kind is None or table != axis.table:
             raise InputError(f"{axis.name!r} is no choice that a sweep can vary")
         values: tuple[Any, ...] = axis.values or ()

@@ -23,7 +23,7 @@ from mm_jax.inside import Inside, look_inside
 from mm_jax.lr import make_optimizer
 from mm_jax.metrics import Curve, curves_of, read_lines
 from mm_jax.records import number, whole
-from mm_jax.run import Run, run_splits
+from mm_jax.run import Run, read_samples, run_splits
 from mm_jax.rundir import CONFIG, METRICS, SAMPLES, SETTINGS, SWEEP, check_data_record
 from mm_jax.sample import sample
 from mm_jax.settings import Search, read_search
@@ -31,8 +31,9 @@ from mm_jax.sweep import Axis
 from mm_jax.task import Source, load_task
 from mm_jax.text import Splits, Text, is_large, overlap
 from mm_jax.view import Line, Shape, floor_lines, floors_of, lines_of, shapes_of
-from mm_jax.vocab import decode_lines
+from mm_jax.vocab import SymbolError, decode_lines
 
+LISTED = 8  # values of a list, up to which they stand evenly apart
 EXAMPLES = 4096  # that the inside of a net is looked at with
 
 
@@ -69,9 +70,7 @@ def see(run: Run) -> Sight:
     lines = read_lines(run.folder / METRICS)
     arrays = flatten_dict(run.params, sep=".")
     curves = [
-        curve._replace(
-            looks=[look for look in curve.looks if look["update_to_data"].keys() == arrays.keys()]
-        )
+        curve._replace(looks=[look for look in curve.looks if _is_look(look, arrays)])
         for curve in curves_of(lines)
         if len(curve.steps) > 1
     ]
@@ -80,7 +79,10 @@ def see(run: Run) -> Sight:
     floors = [("uniform", math.log(len(run.vocab)))]
     if splits is not None:
         floors = list(floor_lines(floors_of(splits, run.vocab)))
-    looked_at = lines_of(samples_of(run), run.model, run.params, run.vocab, splits)
+    try:
+        looked_at = lines_of(samples_of(run), run.model, run.params, run.vocab, splits)
+    except SymbolError as error:
+        raise InputError(f"{run.folder / SAMPLES}: {error}") from None
     return Sight(
         run,
         curves,
@@ -94,6 +96,12 @@ def see(run: Run) -> Sight:
     )
 
 
+def _is_look(look: dict[str, Any], arrays: dict[str, Any]) -> bool:
+    """Tell whether a line is about these arrays, and has a ratio that can be drawn."""
+    ratios = look["update_to_data"]
+    return ratios.keys() == arrays.keys() and any(0 < x < LARGE for x in ratios.values())
+
+
 def check_data(path: Path, record: dict[str, Any]) -> None:
     """Raise InputError where a file does not say what was learned from."""
     try:
@@ -104,12 +112,8 @@ def check_data(path: Path, record: dict[str, Any]) -> None:
 
 def samples_of(run: Run) -> list[str]:
     """Return the lines that are kept with a run, or new ones where none are."""
-    file = run.folder / SAMPLES
-    if run.step is None and file.is_file():
-        try:
-            return file.read_text("utf-8").splitlines()[:NUM_SAMPLES]
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot read {file}: {error}") from None
+    if run.step is None and (run.folder / SAMPLES).is_file():
+        return read_samples(run.folder)[:NUM_SAMPLES]
     tokens, _ = sample(run.model, run.params, jax.random.key(0), num=NUM_SAMPLES)
     return decode_lines(run.vocab, jax.device_get(tokens))
 
@@ -159,6 +163,12 @@ class SweepSight(NamedTuple):
         return [axis.name for axis in self.search.axes]
 
     @property
+    def dropped(self) -> list[bool]:
+        """Which settings were dropped on the way, with fewer steps than they were to take."""
+        asked = self.search.config.steps
+        return [each.steps < int(each.choices.get("steps", asked)) for each in self.settings]
+
+    @property
     def scales(self) -> dict[str, str]:
         """How each choice is drawn: log, linear, or names."""
         return {axis.name: _scale(axis) for axis in self.search.axes}
@@ -193,7 +203,7 @@ def _setting(each: dict[str, Any], axes: Sequence[Axis]) -> Setting:
     choices = {}
     for axis in axes:
         value = choices[axis.name] = each["choices"][axis.name]
-        if not (_scale(axis) == "names" and isinstance(value, str)):
+        if not (isinstance(value, str) and any(isinstance(v, str) for v in axis.values or ())):
             number(value, axis.name)
     losses = [_loss(loss) for loss in each["dev_losses"]]
     if not losses:
@@ -216,7 +226,7 @@ def _scale(axis: Axis) -> str:
     if axis.values is None:
         return "log" if axis.log else "linear"
     numbers = [float(value) for value in axis.values if not isinstance(value, str)]
-    if len(numbers) < len(axis.values):
-        return "names"
+    if len(axis.values) <= LISTED or len(numbers) < len(axis.values):
+        return "names"  # as they are, evenly apart
     low, high = min(numbers), max(numbers)
     return "log" if low > 0 and high / low >= 8 else "linear"

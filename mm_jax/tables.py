@@ -139,7 +139,7 @@ def loss_chart(curve: Curve, width: int | None = None, height: int = 10) -> Iter
     width = width or terminal_width(100, 80)
     columns = width - 11
     last = max(curve.end, 1)
-    place = np.minimum((curve.steps - 1) * columns // last, columns - 1).astype(int)
+    place = np.round(curve.steps / last * (columns - 1)).astype(int)
     filled = np.unique(place)
     means = np.array([curve.losses[place == i].mean() for i in filled])
     high = float(np.quantile(means, 0.95))
@@ -157,7 +157,7 @@ def loss_chart(curve: Curve, width: int | None = None, height: int = 10) -> Iter
     for column, loss in zip(filled, means, strict=True):
         draw(column, float(loss), "o")
     for step, loss in zip(curve.dev_steps, curve.dev_losses, strict=True):
-        draw(min(int((step - 1) * columns // last), columns - 1), float(loss), "+")
+        draw(round(step / last * (columns - 1)), float(loss), "+")
     for row, marks in enumerate(canvas):
         loss = high * math.exp(-span * row / (height - 1))
         label = f"{loss:.4g}" if row % 3 == 0 else ""

@@ -23,6 +23,7 @@ from mm_jax.vocab import Vocab
 from mm_jax.windows import rows
 
 NEAREST = 5  # neighbours of a symbol
+LABELLED = 120  # symbols of a large alphabet that an embedding is shown of
 VOWELS = set("aeiou")
 
 
@@ -34,6 +35,11 @@ def readable(text: str) -> str:
     """
     shown = (c if c.isprintable() else f"U+{ord(c):04X}" for c in text)
     return "".join(shown).replace(" ", "␣")
+
+
+def shortened(text: str, most: int) -> str:
+    """Return text of at most so many symbols, with … where some are left out."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 class Plane(NamedTuple):
@@ -86,12 +92,12 @@ def groups_of(vocab: Vocab) -> list[str]:
 
 
 def neighbours_of(
-    table: Float[np.ndarray, "V D"], most: int = NEAREST
-) -> tuple[Int[np.ndarray, "V k"], Float[np.ndarray, "V k"]]:
-    """Return the nearest rows of each row, nearest first, and their Euclidean distances."""
+    table: Float[np.ndarray, "V D"], most: int = NEAREST, first: int = LABELLED
+) -> tuple[Int[np.ndarray, "rows k"], Float[np.ndarray, "rows k"]]:
+    """Return the nearest rows of each of the ``first`` rows, and their Euclidean distances."""
     table = np.asarray(table, np.float64)
-    squares = (table**2).sum(1)
-    distance = np.sqrt(np.maximum(squares[:, None] + squares - 2 * table @ table.T, 0))
+    squares, own = (table**2).sum(1), table[:first]
+    distance = np.sqrt(np.maximum(squares[:first, None] + squares - 2 * own @ table.T, 0))
     np.fill_diagonal(distance, np.inf)
     ids = np.argsort(distance, axis=1, kind="stable")[:, : min(most, len(table) - 1)]
     return ids, np.take_along_axis(distance, ids, 1)

@@ -319,6 +319,7 @@ def refuse_damaged_sweeps(path):
         ("settings.json", lambda r: r.update(axes=[])),
         ("settings.json", lambda r: r["axes"][0].update(name="../<b>")),
         ("settings.json", lambda r: r["axes"][0].update(name=5)),
+        ("settings.json", lambda r: r["axes"][0].update(log="x")),
         ("settings.json", lambda r: r["axes"][0].update(table="optimizer", values=[])),
         ("settings.json", lambda r: r["axes"][0].update(values=[[1], {}])),
         ("settings.json", lambda r: r["axes"][0].update(values=[None, 1])),
@@ -354,6 +355,9 @@ def test_the_settings_of_a_sweep_are_sorted_by_a_press(browser, folder):
         return [row.find_elements(By.TAG_NAME, "td")[number].text for row in rows]
 
     heads = browser.find_elements(By.CSS_SELECTOR, "table.sortable th")
+    assert (
+        "the best, " + f"{settings[0]['mean_dev_loss']:.4f}" in (path / "report.html").read_text()
+    )
     names = [head.text.split(" ↕")[0] for head in heads]
     rate = next(i for i, name in enumerate(names) if name.startswith("learning rate"))
     assert [float(text.split()[0]) for text in column(len(heads) - 1)] == pytest.approx(

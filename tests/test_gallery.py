@@ -145,8 +145,9 @@ def test_a_run_that_is_not_at_its_end_is_drawn_as_far_as_it_is(tmp_path, data):
     call("report", str(tmp_path / "run"))
     assert "after step 400" in (tmp_path / "run/report.html").read_text()
     checkpoint = next((tmp_path / "run/checkpoints").glob("step-*"))
-    call("plot", str(checkpoint), "--out", str(tmp_path / "of_checkpoint"))
-    assert (tmp_path / "of_checkpoint/loss.png").exists()
+    for command in ("plot", "report"):  # whose figures would go where?
+        _, err = call(command, str(checkpoint), code=2)
+        assert "is a checkpoint; give the run directory" in err
 
 
 @pytest.mark.parametrize(
@@ -211,6 +212,30 @@ def test_a_data_path_that_no_file_can_have_is_one_line_or_a_note(tmp_path, data,
     _, err = call("plot", str(run.path), code=0 if long else 2)
     assert ("some figures are left out" if long else "cannot be the name of a file") in err
     assert err.count("\n") == 1
+
+
+def test_lines_are_told_apart_by_line_ends_alone(tmp_path):
+    odd = [f"a\u2028b{i}" for i in range(9)] + [f"c\x85d\x1ce{i}" for i in range(9)]
+    (tmp_path / "odd.txt").write_text("\n".join(odd))
+    config = CountConfig(DataConfig(str(tmp_path / "odd.txt")), NgramConfig())
+    run = make_run(tmp_path / "run", config, samples=odd[7:11])
+    assert [line.text for line in see(load_run(run)).lines] == odd[7:11]
+
+
+def test_what_is_not_known_is_not_called_new(tmp_path, data):
+    moved = tmp_path / "moved.txt"
+    shutil.copy(data.data, moved)
+    run = run_of(tmp_path / "run", DataConfig(str(moved)), NgramConfig())
+    assert "of them new" in call("plot", str(run.path))[0]
+    moved.write_text("other\n" * 20)
+    assert "of them new" not in call("plot", str(run.path))[0]
+
+
+def test_a_sample_that_the_model_cannot_have_made_is_one_line(tmp_path, data):
+    run = run_of(tmp_path / "run", data, NgramConfig())
+    (run.path / "samples.txt").write_text("<b>\n")
+    _, err = call("report", str(run.path), code=2)
+    assert "samples.txt: symbol '<'" in err
 
 
 def test_looks_at_arrays_that_the_model_has_not_are_not_drawn(tmp_path, data):

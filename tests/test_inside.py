@@ -161,6 +161,9 @@ def test_a_histogram_takes_what_lies_outside_at_its_ends():
     found = histogram(values, jnp.float32(-1), jnp.float32(1))
     counts = np.asarray(found.counts)
     assert (counts[0], counts[-1], counts[BINS // 2], counts.sum()) == (2, 3, 1, 6)
+    odd = histogram(jnp.array([jnp.nan, jnp.inf, -jnp.inf, 0.0]), jnp.float32(-1), jnp.float32(1))
+    counts = np.asarray(odd.counts)
+    assert (counts[0], counts[-1], counts.sum()) == (1, 1, 3)  # what is no number is not counted
     same = histogram(jnp.zeros(5), jnp.float32(0), jnp.float32(0))  # nothing differs
     assert int(same.counts.sum()) == 5
 

@@ -249,7 +249,7 @@ def test_activations_and_gradients_as_histograms():
     assert figure.axes[0].get_yscale() == "log"
     assert np.nansum(figure.axes[0].lines[0].get_ydata()) == pytest.approx(100)
     few = look([0.0], source.standard_normal(20))
-    assert "too few" in plots.gradients(few, few).legends[0].get_texts()[0].get_text()
+    assert len(plots.gradients(few, few).axes[0].lines) == 0  # twenty numbers say nothing
 
 
 def test_the_neighbours_of_each_symbol_are_named_with_their_distance():
@@ -284,13 +284,37 @@ def test_the_choices_of_a_sweep_with_the_best_and_those_that_were_dropped():
         ({"rate": 0.01, "init": "scaled"}, float("inf")),
     ]
     scales = {"rate": "log", "init": "names"}
-    figure = plots.choices(rows, scales, [100, 50, 100])
+    figure = plots.choices(rows, scales, [False, True, False])
     rate, init = figure.axes
     assert (rate.get_xscale(), init.get_xscale()) == ("log", "linear")
     assert [tick.get_text() for tick in init.get_xticklabels()] == ["lecture", "scaled"]
     whole, dropped, best = (each.get_offsets().tolist() for each in rate.collections)
     assert (whole, dropped, best) == ([[0.1, 2.1]], [[1.0, 2.0]], [[0.1, 2.1]])
     assert "1 of them diverged" in figure.get_suptitle()
+
+
+def test_values_of_a_list_stand_evenly_apart_in_their_order():
+    rows = [({"decay": value}, 2.0 + i) for i, value in enumerate((1e-4, 0.0, 1e-2))]
+    axes = plots.choices(rows, {"decay": "names"}, [False] * 3).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "0.0001", "0.01"]
+    assert axes.collections[0].get_offsets()[:, 0].tolist() == [1, 0, 2]
+
+
+def test_a_name_of_a_figure_is_no_way_into_a_page():
+    svg = plots.to_page(plots.training([curve([3.0, 2.0])]), 'x"><b a="\\1', "a loss")
+    tree = ElementTree.fromstring(svg.replace("xlink:href", "href"))
+    assert not [each for each in tree.iter() if each.tag.endswith("}b")]
+
+
+def test_long_names_of_symbols_and_lines_are_written_small_or_shortened():
+    odd = Vocab((".", "a", "\u202e"))
+    figure = plots.embedding(np.eye(3), odd)
+    sizes = {text.get_text(): text.get_fontsize() for text in figure.axes[0].texts}
+    assert sizes["U+202E"] < sizes["a"] / 2
+    lines = [Line("a", [("a", 1.0), (".", 1.0)], [], 5000 * "a", 4999)]
+    said = plots.samples(lines).axes[0].texts[-1].get_text()
+    assert len(said) < 60
+    assert "…, 4999 off" in said
 
 
 def test_a_figure_in_a_page_keeps_its_text_and_follows_the_theme():

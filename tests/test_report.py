@@ -244,7 +244,7 @@ def test_a_model_that_a_page_cannot_carry_is_refused_with_one_line(folder, tmp_p
     assert "Make some" not in (folder / "mlp" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("path", ["page.txt", "no/where.html", "folder.html"])
+@pytest.mark.parametrize("path", ["page.txt", "no/where.html", "folder.html", f"{300 * 'x'}.html"])
 def test_a_page_that_cannot_be_written_is_one_line(folder, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.html").mkdir()

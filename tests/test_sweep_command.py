@@ -14,6 +14,8 @@ import pytest
 from helpers import call, record_of
 from safetensors.numpy import load_file
 
+from mm_jax.gallery import choices_picture
+from mm_jax.sight import see_sweep
 from mm_jax.sweep import spread_of
 
 pytestmark = pytest.mark.slow
@@ -100,6 +102,24 @@ def test_the_command_that_is_told_trains_the_best_again_bit_for_bit(swept):
     lines = [json.loads(line) for line in Path("swept/best/metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if "loss" in line]
     assert steps == list(range(1, 61))
+
+
+def test_a_sweep_over_steps_is_drawn_with_its_best_and_nothing_dropped():
+    sweep = ["sweep", *DATA[:2], *NET, "--learning-rate", "0.3", "--steps", "5,40", "--seeds", "1"]
+    found = record_of(*sweep, "--out", "steps")["settings"]
+    sight = see_sweep(Path("steps"))
+    assert sight.dropped == [False, False]
+    assert f"the best, {found[0]['mean_dev_loss']:.4f}" in choices_picture(sight).description
+
+
+def test_a_sweep_that_diverged_is_called_so():
+    rates = ["--learning-rate", "1e29,1e30", "--seeds", "1"]
+    call("sweep", *DATA, *NET, *rates, "--out", "hopeless", code=1)
+    assert record_of("plot", "hopeless")["figures"] == {}
+    call("report", "hopeless")
+    page = Path("hopeless/report.html").read_text()
+    assert "Training diverged in every setting" in page
+    assert "inf nats" not in page
 
 
 def test_training_seeds_is_the_sweep_of_one_setting(swept, seeds):

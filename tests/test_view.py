@@ -81,6 +81,8 @@ def test_neighbours_are_the_nearest_rows():
         assert ids[i].tolist() == order
         np.testing.assert_allclose(distances[i], far[order])
     assert neighbours_of(table[:2])[0].tolist() == [[1], [0]]
+    few, _ = neighbours_of(table, 3, first=4)  # of a large alphabet not all are asked for
+    assert few.tolist() == ids[:4].tolist()
 
 
 def edits(a, b):

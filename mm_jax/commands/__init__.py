@@ -212,6 +212,8 @@ def look_at(path: str, console: Console) -> "Sight | SweepSight":
     if is_sweep(Path(path)):
         return see_sweep(Path(path))
     trained = load_run(path)
+    if trained.path.is_file():
+        raise InputError(f"{path} is a checkpoint; give the run directory that it is of")
     if so_far := unfinished(trained):
         console.note(so_far)
     sight = see(trained)

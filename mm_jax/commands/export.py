@@ -34,9 +34,12 @@ def run(options: Options, console: Console) -> Outcome:
     path = Path(options.html)
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--html {path} must end in .html")
-    if path.is_dir() or not path.parent.is_dir():
-        what = "is a directory" if path.is_dir() else f"there is no directory {path.parent}"
-        raise InputError(f"--html {path}: {what}")
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            what = "is a directory" if path.is_dir() else f"there is no directory {path.parent}"
+            raise InputError(f"--html {path}: {what}")
+    except OSError as error:
+        raise InputError(f"--html {path}: {error.strerror}") from None
     from mm_jax.generator import generator_page
     from mm_jax.run import describe, load_run, unfinished
 

@@ -47,6 +47,8 @@ def run(options: Options, console: Console) -> Outcome:
     else:
         try:
             out.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise InputError(f"--out {out} is there, and is no folder") from None
         except OSError as error:
             raise InputError(f"--out {out}: {error.strerror}") from None
     figures: dict[str, str] = {}

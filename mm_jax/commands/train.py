@@ -24,7 +24,7 @@ from mm_jax.console import Console
 from mm_jax.machine import KeepConfig, MachineConfig
 from mm_jax.presets import PRESETS
 from mm_jax.records import to_dict
-from mm_jax.rundir import METRICS, PARAMS, SAMPLES, Stored, check_data, check_same, there
+from mm_jax.rundir import METRICS, PARAMS, Stored, check_data, check_same, there
 from mm_jax.sweep import seeds_of
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
     """Say that a run has come to its end already; None where it has not, or where it is damaged."""
     from mm_jax.metrics import last_line
     from mm_jax.parts import Parts
-    from mm_jax.run import describe, load_run
+    from mm_jax.run import describe, load_run, read_samples
     from mm_jax.saving import writing
 
     last = last_line(path / METRICS)
@@ -185,8 +185,8 @@ def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
         return None
     try:
         trained = load_run(path)
-        samples = (path / SAMPLES).read_text("utf-8").splitlines()
-    except (InputError, OSError, ValueError) as error:
+        samples = read_samples(path)
+    except InputError as error:
         console.note(f"{error}; its last steps are taken again")
         return None
     if trained.step is not None:

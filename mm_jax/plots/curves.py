@@ -158,7 +158,7 @@ def _add_nats(axes: Axes) -> None:
     if high / low > 5:  # evenly spaced ones would lie upon each other at the top
         powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))))
         steps = (1, 2, 5) if high / low < 300 else (1,)
-        ticks = [m * 10.0**power for power in powers for m in steps]
+        ticks = [m * 10.0**power for power in powers[:: 1 + len(powers) // 8] for m in steps]
         right.set_yticks(
             [tick for tick in ticks if low <= tick <= high],
             [f"{tick:,g}" for tick in ticks if low <= tick <= high],

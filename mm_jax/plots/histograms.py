@@ -3,10 +3,15 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from mm_jax.inside import REACH, SATURATED, Inside
+from mm_jax.inside import REACH, SATURATED, Histogram, Inside
 from mm_jax.plots.style import BLUE, GREY, INK, label, stroke, styled
 
 FEW = 100  # numbers of an array, below which a histogram of them says nothing
+
+
+def counts_enough(found: Histogram) -> bool:
+    """Tell whether there are numbers enough for a histogram to say something."""
+    return int(np.asarray(found.counts).sum()) >= FEW
 
 
 @styled
@@ -27,7 +32,7 @@ def activations(before: Inside, after: Inside) -> Figure:
                 text += f", {stuck:.1%} of the units always"
             counts = np.asarray(inside.activations[name].counts)
             edges = np.linspace(-1, 1, len(counts) + 1)
-            shares = 100 * counts / counts.sum()
+            shares = 100 * counts / max(counts.sum(), 1)
             axes.stairs(shares, edges, color=color, linestyle=style, linewidth=1.5, label=text)
         for edge in (-SATURATED, SATURATED):
             axes.axvline(edge, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
@@ -53,17 +58,16 @@ def gradients(before: Inside, after: Inside) -> Figure:
         std, first = float(after.gradient_std[name]), float(before.gradient_std[name])
         text = f"{label(name)}: std {std:.1e}, was {first:.1e}"
         found = after.gradients[name]
-        counts = np.asarray(found.counts)
-        if counts.sum() >= FEW:
+        if counts_enough(found):
+            counts = np.asarray(found.counts)
             middles = (np.arange(len(counts)) + 0.5) / len(counts) * 2 * REACH - REACH
             shares = np.where(counts > 0, 100 * counts / counts.sum(), np.nan)
             axes.plot(middles, shares, **stroke(i), linewidth=1.4, label=text)
-        else:
-            axes.plot([], [], " ", label=f"{text}; too few")
     axes.set_yscale("log")
     axes.set_xlim(-REACH, REACH)
     axes.set_xlabel("gradient, in standard deviations of its array")
     axes.set_ylabel("share of the array's numbers, %")
     axes.set_title("Gradients after training")
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8.5)
+    if axes.lines:
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8.5)
     return figure

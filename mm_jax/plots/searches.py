@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mm_jax.lr import RangeTest
 from mm_jax.plots.style import AMBER, BLUE, GREEN, GREY, ORANGE, label, styled
@@ -78,46 +81,35 @@ def lr_range(test: RangeTest) -> Figure:
 
 @styled
 def choices(
-    rows: Sequence[tuple[Mapping[str, Any], float]], scales: Mapping[str, str], steps: Sequence[int]
+    rows: Sequence[tuple[Mapping[str, Any], float]],
+    scales: Mapping[str, str],
+    dropped: Sequence[bool],
 ) -> Figure:
     """Draw the loss on dev of each setting of a sweep against each of its choices.
 
-    ``rows`` are choices and mean losses, ``scales`` says of each choice log, linear or names, and
-    ``steps`` how far each setting got: those that were dropped on the way are drawn hollow.
+    ``rows`` are choices and mean losses, the best first; ``scales`` says of each choice log, linear
+    or names, and ``dropped`` which settings were dropped on the way: those are drawn hollow. What
+    diverged is left out.
     """
     names = list(rows[0][0])
     finite = [i for i, (_, loss) in enumerate(rows) if np.isfinite(loss)]
     columns = min(3, len(names))
     lines = -(-len(names) // columns)
-    figure = Figure(figsize=(3.1 * columns + 0.5, 2.9 * lines + 0.5))
+    figure = Figure(figsize=(3.1 * columns + 0.5, 2.9 * lines + 0.5 + 0.4 * (columns == 1)))
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
     losses = np.array([rows[i][1] for i in finite])
-    whole = np.array([steps[i] == max(steps) for i in finite], bool)
-    best = int(np.argmin(np.where(whole, losses, np.inf))) if len(finite) else None
+    hollow = np.array([dropped[i] for i in finite], bool)
     for number, name in enumerate(names):
         axes = panels[number // columns][number % columns]
-        values: list[Any] = [rows[i][0][name] for i in finite]
-        if scales[name] == "names":
-            each = sorted({str(value) for value in values})
-            axes.set_xticks(range(len(each)), [label(text) for text in each])
-            axes.set_xlim(-0.6, len(each) - 0.4)
-            values = [each.index(str(value)) for value in values]
-        else:
-            axes.set_xscale(scales[name])
-            numbers = sorted({float(value) for value in values})
-            if len(numbers) <= 6:
-                axes.set_xticks(numbers, [f"{value:g}" for value in numbers])
-                axes.minorticks_off()
-        x = np.array(values, float)
+        x = _places(axes, [rows[i][0][name] for i in finite], scales[name])
         kind: dict[str, Any] = {"s": 34, "linewidth": 1.1, "edgecolor": BLUE}
-        axes.scatter(x[whole], losses[whole], color=BLUE, alpha=0.75, **kind, label="a setting")
-        if not whole.all():
+        axes.scatter(x[~hollow], losses[~hollow], color=BLUE, alpha=0.75, **kind, label="a setting")
+        if hollow.any():
             axes.scatter(
-                x[~whole], losses[~whole], facecolor="none", **kind, label="dropped on the way"
+                x[hollow], losses[hollow], facecolor="none", **kind, label="dropped on the way"
             )
-        if best is not None:
-            style: dict[str, Any] = {"marker": "*", "s": 190, "color": ORANGE, "zorder": 3}
-            axes.scatter(x[best], losses[best], **style, label=f"the best, {losses[best]:.4f}")
+        style: dict[str, Any] = {"marker": "*", "s": 190, "color": ORANGE, "zorder": 3}
+        axes.scatter(x[:1], losses[:1], **style, label=f"the best, {losses[0]:.4f}")
         axes.set_xlabel(name.replace("_", " "))
         axes.grid(axis="y")
     for axes in panels.flat[len(names) :]:
@@ -129,5 +121,26 @@ def choices(
         f"{len(rows):,} settings" + (f", {left_out} of them diverged" if left_out else ""), size=11
     )
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(handles, labels, loc="outside lower center", ncols=1 if columns == 1 else 3)
     return figure
+
+
+def _places(axes: Axes, values: Sequence[Any], scale: str) -> Float[np.ndarray, " n"]:
+    """Return where values of a choice stand on the axis, and write ticks that stand apart."""
+    if scale == "names":
+        each = sorted({*values}, key=lambda value: (isinstance(value, str), value))
+        texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in each]
+        axes.set_xticks(range(len(each)), [label(text) for text in texts])
+        axes.set_xlim(-0.6, len(each) - 0.4)
+        return np.array([each.index(value) for value in values], float)
+    numbers = np.array(values, float)
+    if scale == "log":
+        axes.set_xscale("log")
+        wide = len(numbers) and numbers.max() / numbers.min() > 30
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter("{x:g}")
+    else:
+        whole = all(isinstance(value, int) for value in values)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole))
+    return numbers

@@ -100,6 +100,7 @@ def rendered(figure: Figure, ending: str, *, transparent: bool = False) -> bytes
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         # A symbol that the font lacks is a box in a PNG; an SVG has it as text.
         warnings.filterwarnings("ignore", message="Glyph")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         figure.savefig(
             paper,
             format=ending.removeprefix("."),
@@ -119,6 +120,7 @@ def to_page(figure: Figure, name: str, description: str) -> str:
 
     Its title is the page's to say.
     """
+    name = re.sub(r"\W", "_", name)
     figure.suptitle("")
     for axes in figure.axes:
         for place in ("left", "center", "right"):

@@ -23,11 +23,10 @@ from mm_jax.plots.style import (
     label,
     styled,
 )
-from mm_jax.view import Line, plane_of
+from mm_jax.view import LABELLED, Line, plane_of, shortened
 from mm_jax.vocab import Vocab
 
 MOST = 32  # symbols in a table of pairs; of more, those that come most often
-LABELLED = 120  # symbols that an embedding shows
 SURPRISE = 6.0  # nats from which on a symbol is as dark as it gets
 
 
@@ -161,7 +160,7 @@ def embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Figure:
             label(symbol),
             place,
             color=GROUPS[group][1],
-            fontsize=7 if small else 9.5,
+            fontsize=size_of(symbol, 7 if small else 9.5),
             fontweight="bold",
             ha="center",
             va="center_baseline",
@@ -171,7 +170,7 @@ def embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Figure:
     axes.grid()
     axes.set_xlabel(plane.axes[0])
     axes.set_ylabel(plane.axes[1])
-    which = "" if count == len(vocab) else f"; the first {count} of them"
+    which = "" if count == len(vocab) else f"\n(the first {count} of them)"
     dimensions = "one dimension" if plane.dim == 1 else f"{plane.dim} dimensions"
     title = f"The embedding of {len(vocab):,} symbols in {dimensions}"
     if plane.dim > 2:
@@ -179,6 +178,11 @@ def embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Figure:
     axes.set_title(title + which)
     figure.legend(loc="outside lower center", ncols=4)
     return figure
+
+
+def size_of(symbol: str, size: float, share: float = 0.45) -> float:
+    """Return how large to write a symbol: one that is written out, as U+200B, takes more room."""
+    return size if len(label(symbol)) <= 2 else share * size
 
 
 def spread(places: Float[np.ndarray, "N 2"], least: float) -> Float[np.ndarray, "N 2"]:
@@ -221,7 +225,8 @@ def neighbours(
             for k in range(nearest):
                 on = WHITE if dark(shades(norm(distances[i, k]))) else BLACK
                 text = f"{label(vocab.symbols[ids[i, k]])}  {distances[i, k]:.2f}"
-                kind: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+                size = size_of(vocab.symbols[ids[i, k]], 8, 0.75)
+                kind: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size}
                 axes.text(k + 0.5, row + 0.5, text, color=on, **kind)
         axes.set_yticks(
             np.arange(len(rows)) + 0.5, [label(vocab.symbols[i]) for i in rows], fontweight="bold"
@@ -250,13 +255,14 @@ def samples(lines: Sequence[Line]) -> Figure:
     for row, line in enumerate(lines):
         for column, (symbol, nats) in enumerate(line.symbols[:longest]):
             color = WHITE if dark(shades(norm(nats))) else BLACK
-            kind: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 9.5}
+            size = size_of(symbol, 9.5)
+            kind: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": size}
             axes.text(column + 0.5, row + 0.5, label(symbol), color=color, **kind)
         color, weight, text = INK, "normal", ""
         if line.seen:
             color, weight, text = ORANGE, "bold", "in " + ", ".join(line.seen)
         elif line.nearest is not None:
-            text = f"new; nearest: {label(line.nearest)}, {line.distance} off"
+            text = f"new; nearest: {label(shortened(line.nearest, 24))}, {line.distance} off"
         place = longest + 0.4, row + 0.5
         axes.text(*place, text, color=color, fontweight=weight, va="center", fontsize=9)
     axes.invert_yaxis()

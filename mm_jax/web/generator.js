@@ -44,8 +44,10 @@
     },
   };
 
+  const largest = (numbers) => numbers.reduce((a, b) => Math.max(a, b), -Infinity);
+
   function softmax(logits) {
-    const top = Math.max(...logits);
+    const top = largest(logits);
     const powers = Array.from(logits, (z) => Math.exp(z - top));
     const sum = powers.reduce((a, b) => a + b, 0);
     return powers.map((p) => p / sum);
@@ -65,7 +67,7 @@
   // p ** (1 / temperature), normalised; 0 takes the likeliest symbol.
   function tempered(p, temperature) {
     if (temperature === 0) {
-      const best = p.indexOf(Math.max(...p));
+      const best = p.indexOf(largest(p));
       return p.map((_, id) => (id === best ? 1 : 0));
     }
     return softmax(p.map((x) => Math.log(x) / temperature));
@@ -77,7 +79,7 @@
       rest -= p[id];
       if (rest < 0) return id;
     }
-    return p.indexOf(Math.max(...p)); // rounding has left a rest
+    return p.indexOf(largest(p)); // rounding has left a rest
   }
 
   function line(past, temperature) {
@@ -142,7 +144,7 @@
     const p = tempered(probabilities(past), temperature);
     let order = p.map((_, id) => id);
     if (V > MOST) order = order.sort((a, b) => p[b] - p[a]).slice(0, MOST);
-    const most = Math.max(...p);
+    const most = largest(p);
     for (const id of order) {
       const name = id === 0 ? "end" : shown(symbols[id]);
       const bar = element("button", "", {
