@@ -391,7 +391,15 @@ def test_a_terminal_sees_a_progress_bar(folder, tmp_path, monkeypatch):
     assert "\x1b[" in seen.decode()
     assert re.search(r"━+ 300/300 steps loss \d\.\d{4} .*steps/s", plain)
     assert "step 300/300" not in plain
+    assert "loss in nats a symbol: . of minibatches, o their mean; + dev" in plain
     assert err == b""
+
+
+def test_without_a_terminal_there_is_no_chart(folder, tmp_path):
+    flags = ["train", "--data", str(folder / "names.txt"), *USUAL]
+    for more in ([], ["--json"]):
+        out, err = call(*flags, *more, "--out", f"{tmp_path}/run{len(more)}")
+        assert "o their mean" not in out + err
 
 
 def wait_for(path, seconds=60):

@@ -8,6 +8,7 @@ import pytest
 
 from mm_jax.choices import InputError
 from mm_jax.metrics import curves_of, read_lines
+from mm_jax.tables import loss_chart
 
 LINES = [
     {"step": 10, "loss": 3.0, "learning_rate": 0.1},
@@ -81,6 +82,24 @@ def test_what_no_figure_can_show_is_left_out():
     partly = [*LINES[:1], {"step": 20, "loss": 2.0}]
     assert len(curves_of(partly)[0].rates) == 0
     assert len(curves_of([{**LINES[0], "learning_rate": math.inf}])[0].rates) == 0
+
+
+def test_the_chart_has_minibatches_their_mean_and_dev_where_they_are():
+    lines = [{"step": 2 * i, "loss": 4.0 * 2 ** (-i / 50)} for i in range(1, 101)]
+    (curve,) = curves_of([*lines, {"step": 200, "dev_loss": 2.0}])
+    rows = list(loss_chart(curve, width=71, height=9))
+    assert len(rows) == 9 + 3
+    canvas = [row[11:].ljust(60) for row in rows[:9]]
+    means = {row.index("o"): number for number, row in enumerate(canvas) if "o" in row}
+    assert [means[column] for column in sorted(means)] == sorted(means.values())  # it falls
+    columns = [[row[i] for row in canvas] for i in range(60)]
+    assert all("o" in marks or "." in marks for marks in columns[3:-1])
+    assert [row for row in range(9) if canvas[row][-1] == "+"] == [4]  # 2 of 4 to 1, log scale
+    assert rows[-2].split() == ["step", "0", "100", "200"]
+    assert "+ dev" in rows[-1]
+    assert "dev" not in list(loss_chart(curves_of(lines)[0], width=50))[-1]
+    still = curves_of([{"step": i, "loss": 2.0} for i in (1, 2)])[0]
+    assert len(list(loss_chart(still))) == 13  # nothing differs, and it is drawn all the same
 
 
 def test_numbers_are_float64():
