@@ -19,6 +19,7 @@ from mm_jax import __version__
 from mm_jax.choices import InputError
 from mm_jax.config import MAX_LEN, MLPConfig, NgramConfig, RunConfig
 from mm_jax.files import size_text
+from mm_jax.model import num_params
 from mm_jax.models.ngram import count_logits
 from mm_jax.run import Run
 from mm_jax.rundir import CONFIG, check_data_record
@@ -128,12 +129,9 @@ def _kind(run: Run) -> str:
 
 def generator_page(run: Run) -> bytes:
     """Return the page that makes lines with a run. Raises InputError as payload does."""
-    try:
-        check_data_record(run.data)
-    except InputError as error:
-        raise InputError(f"{run.folder / CONFIG}: {error}") from None
+    check_data_record(run.folder / CONFIG, run.data)
     about = (
-        f"A language model of {sum(_sizes(run)):,} parameters that has read "
+        f"A language model of {num_params(run.params):,} parameters that has read "
         f"{run.data['split_lines'][0]:,} lines and makes more like them, symbol by symbol."
     )
     return render(
@@ -143,7 +141,3 @@ def generator_page(run: Run) -> bytes:
         about=about,
         model=payload(run),
     )
-
-
-def _sizes(run: Run) -> Iterable[int]:
-    return (leaf.size for leaf in run.params.values())

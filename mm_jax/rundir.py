@@ -71,11 +71,18 @@ def stored_of(record: dict[str, Any]) -> Stored:
     return Stored(config, tuple(symbols), data, record.get("lr_range"), machine)
 
 
-def check_data_record(data: Any) -> None:
-    """Raise InputError where this is not what is written of the file that was learned from.
+def check_data_record(path: Path, data: Any) -> None:
+    """Raise InputError where a file does not say what was learned from, as we write it.
 
-    To use a model its sha256 is enough; to speak of what it was made from takes more.
+    To use a model the sha256 is enough; to speak of what it was made from takes more.
     """
+    try:
+        _check_data_record(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _check_data_record(data: Any) -> None:
     if not isinstance(data, dict) or not {"sha256", "path", "split_lines"} <= data.keys():
         raise InputError("its data has no path, sha256 or split_lines")
     if not (isinstance(data["sha256"], str) and isinstance(data["path"], str)):

@@ -58,7 +58,7 @@ class Sight(NamedTuple):
 
 def see(run: Run) -> Sight:
     """Return what there is to see of a run. Raises InputError where its metrics are damaged."""
-    check_data(run.folder / CONFIG, run.data)
+    check_data_record(run.folder / CONFIG, run.data)
     notes, text, splits = [], None, None
     if is_large(run.config.data.data):
         notes.append("its data file is large, and was not read for this")
@@ -100,14 +100,6 @@ def _is_look(look: dict[str, Any], arrays: dict[str, Any]) -> bool:
     """Tell whether a line is about these arrays, and has a ratio that can be drawn."""
     ratios = look["update_to_data"]
     return ratios.keys() == arrays.keys() and any(0 < x < LARGE for x in ratios.values())
-
-
-def check_data(path: Path, record: dict[str, Any]) -> None:
-    """Raise InputError where a file does not say what was learned from."""
-    try:
-        check_data_record(record)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def samples_of(run: Run) -> list[str]:
@@ -185,7 +177,7 @@ def is_sweep(path: Path) -> bool:
 def see_sweep(path: Path) -> SweepSight:
     """Return what there is to see of a sweep. Raises InputError where it is not at its end."""
     search = read_search(path)
-    check_data(path / SETTINGS, dict(search.data))
+    check_data_record(path / SETTINGS, dict(search.data))
     if not (path / SWEEP).is_file():
         raise InputError(f"{path} has not come to its end; mm-jax sweep --resume --out {path}")
     try:
