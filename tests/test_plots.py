@@ -37,7 +37,9 @@ def test_the_table_of_bigrams_has_each_cell_with_its_count():
     np.testing.assert_array_equal(figure.axes[0].collections[0].get_array(), counts)
     assert "17 bigrams" in figure.axes[0].get_title()
     dark, light, none = (figure.axes[0].texts[i].get_color() for i in (6, 4, 0))
-    assert (dark, light, none) == (style.WHITE, style.BLACK, style.GREY)
+    assert (dark, light, none) == (style.WHITE, style.BLACK, style.DIM)
+    svg = plots.to_page(figure, "table", "a table")  # a cell is what it is in the dark, too
+    assert all(f"fill: {color}" in svg for color in (style.DIM, style.WHITE))
 
 
 def test_a_difference_says_its_sign_which_grey_does_not():

@@ -28,7 +28,7 @@ ENDINGS = (".png", ".svg", ".pdf")
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 LIGHT, AMBER = "#56b4e9", "#e69f00"
 INK, GREY, FAINT, PAPER = "#222222", "#6b6b6b", "#d0d0d0", "#fefefe"
-BLACK, WHITE = "#000000", "#ffffff"  # on a colour of ours, whatever the theme
+BLACK, WHITE, DIM = "#000000", "#ffffff", "#707070"  # on a colour of ours, whatever the theme
 THEMED = {
     "ink": INK,
     "grey": GREY,

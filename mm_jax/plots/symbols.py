@@ -13,6 +13,7 @@ from mm_jax.plots.style import (
     AMBER,
     BLACK,
     BLUE,
+    DIM,
     FAINT,
     GREY,
     INK,
@@ -94,7 +95,7 @@ def pair_table(
             }
             text = form.format(values[i, j])
             if float(text.replace(",", "")) == 0:
-                kind["color"], text = GREY, text.lstrip("+-")
+                kind["color"], text = DIM, text.lstrip("+-")
             axes.text(j + 0.5, i + 0.47, first + second, va="bottom", **kind)
             axes.text(j + 0.5, i + 0.53, text, va="top", **kind)
     axes.invert_yaxis()
