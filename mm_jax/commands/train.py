@@ -1,5 +1,6 @@
 """Train a model on a file of lines and keep it in a run directory."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,9 @@ from mm_jax.sweep import seeds_of
 
 if TYPE_CHECKING:
     from mm_jax.task import Task
+
+
+CHART_BYTES = 10**7  # of metrics, as of some fifty seeds; to read more would be a wait
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,9 +171,11 @@ def draw_losses(path: Path) -> list[str]:
     from mm_jax.metrics import curves_of, read_lines
     from mm_jax.tables import loss_chart
 
-    for curve in curves_of(read_lines(path / METRICS)):
-        if len(curve.steps) > 1:
-            return ["", *loss_chart(curve), ""]
+    with contextlib.suppress(InputError, OSError):  # what was trained is kept, chart or not
+        if (path / METRICS).stat().st_size < CHART_BYTES:
+            for curve in curves_of(read_lines(path / METRICS)):
+                if len(curve.steps) > 1:
+                    return ["", *loss_chart(curve), ""]
     return []
 
 
