@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 from matplotlib.figure import Figure
 
 from mm_jax import plots
@@ -15,6 +15,7 @@ from mm_jax.metrics import Curve
 from mm_jax.plots.histograms import counts_enough
 from mm_jax.sight import Sight, SweepSight, insides
 from mm_jax.view import Line, bigrams_of, neighbours_of, plane_of
+from mm_jax.vocab import Vocab
 
 
 class Picture(NamedTuple):
@@ -26,8 +27,11 @@ class Picture(NamedTuple):
     figure: Figure
 
 
-def pictures(sight: Sight | SweepSight) -> Iterator[Picture]:
-    """Yield each picture that a run has; a sweep has one."""
+def pictures(sight: Sight | SweepSight, *, tables: bool = True) -> Iterator[Picture]:
+    """Yield each picture that a run has; a sweep has one.
+
+    Without ``tables`` those are left out that a report has as tables: neighbours and samples.
+    """
     if isinstance(sight, SweepSight):
         if math.isfinite(sight.settings[0].mean):  # the best: else all have diverged
             yield choices_picture(sight)
@@ -38,11 +42,13 @@ def pictures(sight: Sight | SweepSight) -> Iterator[Picture]:
     if sight.curves and len(sight.curves) == 1 and len(sight.curves[0].looks) > 1:
         yield looks_picture(sight.curves[0])
     yield from pair_pictures(sight)
-    if "C" in sight.run.params and not _is_ensemble(config):
-        yield from embedding_pictures(sight)
+    if (table := sight.embedding) is not None:
+        yield embedding_picture(table, sight.run.vocab)
+        if tables and len(table) > 1:
+            yield neighbours_picture(table, sight.run.vocab)
     if isinstance(config, RunConfig) and config.seeds == 1 and sight.splits is not None:
         yield from inside_pictures(sight, config)
-    if sight.lines:
+    if tables and sight.lines:
         yield samples_picture(sight.lines)
 
 
@@ -124,25 +130,27 @@ def pair_counts(sight: Sight) -> Integer[np.ndarray, "V V"] | None:
     return bigrams_of(sight.splits.train, sight.run.vocab)
 
 
-def embedding_pictures(sight: Sight) -> Iterator[Picture]:
-    """Yield where an embedding puts the symbols, and the nearest ones of each."""
-    vocab, table = sight.run.vocab, np.asarray(sight.run.params["C"])
+def embedding_picture(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Picture:
+    """Return where an embedding puts the symbols."""
     plane = plane_of(table, vocab)
     how = f", projected on two that explain {plane.explained:.0%}" if plane.dim > 2 else ""
-    yield Picture(
+    return Picture(
         "embedding",
         "Where the embedding puts the symbols",
         f"The embedding of {len(vocab):,} symbols, {plane.dim} numbers each{how}; the table of "
         "nearest symbols says the same in numbers.",
         plots.embedding(table, vocab),
     )
-    if len(vocab) > 1:
-        yield Picture(
-            "neighbours",
-            "The nearest symbols of each",
-            "For each symbol the nearest ones in the embedding, and their distances.",
-            plots.neighbours(*neighbours_of(table), vocab),
-        )
+
+
+def neighbours_picture(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Picture:
+    """Return the nearest symbols of each in an embedding."""
+    return Picture(
+        "neighbours",
+        "The nearest symbols of each",
+        "For each symbol the nearest ones in the embedding, and their distances.",
+        plots.neighbours(*neighbours_of(table), vocab),
+    )
 
 
 def inside_pictures(sight: Sight, config: RunConfig) -> Iterator[Picture]:

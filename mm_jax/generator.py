@@ -43,22 +43,19 @@ class Script(NamedTuple):
     digest: str
 
 
-def scripts(names: Iterable[str]) -> list[Script]:
-    """Return scripts of web/, to stand in a page."""
-    found = []
-    for name in names:
-        text = (WEB / name).read_text("utf-8")
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        found.append(Script(text, digest))
-    return found
+def script(name: str) -> Script:
+    """Return a script of web/, to stand in a page as it is."""
+    text = (WEB / name).read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Script(Markup(text), digest)
 
 
 def render(template: str, *, script_names: Iterable[str], **values: Any) -> bytes:
     """Return a page made of a template of web/; texts are escaped, scripts and pictures are not."""
-    marked = [Script(Markup(script.text), script.digest) for script in scripts(script_names)]
+    scripts = [script(name) for name in script_names]
     css = Markup((WEB / "page.css").read_text("utf-8"))
     page = TEMPLATES.get_template(template)
-    return page.render(scripts=marked, css=css, version=__version__, **values).encode()
+    return page.render(scripts=scripts, css=css, version=__version__, **values).encode()
 
 
 def payload(run: Run) -> str:

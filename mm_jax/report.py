@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from markupsafe import Markup
 
 from mm_jax import plots
@@ -27,13 +26,11 @@ from mm_jax.settings import command_of as command_of_search
 from mm_jax.sight import Setting, Sight, SweepSight
 from mm_jax.sweep import command_of, spread_of
 from mm_jax.tables import spread_text
-from mm_jax.text import BOUNDARY
 from mm_jax.view import Line, Shape, neighbours_of, readable, shortened
 
 REPORT = "report.html"
 LEVELS = 8  # shades of surprise, beside none
 LARGE = ("bigrams", "probabilities", "difference")  # figures that need their full width
-IN_TABLES = ("samples", "neighbours")  # pictures whose numbers the page has as tables
 Facts = list[tuple[str, str]]
 
 
@@ -60,12 +57,13 @@ def report(sight: Sight | SweepSight) -> bytes:
         facts_rows=list(run_facts(sight)),
         ladder=ladder(sight),
         ladder_of="dev" if sight.run.data["split_lines"][1] else "train",
-        pictures=[shown(picture) for picture in pictures(sight) if picture.name not in IN_TABLES],
+        pictures=[shown(picture) for picture in pictures(sight, tables=False)],
+        shades=[f"{level * SURPRISE / LEVELS:.2g}" for level in range(LEVELS + 1)],
         lines=lines,
         samples_said=said,
         data_rows=data_facts(run.data, run.config),
         splits=shared(sight),
-        neighbours=neighbours(run),
+        neighbours=neighbours(sight),
         shapes=[shape_row(shape) for shape in sight.shapes],
         choices=choices(run.config),
         command=command_of(run.config),
@@ -196,10 +194,7 @@ def level_of(nats: float) -> int:
 
 def line_row(line: Line) -> dict[str, Any]:
     """Return a line that the model makes, as the page has it."""
-    symbols = [
-        (readable(symbol) if symbol != BOUNDARY else BOUNDARY, level_of(nats), f"{nats:.2f}")
-        for symbol, nats in line.symbols
-    ]
+    symbols = [(readable(symbol), level_of(nats), f"{nats:.2f}") for symbol, nats in line.symbols]
     total = sum(nats for _, nats in line.symbols)
     return {
         "text": readable(line.text),
@@ -245,12 +240,13 @@ def shared(sight: Sight) -> list[dict[str, str]]:
     return rows
 
 
-def neighbours(run: Run) -> list[dict[str, Any]]:
+def neighbours(sight: Sight) -> list[dict[str, Any]]:
     """Return the nearest symbols of each in the embedding, where a model has one."""
-    if "C" not in run.params or getattr(run.config, "seeds", 1) > 1 or len(run.vocab) < 2:
+    table = sight.embedding
+    if table is None or len(table) < 2:
         return []
-    ids, distances = neighbours_of(np.asarray(run.params["C"]))
-    names = [readable(symbol) for symbol in run.vocab.symbols]
+    ids, distances = neighbours_of(table)
+    names = [readable(symbol) for symbol in sight.run.vocab.symbols]
     return [
         {
             "symbol": names[i],

@@ -55,6 +55,12 @@ class Sight(NamedTuple):
         """The run directory."""
         return self.run.folder
 
+    @property
+    def embedding(self) -> np.ndarray | None:
+        """The embedding (V, D) of a single model; None where there is none."""
+        alone = getattr(self.run.config, "seeds", 1) == 1
+        return np.asarray(self.run.params["C"]) if alone and "C" in self.run.params else None
+
 
 def see(run: Run) -> Sight:
     """Return what there is to see of a run. Raises InputError where its metrics are damaged."""

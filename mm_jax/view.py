@@ -1,7 +1,7 @@
-"""A run -> what there is to see of it: the numbers behind its figures and its report.
+"""Lines and arrays of a run -> the numbers behind its figures and its report.
 
-Enters: a run directory, or lines and arrays. Leaves: curves, planes, neighbours, lines with their
-surprise. Draws nothing.
+Enters: splits, samples, parameters. Leaves: planes, neighbours, floors, lines with their surprise.
+Draws nothing.
 """
 
 import unicodedata

@@ -26,7 +26,7 @@ STYLE = Path(__file__).with_name("mm_jax.mplstyle")
 ENDINGS = (".png", ".svg", ".pdf")
 # Okabe and Ito (2008): told apart by the colour-blind, and each of another lightness.
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
-LIGHT, AMBER = "#56b4e9", "#e69f00"
+AMBER = "#e69f00"
 INK, GREY, FAINT, PAPER = "#222222", "#6b6b6b", "#d0d0d0", "#fefefe"
 BLACK, WHITE, DIM = "#000000", "#ffffff", "#707070"  # on a colour of ours, whatever the theme
 THEMED = {
@@ -38,7 +38,6 @@ THEMED = {
     "orange": ORANGE,
     "green": GREEN,
     "purple": PURPLE,
-    "light": LIGHT,
     "amber": AMBER,
 }
 LINES = (  # told apart in black and white, too

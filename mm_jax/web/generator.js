@@ -4,6 +4,7 @@
   const model = JSON.parse(document.getElementById("model").textContent);
   const { symbols, context, members } = model;
   const V = symbols.length;
+  const [LEVELS, SURPRISE] = [8, 6]; // shades, and nats of the last one, as report.py has them
   const MOST = 64; // bars; of a larger alphabet the likeliest symbols
   const ids = new Map(symbols.map((symbol, id) => [symbol, id]));
   const arrays = {};
@@ -138,7 +139,7 @@
     if (past === null) return;
     past.forEach((id, place) => {
       const p = probabilities(past.slice(0, place))[id];
-      const level = Math.min(8, Math.round(-Math.log(p) * 8 / 6));
+      const level = Math.min(LEVELS, Math.round(-Math.log(p) * LEVELS / SURPRISE));
       typed.append(element("span", `${shown(symbols[id])} ${percent(p)}`, { class: `s${level}` }));
     });
     const p = tempered(probabilities(past), temperature);
