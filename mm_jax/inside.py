@@ -21,7 +21,7 @@ REACH = 4.0  # standard deviations that a histogram of gradients reaches to eith
 
 @flax.struct.dataclass
 class Histogram:
-    """How often values fall into each of ``BINS`` equal bins; the outer ones hold what is beyond."""
+    """How often values fall into ``BINS`` equal bins; the outer ones take what lies beyond."""
 
     counts: Int[Array, "... bins"]
     low: Float[Array, "..."]  # where the first bin begins
