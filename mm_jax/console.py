@@ -20,6 +20,8 @@ BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn tex
 
 def printable(line: str) -> str:
     """Escape what could steer a terminal: text from a file is never trusted to be harmless."""
+    if line.isprintable():  # most lines are, and there may be a million
+        return line
     return "".join(
         ascii(c)[1:-1] if c in BIDI or (c != "\t" and unicodedata.category(c) in STEERING) else c
         for c in line
@@ -62,15 +64,20 @@ class Console:
 
     def say(self, line: str = "") -> None:
         """Print one line, made harmless."""
+        self._print(printable(line))
+
+    def _print(self, text: str) -> None:
         try:
-            print(printable(line), file=self.stream, flush=True)
+            print(text, file=self.stream, flush=True)
         except BrokenPipeError:  # the reader has left, as head does; the work goes on
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
     def say_samples(self, samples: list[str], train: set[str] | None) -> None:
         """Print samples, one a line; those that stand in the training lines are marked."""
-        for line in samples:
-            self.say(line + ("\t(in train)" if train and line in train else ""))
+        seen = train or ()
+        lines = (printable(line) + ("\t(in train)" if line in seen else "") for line in samples)
+        if samples:
+            self._print("\n".join(lines))
 
     def note(self, line: str) -> None:
         """Print one line on stderr, beside what the command was asked for."""

@@ -1,18 +1,26 @@
 """Keys -> lines: new lines from any Model, one symbol at a time, many at once on the device.
 
 The i-th line comes from fold_in(key, i) alone, so it is the same in a batch of one or of thousands.
+Lines end at different places: where one ends, the next begins at once, so no place stands idle.
 """
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mm_jax.choices import InputError
 from mm_jax.config import MAX_LEN
+from mm_jax.memory import num_cores
 from mm_jax.model import Model, Params
+
+SLOTS = 2048  # lines that are drawn side by side; on the CPU twice as many are no faster
+SYMBOLS = 2**23  # that one part of a large number of lines may have: 32 MiB
 
 
 def filter_logits(
@@ -31,6 +39,16 @@ def filter_logits(
     within = (before < top_p) | (top_p >= 1)  # rounding can lift what comes before up to 1
     kept = jnp.where(within, ranked, -jnp.inf).at[0].set(ranked[0])
     return jnp.zeros_like(logits).at[order].set(kept)
+
+
+def likeliest(scores: Float[Array, " V"]) -> Int[Array, ""]:
+    """Return the first id of the highest score, as argmax does; on the CPU in less time.
+
+    With scores of logits plus Gumbel noise that is a draw from their softmax.
+    """
+    scores = jax.lax.optimization_barrier(scores)  # or the CPU makes the noise twice
+    ids = jnp.arange(scores.size, dtype=jnp.int32)
+    return jnp.min(jnp.where(scores == jnp.max(scores), ids, scores.size - 1))
 
 
 @partial(jax.jit, static_argnames=("model", "num", "max_len"))
@@ -61,6 +79,9 @@ def sample(
         raise InputError(f"the model reads at most {model.max_len - model.context} symbols a line")
     if given > max_len:
         raise InputError(f"the prefix has {given} symbols, more than max_len, {max_len}")
+    if given == max_len:
+        row = jnp.asarray(prefix, jnp.int32)[None, :]
+        return jnp.broadcast_to(row, (num, max_len)), jnp.zeros(num, bool)
     greedy = jnp.asarray(temperature) == 0
 
     def draw(key: Key[Array, ""], logits: Float[Array, " V"]) -> Int[Array, ""]:
@@ -69,8 +90,8 @@ def sample(
             k = logits.size if top_k is None else top_k
             p = 1.0 if top_p is None else top_p
             scaled = filter_logits(scaled, jnp.asarray(k), jnp.asarray(p))
-        token = jnp.where(greedy, jnp.argmax(logits), jax.random.categorical(key, scaled))
-        return token.astype(jnp.int32)
+        noise = jax.random.gumbel(key, logits.shape, logits.dtype)
+        return likeliest(jnp.where(greedy, logits, scaled + noise))
 
     def next_token(
         key_line: Key[Array, ""], carry: Any, token: Int[Array, ""], place: Int[Array, ""]
@@ -85,22 +106,61 @@ def sample(
         last = jnp.asarray(prefix)[place].astype(jnp.int32)
         tokens = tokens.at[:, place].set(last)
 
-    def repeat(leaf: Array) -> Array:
-        return jnp.broadcast_to(leaf, (num, *leaf.shape))
-
-    lines = jnp.arange(num) + first
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, lines)
+    slots = min(num, SLOTS)
+    start = (carry, last, jnp.int32(given))  # of every line
 
     def unfinished(loop: tuple) -> Bool[Array, ""]:
-        place, _, _, _, ended = loop
-        return (place < max_len) & ~jnp.all(ended)
+        return jnp.any(loop[0] < num)
 
     def body(loop: tuple) -> tuple:
-        place, carry, last, tokens, ended = loop
-        carry, token = jax.vmap(next_token, in_axes=(0, 0, 0, None))(keys, carry, last, place)
-        token = jnp.where(ended, 0, token)
-        return place + 1, carry, token, tokens.at[:, place].set(token), ended | (token == 0)
+        line, (carry, last, place), tokens, ended, begun = loop
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, line + first)
+        carry, token = jax.vmap(next_token)(keys, carry, last, place)
+        tokens = tokens.at[line, place].set(token, mode="drop")  # of a line that there is
+        at_boundary = token == 0
+        ended = ended.at[line].max(at_boundary, mode="drop")
+        done = at_boundary | (place + 1 == max_len)
+        free = jnp.cumsum(done)
+        line = jnp.where(done, begun + free - 1, line)
 
-    start = (jnp.int32(given), jax.tree.map(repeat, carry), repeat(last), tokens)
-    loop = jax.lax.while_loop(unfinished, body, (*start, jnp.zeros(num, bool)))
-    return loop[3], loop[4]
+        def renewed(first: Array, now: Array) -> Array:
+            return jnp.where(jnp.expand_dims(done, range(1, now.ndim)), first[None], now)
+
+        state = jax.tree.map(renewed, start, (carry, token, place + 1))
+        return line, state, tokens, ended, begun + free[-1]
+
+    def repeat(leaf: Array) -> Array:
+        return jnp.broadcast_to(leaf, (slots, *leaf.shape))
+
+    states = jax.tree.map(repeat, start)
+    loop = (jnp.arange(slots), states, tokens, jnp.zeros(num, bool), jnp.int32(slots))
+    _, _, tokens, ended, _ = jax.lax.while_loop(unfinished, body, loop)
+    return tokens, ended
+
+
+def sample_parts(
+    model: Model,
+    params: Params,
+    key: Key[Array, ""],
+    *,
+    num: int,
+    max_len: int = MAX_LEN,
+    **options: Any,
+) -> Iterator[tuple[Int[np.ndarray, "part max_len"], Bool[np.ndarray, " part"]]]:
+    """Draw the lines of ``sample`` in parts that fit in memory, on a CPU a part on each core.
+
+    Takes the options of ``sample`` and yields what it returns, ``num`` lines in all.
+    """
+    workers = num_cores() if jax.default_backend() == "cpu" and num > SLOTS else 1
+    part = min(-(-num // workers), max(1, SYMBOLS // max_len))
+    options |= {"num": part, "max_len": max_len}
+    draw = sample.lower(model, params, key, first=jnp.int32(0), **options).compile()
+    given = {name: each for name, each in options.items() if name not in ("num", "max_len")}
+
+    def take(first: int) -> tuple[np.ndarray, np.ndarray]:
+        wanted = min(part, num - first)
+        tokens, ended = jax.device_get(draw(params, key, first=jnp.int32(first), **given))
+        return tokens[:wanted], ended[:wanted]
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(take, range(0, num, part))

@@ -1,3 +1,5 @@
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +17,9 @@ from helpers import (
 )
 
 from mm_jax.choices import InputError
-from mm_jax.sample import filter_logits, sample
+from mm_jax.sample import filter_logits, sample, sample_parts
 
+ROOM = sys.modules["mm_jax.sample"]  # mm_jax.sample is the function
 KEY = jax.random.key(0)
 LOGITS = np.log(np.array([0.05, 0.5, 0.15, 0.3], np.float32))  # the nucleus: 1, then 3, 2, 0
 STUB = fixed_logits(4)
@@ -236,3 +239,53 @@ def test_it_works_under_jit_and_vmap_over_parameters(names):
     each = quick_jit(jax.vmap(lambda p: sample(model, p, KEY, num=40, max_len=20)[0]))(many)
     assert np.array_equal(each[0], tokens)
     assert not np.array_equal(each[1], tokens)
+
+
+@pytest.mark.parametrize("prefix", [None, [2, 1]])
+def test_lines_that_take_turns_are_those_drawn_one_by_one(prefix, monkeypatch):
+    monkeypatch.setattr(ROOM, "SLOTS", 7)
+    weights = np.random.default_rng(0).standard_normal((V, V)).astype(np.float32)
+    params, given = {"W": jnp.asarray(weights)}, prefix or []
+    tokens, ended = quick_sample(
+        bigram(),
+        params,
+        KEY,
+        num=53,
+        max_len=19,
+        prefix=None if prefix is None else jnp.array(prefix),
+    )
+    draw = quick_jit(
+        lambda i, place, logits: jax.random.categorical(
+            jax.random.fold_in(jax.random.fold_in(KEY, i), place), logits
+        )
+    )
+    for i in range(53):
+        line = list(given)
+        while len(line) < 19 and (len(line) == len(given) or line[-1]):
+            line.append(int(draw(i, len(line), weights[line[-1] if line else 0])))
+        assert tokens[i].tolist() == line + [0] * (19 - len(line))
+        assert bool(ended[i]) == (line[-1] == 0)
+
+
+def test_parts_side_by_side_are_the_lines_of_one_call(monkeypatch):
+    monkeypatch.setattr(ROOM, "SLOTS", 7)
+    monkeypatch.setattr(ROOM, "num_cores", lambda: 3)
+    params = {"W": jnp.asarray(np.random.default_rng(1).standard_normal((V, V)), jnp.float32)}
+    whole = quick_sample(bigram(), params, KEY, num=100, max_len=20)
+    for symbols in (2**20, 11 * 20):  # a part on each core; more parts than cores
+        monkeypatch.setattr(ROOM, "SYMBOLS", symbols)
+        options = {"num": 100, "max_len": 20, "temperature": 1.0, "prefix": None}
+        parts = list(sample_parts(bigram(), params, KEY, **options))
+        assert [len(tokens) for tokens, _ in parts] == (
+            [34, 34, 32] if symbols > 10**4 else [11] * 9 + [1]
+        )
+        for each, all_of_it in zip(zip(*parts, strict=True), whole, strict=True):
+            assert np.array_equal(np.concatenate(each), all_of_it)
+
+
+def test_a_prefix_as_long_as_a_line_may_be_is_the_line():
+    tokens, ended = quick_sample(
+        forced((3, 1, 2), 5), {}, KEY, num=2, max_len=2, prefix=jnp.array([4, 1])
+    )
+    assert tokens.tolist() == [[4, 1]] * 2
+    assert not ended.any()

@@ -11,8 +11,6 @@ from mm_jax.config import LARGE, MAX_LEN, Count, Seed
 from mm_jax.console import Console
 from mm_jax.text import is_large
 
-BATCH = 8192  # lines drawn at once
-
 
 @dataclasses.dataclass(frozen=True)
 class Options(Choices):
@@ -46,7 +44,7 @@ def run(options: Options, console: Console) -> Outcome:
     import jax
 
     from mm_jax.run import describe, load_run, run_splits, unfinished
-    from mm_jax.sample import sample
+    from mm_jax.sample import sample_parts
     from mm_jax.vocab import SymbolError, decode_lines, encode
 
     trained = load_run(options.run)
@@ -56,25 +54,22 @@ def run(options: Options, console: Console) -> Outcome:
         prefix = encode(trained.vocab, options.prefix)
     except SymbolError as error:
         raise InputError(f"--prefix: {error}") from None
-    batch = min(options.num, BATCH)
+    parts = sample_parts(
+        trained.model,
+        trained.params,
+        jax.random.key(options.seed),
+        num=options.num,
+        max_len=options.max_len,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        prefix=prefix if len(prefix) else None,
+    )
     samples: list[str] = []
     num_cut = 0
-    for first in range(0, options.num, batch):
-        tokens, ended = sample(
-            trained.model,
-            trained.params,
-            jax.random.key(options.seed),
-            num=batch,
-            max_len=options.max_len,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            prefix=prefix if len(prefix) else None,
-            first=first,
-        )
-        wanted = min(batch, options.num - first)
-        samples += decode_lines(trained.vocab, jax.device_get(tokens[:wanted]))
-        num_cut += int((~ended[:wanted]).sum())
+    for tokens, ended in parts:
+        samples += decode_lines(trained.vocab, tokens)
+        num_cut += int((~ended).sum())
     train: set[str] | None = None
     if is_large(trained.config.data.data):
         console.note("its data file is large: lines that stand in it are not marked")
