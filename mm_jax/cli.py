@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, prog: str, flags: list[str]) -> int:
+    from mm_jax import cache
     from mm_jax.choices import InputError
     from mm_jax.console import Console
     from mm_jax.records import to_json
@@ -111,6 +112,7 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
     command = importlib.import_module(f"mm_jax.commands.{name.replace('-', '_')}")
     try:
         options = _parse(command, prog, flags)
+        cache.turn_on()
         outcome = command.run(options, Console(json=options.json))
     except InputError as error:
         return _fail(prog, str(error))

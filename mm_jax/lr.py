@@ -107,7 +107,8 @@ def decay_of(config: DescentConfig) -> float:
 
 def learning_rates(config: OptimizerConfig, num_steps: int, steps: Any) -> jax.Array:
     """Return the learning rate at each of ``steps``, of the same shape."""
-    steps = jnp.asarray(steps, jnp.int32)
+    if not isinstance(steps, jax.Array):
+        steps = np.asarray(steps, np.int32)
     rates = jax.jit(make_schedule(config, num_steps))(steps)  # one program, not one an operation
     return jnp.broadcast_to(rates, steps.shape)
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -153,7 +154,7 @@ def descend(
 
     def sound(state: TrainState) -> bool:
         """Tell whether the next loss is finite, so that the run can go on from here."""
-        return jax.process_count() > 1 or bool(jnp.isfinite(take(state, limit=jnp.int32(1))[1][0]))
+        return jax.process_count() > 1 or bool(jnp.isfinite(take(state, limit=np.int32(1))[1][0]))
 
     def keep_latest() -> None:
         with keeper.lock:

@@ -125,7 +125,7 @@ def insides(sight: Sight, config: RunConfig) -> tuple[Inside, Inside]:
     optimizer = make_optimizer(config.optimizer, config.steps)
     source = Source(text, splits, run.vocab, both, {})
     task = load_task(config, optimizer, source=source)
-    state = task.begin_whole(optimizer, jax.random.key(config.seed))
+    state = task.begin_whole(optimizer)
     count = len(task.data.targets)
     ids = jnp.arange(count) if count <= EXAMPLES else jnp.arange(EXAMPLES) * count // EXAMPLES
     batch = jax.tree.map(lambda leaf: leaf[ids], task.data)

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Key
+from jaxtyping import Array, Int, Key
 
 from mm_jax.choices import InputError, flag
 from mm_jax.config import NUM_SAMPLES, DataConfig, TaskConfig
@@ -76,10 +77,12 @@ class Measured(NamedTuple):
 
 def measure(model: Model, params: Params, source: Source, config: TaskConfig) -> Measured:
     """Return the exact losses of a model, in nats a symbol, and lines that it makes."""
-    train_loss = float(evaluate(model, params, source.batch("train", model, config)))
+    # mesh is named because it is where a session looks at dev: jit compiles other arguments anew.
+    exact = partial(evaluate, model, params, mesh=None)
+    train_loss = float(exact(source.batch("train", model, config)))
     dev_loss = None
     if source.splits.dev:
-        dev_loss = float(evaluate(model, params, source.batch("dev", model, config)))
+        dev_loss = float(exact(source.batch("dev", model, config)))
     tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
     return Measured(train_loss, dev_loss, decode_lines(source.vocab, jax.device_get(tokens)))
 
@@ -127,13 +130,11 @@ class Task(NamedTuple):
         return _begin(self.config, self.model, optimizer, key)
 
     def begin_whole(
-        self,
-        optimizer: optax.GradientTransformation,
-        key: Key[Array, ""],
-        sharding: NamedSharding | None = None,
+        self, optimizer: optax.GradientTransformation, sharding: NamedSharding | None = None
     ) -> TrainState:
-        """Return it as one program makes it, which is faster than part by part."""
-        return _jitted(sharding)(self.config, self.model, optimizer, key)
+        """Return that of the seed, as one program makes it: faster than part by part."""
+        seed = np.uint32(self.config.seed)
+        return _jitted(sharding)(self.config, self.model, optimizer, seed)
 
     def begin_seeds(self, optimizer: optax.GradientTransformation, num: int) -> TrainState:
         """Return the states of ``num`` seeds, from the one of the choices on, as a population."""
@@ -155,11 +156,11 @@ def load_task(
     source = source or load_source(config.data)
     model = build_model(config.model, len(source.vocab))
 
-    def arrays(key: Key[Array, ""]) -> tuple[list[Array], Params]:
-        state = _begin(config, model, optimizer, key)
+    def arrays() -> tuple[list[Array], Params]:
+        state = _begin(config, model, optimizer, jax.random.key(0))
         return jax.tree.leaves(state), state.params
 
-    leaves, params = jax.eval_shape(arrays, jax.random.key(0))
+    leaves, params = jax.eval_shape(arrays)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     most_seeds = check_memory(state_bytes, source, model.context, config, num_seeds)
     data = source.batch("train", model, config)
@@ -196,7 +197,15 @@ def _begin(
 
 @cache
 def _jitted(sharding: NamedSharding | None) -> Any:
-    return jax.jit(_begin, static_argnums=(0, 1, 2), out_shardings=sharding)
+    def begin(
+        config: TaskConfig,
+        model: Model,
+        optimizer: optax.GradientTransformation,
+        seed: Int[Array | np.integer, ""],
+    ) -> TrainState:
+        return _begin(config, model, optimizer, jax.random.key(seed))
+
+    return jax.jit(begin, static_argnums=(0, 1, 2), out_shardings=sharding)
 
 
 def check_memory(

@@ -178,7 +178,7 @@ def fit(
     *,
     num_steps: int,
     batch_size: int | None,
-    limit: int | Int[Array, ""] | None = None,
+    limit: int | Int[Array | np.integer, ""] | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """Take ``num_steps`` steps in one program; return the state and the loss before each step.
@@ -246,16 +246,16 @@ def fit_chunks(
     while step < num_steps:
         ends = (step + each - step % each for each in (length, every or length))
         count = min(num_steps, *ends) - step
-        after, losses = take(state, limit=jnp.int32(count))
+        after, losses = take(state, limit=np.int32(count))
         losses = np.asarray(losses)[:count]
         finite = np.isfinite(losses)
         if not finite.all():
             bad = int(np.argmin(finite))
             # Steps repeat bit for bit, so the last good state is found by taking them once more.
             if bad > 0:
-                good = take(state, limit=jnp.int32(bad - 1))[0]
+                good = take(state, limit=np.int32(bad - 1))[0]
             else:
-                good = take(before, limit=jnp.int32(step - 1 - int(before.step)))[0]
+                good = take(before, limit=np.int32(step - 1 - int(before.step)))[0]
             raise NotFiniteError(step + bad, float(losses[bad]), good)
         before, state, step = state, after, step + count
         yield state, losses

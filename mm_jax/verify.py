@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from mm_jax.checkpoint import (
@@ -155,7 +154,7 @@ def _take(
     optimizer = make_optimizer(config.optimizer, config.steps)
     task = load_task(config, optimizer)
     check_data(path, stored, task.source.record, task.vocab.symbols)
-    state = task.begin_whole(optimizer, jax.random.key(config.seed))
+    state = task.begin_whole(optimizer)
     before = _before(path, last)
     if before is not None:
         check_fits(path, stored, before.path, before.record)

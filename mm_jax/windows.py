@@ -7,6 +7,7 @@ is a whole line with C boundaries before it, padded on the right; its weights sa
 from collections.abc import Sequence
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32
@@ -45,7 +46,7 @@ def windows(lines: Sequence[str], vocab: Vocab, context: int) -> Batch:
     tokens = np.empty((count, context), np.int32)
     for offset in range(context):
         tokens[:, offset] = stretched[first + offset]
-    return Batch(jnp.asarray(tokens), jnp.asarray(targets), jnp.asarray(np.ones(count, np.float32)))
+    return on_device(tokens, targets, np.ones(count, np.float32))
 
 
 def rows(lines: Sequence[str], vocab: Vocab, context: int, length: int | None = None) -> Batch:
@@ -68,7 +69,7 @@ def rows(lines: Sequence[str], vocab: Vocab, context: int, length: int | None = 
     targets[places < lengths[:, None]] = ids
     tokens = np.pad(targets[:, :-1], ((0, 0), (context, 0)))
     weights = (places <= lengths[:, None]).astype(np.float32)
-    return Batch(jnp.asarray(tokens), jnp.asarray(targets), jnp.asarray(weights))
+    return on_device(tokens, targets, weights)
 
 
 LAYOUTS = {"windows": windows, "rows": rows}
@@ -86,11 +87,14 @@ def distinct(batch: Batch) -> Batch:
     sums = np.zeros((len(each), *weights.shape[1:]))
     np.add.at(sums, inverse.reshape(-1), weights)
     length = tokens.shape[1]
-    return Batch(
-        jnp.asarray(each[:, :length]),
-        jnp.asarray(each[:, length:].reshape(sums.shape)),
-        jnp.asarray(sums.astype(np.float32)),
+    return on_device(
+        each[:, :length], each[:, length:].reshape(sums.shape), sums.astype(np.float32)
     )
+
+
+def on_device(tokens: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Batch:
+    """Return a Batch of NumPy arrays; jnp.asarray would compile a program for each shape."""
+    return Batch(*jax.device_put((tokens, targets, weights)))
 
 
 def filled(batch: Batch, multiple: int) -> Batch:

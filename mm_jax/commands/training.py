@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mm_jax import saving
@@ -69,21 +68,27 @@ def train_one(
         everywhere = NamedSharding(mesh, PartitionSpec())
         data = place(data, mesh)
         dev_data = None if dev_data is None else place(dev_data, mesh)
-    state = task.begin_whole(optimizer, jax.random.key(config.seed), everywhere)
+    state = task.begin_whole(optimizer, everywhere)
     keeper = Keeper(path, stored, keep, LossLines(config.optimizer, config.steps))
     found = keeper.find(state, console.note)
     if found is not None:
         state = found if mesh is None else place(found, mesh)
         console.say(f"resumed    after step {int(state.step):,}")
-    aside = ThreadPoolExecutor(1)
+    aside = ThreadPoolExecutor(1) if mesh is None else None
     with interruptible() as stop:
-        if mesh is None:  # compiled while training runs, on another core
-            aside.submit(measure, task.model, state.params, task.source, config)
-            aside.shutdown(wait=False)
         with (
             going_on("train", path),
-            console.progress(config.steps, first=int(state.step)) as update,
+            console.progress(config.steps, first=int(state.step)) as show,
         ):
+
+            def update(step: int, loss_nats: float) -> None:
+                nonlocal aside
+                show(step, loss_nats)
+                if aside is not None:  # compiled while training goes on, on another core
+                    aside.submit(measure, task.model, state.params, task.source, config)
+                    aside.shutdown(wait=False)
+                    aside = None
+
             end = descend(
                 *(config, task.model, state, data, dev_data, keeper, update, stop, mesh),
                 inside=inside,
