@@ -68,14 +68,15 @@ def training_loss(
     alike: (1 - e) * nats + e * mean of the V symbols' nats (Szegedy et al. 2016, section 7).
     """
     logits = predict(model, params, batch, key)
-    each = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
-    total = jnp.sum(batch.weights)
-    mean_nats = jnp.sum(weighted(batch, each)) / total
-    if label_smoothing is None:
-        return mean_nats, mean_nats
-    uniform = jnp.mean(jax.nn.logsumexp(logits, -1, keepdims=True) - logits, -1)
-    smooth = each + label_smoothing * (uniform - each)
-    return jnp.sum(weighted(batch, smooth)) / total, mean_nats
+    with jax.named_scope("loss"):
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+        total = jnp.sum(batch.weights)
+        mean_nats = jnp.sum(weighted(batch, each)) / total
+        if label_smoothing is None:
+            return mean_nats, mean_nats
+        uniform = jnp.mean(jax.nn.logsumexp(logits, -1, keepdims=True) - logits, -1)
+        smooth = each + label_smoothing * (uniform - each)
+        return jnp.sum(weighted(batch, smooth)) / total, mean_nats
 
 
 def mean_square(params: Params) -> Float[Array, ""]:

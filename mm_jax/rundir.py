@@ -31,6 +31,7 @@ SINCE: dict[int, dict[str, Any]] = {
 }
 CONFIG, METRICS, PARAMS = "config.json", "metrics.jsonl", "params.safetensors"
 SAMPLES, TEST_LOOKS, SUMS = "samples.txt", "test_looks.jsonl", "SHA256SUMS"
+PROFILE = "profile"  # a directory
 SETTINGS, MEMBERS, SWEEP = "settings.json", "members.csv", "sweep.json"  # of a sweep
 
 

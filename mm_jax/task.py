@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Integer, Key
 
 from mm_jax.choices import InputError, flag
 from mm_jax.config import NUM_SAMPLES, DataConfig, TaskConfig
@@ -201,7 +201,7 @@ def _jitted(sharding: NamedSharding | None) -> Any:
         config: TaskConfig,
         model: Model,
         optimizer: optax.GradientTransformation,
-        seed: Int[Array | np.integer, ""],
+        seed: Integer[Array, ""],
     ) -> TrainState:
         return _begin(config, model, optimizer, jax.random.key(seed))
 

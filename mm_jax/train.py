@@ -127,14 +127,15 @@ def descent(
         return value, loss_nats
 
     (value, loss_nats), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    updates, opt_state = optax.with_extra_args_support(optimizer).update(
-        grads,
-        state.opt_state,
-        state.params,
-        value=value,  # these three are for a line search; other optimizers do not look at them
-        grad=grads,
-        value_fn=lambda params: objective(params)[0],
-    )
+    with jax.named_scope("update"):
+        updates, opt_state = optax.with_extra_args_support(optimizer).update(
+            grads,
+            state.opt_state,
+            state.params,
+            value=value,  # these three are for a line search; other optimizers do not look at them
+            grad=grads,
+            value_fn=lambda params: objective(params)[0],
+        )
     return Descent(loss_nats, grads, updates, opt_state)
 
 
@@ -146,11 +147,12 @@ def _train_step(
     Jitted; the state that is handed in is donated, so use the returned one.
     """
     loss_nats, _, updates, opt_state = descent(model, optimizer, state, batch)
-    params = optax.apply_updates(state.params, updates)
-    average = state.average
-    if average is not None and state.average_decay is not None:
-        rest = jnp.maximum(1 - state.average_decay, 9 / (state.step + 10))
-        average = optax.incremental_update(params, average, rest)
+    with jax.named_scope("update"):
+        params = optax.apply_updates(state.params, updates)
+        average = state.average
+        if average is not None and state.average_decay is not None:
+            rest = jnp.maximum(1 - state.average_decay, 9 / (state.step + 10))
+            average = optax.incremental_update(params, average, rest)
     step = state.step + 1
     after = dataclasses.replace(
         state, step=step, params=params, opt_state=opt_state, average=average
@@ -178,7 +180,7 @@ def fit(
     *,
     num_steps: int,
     batch_size: int | None,
-    limit: int | Int[Array | np.integer, ""] | None = None,
+    limit: int | Int[Array, ""] | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """Take ``num_steps`` steps in one program; return the state and the loss before each step.
@@ -196,17 +198,19 @@ def fit(
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
         if batch_size % devices:
             raise InputError(f"{devices} devices do not divide a batch of {batch_size} examples")
-        steps = state.step + jnp.arange(num_steps)
-        draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
-        ids = jax.vmap(draw, in_axes=(None, 0))(state.key, steps)
-        batches = jax.tree.map(lambda array: array[ids], data)  # (steps, B, ...)
+        with jax.named_scope("minibatches"):
+            steps = state.step + jnp.arange(num_steps)
+            draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
+            ids = jax.vmap(draw, in_axes=(None, 0))(state.key, steps)
+            batches = jax.tree.map(lambda array: array[ids], data)  # (steps, B, ...)
         batches = split(batches, mesh, 1)
     elif devices > 1:
         data = split(filled(data, devices), mesh, 0)
 
     def body(i: Int[Array, ""], carry: tuple) -> tuple:
         state, losses = carry
-        batch = data if batch_size is None else jax.tree.map(lambda array: array[i], batches)
+        with jax.named_scope("minibatches"):
+            batch = data if batch_size is None else jax.tree.map(lambda array: array[i], batches)
         state, metrics = _train_step(model, optimizer, state, batch)
         return state, losses.at[i].set(metrics["loss_nats"])
 

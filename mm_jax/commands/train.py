@@ -58,6 +58,8 @@ class Options:
     inside: bool = False
     """Note on the way, some hundred times, what the net looks like inside: how much is saturated,
     how much a step changes each array. mm-jax plot draws it."""
+    profile: bool = False
+    """Trace some steps at the end, for Perfetto or TensorBoard, and say what a step is made of."""
     out: str | None = None
     """The run directory. By default the first free one of runs/NAME-1, runs/NAME-2, ..."""
     json: bool = False
@@ -84,6 +86,11 @@ def defaults(given: dict[str, str]) -> Options:
 
 def run(options: Options, console: Console) -> Outcome:
     """Train, evaluate, sample, and write the run directory."""
+    if (options.inside or options.profile) and options.config.seeds > 1:
+        name = "--inside" if options.inside else "--profile"
+        raise InputError(f"{name} is for one run; give one of the seeds, without --seeds")
+    if options.profile and options.machine.coordinator is not None:
+        raise InputError("--profile is for one process, without --coordinator")
     speaks = join(options.machine, console)
     from mm_jax import saving
     from mm_jax.commands.training import train_one, train_seeds
@@ -103,8 +110,6 @@ def run(options: Options, console: Console) -> Outcome:
         if done is not None:
             return done
     members = seeds_of(config)
-    if options.inside and config.seeds > 1:
-        raise InputError("--inside is for one run; give one of the seeds, without --seeds")
     check_machine(config, options.machine)
     mesh = mesh_of(options.machine, len(members))
     auto = config.optimizer.learning_rate == "auto"
@@ -145,7 +150,9 @@ def run(options: Options, console: Console) -> Outcome:
         }
         if config.seeds == 1:
             found = train_one(
-                stored, task, mesh, path, options.keep, console, inside=options.inside
+                *(stored, task, mesh, path, options.keep, console),
+                inside=options.inside,
+                profiled=options.profile,
             )
         else:
             found = train_seeds(stored, task, programs, path, options.keep, console)

@@ -22,8 +22,9 @@ from mm_jax.members import save_results_of, train_members
 from mm_jax.mesh import is_primary, place, whole
 from mm_jax.metrics import LossLines
 from mm_jax.parts import Parts, digest
+from mm_jax.profiling import Profile, profile
 from mm_jax.programs import Program
-from mm_jax.rundir import Stored
+from mm_jax.rundir import PROFILE, Stored
 from mm_jax.session import descend, interruptible
 from mm_jax.sweep import seeds_of
 from mm_jax.task import Source, Task, measure
@@ -54,8 +55,12 @@ def train_one(
     console: Console,
     *,
     inside: bool = False,
+    profiled: bool = False,
 ) -> Trained:
-    """Train one model; with ``inside`` its metrics say what it looks like inside, too."""
+    """Train one model; with ``inside`` its metrics say what it looks like inside, too.
+
+    With ``profiled`` some steps more are traced at the end.
+    """
     config = stored.config
     assert isinstance(config, RunConfig)
     optimizer, data, dev_data = (
@@ -113,7 +118,25 @@ def train_one(
             saving.append_metrics(path, [{"step": end.steps, **losses}])
             saving.save_results(path, params, measured.samples)
     record |= losses | {"samples": measured.samples}
+    if profiled:
+        made = profile(
+            *(path / PROFILE, task.model, optimizer, end.state, data),
+            batch_size=task.batch_size,
+            mesh=mesh,
+        )
+        record["profile"] = {"trace": str(made.path), "microseconds": made.microseconds}
+        said += describe_profile(made)
     return Trained(record, [*describe_losses(measured), *said], end.exit_code, end.complaint)
+
+
+def describe_profile(made: Profile) -> list[str]:
+    """Say what a step is made of, and with what to look at the trace."""
+    total = sum(made.microseconds.values())
+    lines = [f"profile    {made.path}: drop it on ui.perfetto.dev, or: tensorboard --logdir"]
+    lines[0] += f" {made.path.parent}"
+    for scope, each in made.microseconds.items():
+        lines.append(f"           {each:8.2f} us a step, {each / total:6.1%}  {scope}")
+    return lines
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ normalised counts; with W = log(counts) it is the count model (models/ngram.py).
 
 from functools import cache
 
+import jax
 from jaxtyping import Array, Float, Int
 
 from mm_jax.choices import InputError
@@ -31,7 +32,8 @@ def bigram(vocab_size: int, init: str = BigramConfig.init) -> Model:
         return params if init == "lecture" else {"W": 0.1 * params["W"]}
 
     def predict(params: Params, windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
-        return embed(params["W"], windows[..., 0])
+        with jax.named_scope("embed"):
+            return embed(params["W"], windows[..., 0])
 
     return windowed(init_params, predict, context=1)
 

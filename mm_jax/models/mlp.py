@@ -6,6 +6,7 @@ the direct connections). The names of the arrays are the second makemore lecture
 
 from functools import cache
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
@@ -57,18 +58,24 @@ def mlp(
         return params
 
     def hidden(params: Params, windows: Int[Array, "... C"]) -> dict[str, Float[Array, "... H"]]:
-        emb = embed(params["C"], windows)  # (..., C, D)
-        x = emb.reshape(*windows.shape[:-1], context * embed_dim)
-        return {"h": jnp.tanh(dense(x, params["W1"], params["b1"]))}
+        with jax.named_scope("embed"):
+            emb = embed(params["C"], windows)  # (..., C, D)
+            x = emb.reshape(*windows.shape[:-1], context * embed_dim)
+        with jax.named_scope("hidden"):
+            return {"h": jnp.tanh(dense(x, params["W1"], params["b1"]))}
+
+    def logits(params: Params, h: Float[Array, "... H"]) -> Float[Array, "... V"]:
+        with jax.named_scope("logits"):
+            return dense(h, params["W2"], params["b2"])
 
     def predict(params: Params, windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
-        return dense(hidden(params, windows)["h"], params["W2"], params["b2"])
+        return logits(params, hidden(params, windows)["h"])
 
     def predict_train(
         params: Params, windows: Int[Array, "... C"], key: Key[Array, ""]
     ) -> Float[Array, "... V"]:
         h = dropout(key, hidden(params, windows)["h"], dropout_rate)
-        return dense(h, params["W2"], params["b2"])
+        return logits(params, h)
 
     noisy = predict_train if dropout_rate else None
     return windowed(init_params, predict, context, noisy, hidden)
