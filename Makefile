@@ -13,7 +13,7 @@ help:
 	@echo "make demo   train the lecture's MLP on names and make 20 new ones"
 	@echo "make test   run the whole test suite"
 	@echo "make lint   ruff and mypy"
-	@echo "make bench  measure against eager PyTorch (installs it)"
+	@echo "make bench  measure it beside PyTorch, which is installed (some twenty minutes)"
 
 demo: $(VENV)/.installed
 	$(BIN)/mm-jax train --preset lecture
@@ -27,7 +27,7 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python scripts/bench.py $(ARGS)
+	$(BIN)/mm-jax bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -28,6 +28,7 @@ SETTINGS = {
     "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**27),  # bytes; the programs of a run take 0.3 MB
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # small programs are many
 }
+VARIABLES = (FOLDER, *SETTINGS)
 LOCK_SECONDS = 2.0  # to wait for another process; then this one goes without
 KEYS = ("model name", "flags", "Features")  # of /proc/cpuinfo
 ENTRY, USED, SUMS = "-cache", "-atime", "sums.json"

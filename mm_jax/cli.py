@@ -30,6 +30,7 @@ COMMANDS = {
     "export": "write a page that makes lines with a trained model, to put anywhere",
     "lr-range": "test which learning rates a model learns at, and suggest one",
     "lecture": "walk through a makemore lecture, number by number",
+    "bench": "measure what this machine does in how much time, and others beside it",
     "data": "fetch or describe a data set",
 }
 

@@ -53,9 +53,8 @@ def test_a_run_is_traced_scope_by_scope_and_has_the_bits_of_one_that_is_not(tmp_
     assert set(SCOPES) <= microseconds.keys()
     assert {"embed, gradient", "hidden, gradient", "logits, gradient"} <= microseconds.keys()
     assert all(each > 0 for each in microseconds.values())
-    names = {
-        each.get("name", "") for each in json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
-    }
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    names = {each.get("name", "") for each in events}
     for scope in SCOPES:
         assert any(name.startswith(f"{scope}: ") for name in names), scope
     assert list((tmp_path / "seen" / "profile").glob("plugins/profile/*/*.xplane.pb"))

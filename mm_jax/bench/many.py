@@ -1,0 +1,68 @@
+"""How long many models at once take: the grid of a range test, and populations."""
+
+import dataclasses
+from typing import Any
+
+from mm_jax.bench.jobs import lecture_data
+from mm_jax.bench.timing import Bench, Row, job, times
+
+MEMBERS, MEMBER_STEPS = (1, 16, 256), 1000
+PLACES: dict[str, dict[str, Any]] = {
+    "one core": {"one_core": True},
+    "all cores": {},
+    "all cores, a mesh of eight forced devices": {"devices": 8},
+}
+
+
+def lr_range(bench: Bench) -> list[Row]:
+    """Measure the grid of a range test for the lecture's MLP, and the same runs one by one."""
+    import jax
+    import optax
+
+    import mm_jax as mm
+
+    vocab_size, data = lecture_data()
+    model, config = mm.mlp(vocab_size), mm.LRRangeConfig("grid", seeds=1)
+    constant = mm.OptimizerConfig(learning_rate=1.0, schedule="constant")
+    optimizer = mm.make_optimizer(constant, config.num_steps)
+    state = mm.init_state(model, optimizer, jax.random.key(0))
+
+    def grid(members_per_slice: int | None) -> None:
+        options: dict[str, Any] = {"batch_size": 32, "members_per_slice": members_per_slice}
+        mm.lr_range_test(model, optimizer, state, data, config, **options)
+
+    def loop() -> None:
+        for rate in jax.numpy.geomspace(config.min, config.max, config.num_rates):
+            opt_state = optax.tree_utils.tree_set(state.opt_state, learning_rate=rate)
+            one = dataclasses.replace(state, opt_state=opt_state)
+            options: dict[str, Any] = {"num_steps": config.num_steps, "batch_size": 32}
+            mm.fit(model, optimizer, one, data, **options)[1].block_until_ready()
+
+    found = bench.seconds(
+        {
+            "the grid of `mm-jax lr-range`": lambda: grid(None),
+            "the grid as slices of 8": lambda: grid(8),
+            "the grid as one slice": lambda: grid(config.num_rates),
+            "a loop of single runs": loop,
+        }
+    )
+    section = f"range test, {config.num_rates} rates x {config.num_steps:,} steps x 1 seed"
+    rows = [Row(section, what, "s", each) for what, each in found.items()]
+    ours = rows[0].median
+    return rows[:1] + [
+        row._replace(beside=f"{times(ours, row.median)} the grid") for row in rows[1:]
+    ]
+
+
+def population(bench: Bench) -> list[Row]:
+    """Measure populations of the lecture's MLP, and as many single runs one after another."""
+    section, rows = f"a population of the lecture's MLP, {MEMBER_STEPS:,} steps each", []
+    for place, options in PLACES.items():
+        found = job("population", repeats=bench.repeats, **options)
+        bench.console.note(f"bench population, {place}")
+        for num in map(str, MEMBERS):
+            ours = Row(section, f"{place}, {num} members", "steps/s", found[num]["population"])
+            single = Row(section, "", "steps/s", found[num]["loop"])
+            ratio = ours.median / single.median
+            rows.append(ours._replace(beside=f"{ratio:.2f} times a loop of single runs"))
+    return rows

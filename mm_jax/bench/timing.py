@@ -1,0 +1,174 @@
+"""Repetitions that take turns (A B A B ...), so that a drift of the machine's speed is shared.
+
+A figure is the median of its repetitions beside the lowest and the highest; what is compared is
+compared as a ratio of medians. Imports no jax.
+"""
+
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mm_jax import cache
+from mm_jax.console import Console
+from mm_jax.memory import num_cores
+
+COMMAND = [sys.executable, "-m", "mm_jax"]
+
+
+class Row(NamedTuple):
+    """One figure."""
+
+    section: str
+    what: str
+    unit: str
+    values: list[float]  # one a repetition
+    beside: str = ""  # how it compares with another row, or what it is not
+
+    @property
+    def median(self) -> float:
+        """The figure to quote."""
+        return statistics.median(self.values)
+
+
+class Bench:
+    """One run of the bench: how often all is repeated, and where progress is told."""
+
+    def __init__(self, repeats: int, console: Console, *, with_torch: bool) -> None:
+        self.repeats, self.console, self.with_torch = repeats, console, with_torch
+
+    def alternate(self, ways: Mapping[str, Callable[[], Any]]) -> dict[str, list[Any]]:
+        """Do each of ``ways`` in turn, again and again; return what they returned."""
+        found: dict[str, list[Any]] = {name: [] for name in ways}
+        for repeat in range(self.repeats):
+            for name, way in ways.items():
+                self.console.note(f"bench {repeat + 1}/{self.repeats}  {name}")
+                found[name].append(way())
+        return found
+
+    def seconds(
+        self, ways: Mapping[str, Callable[[], Any]], *, times: int = 1
+    ) -> dict[str, list[float]]:
+        """Return the seconds of each way over ``times``; what it compiles is compiled before."""
+        for way in ways.values():
+            way()
+
+        def timed(way: Callable[[], Any]) -> float:
+            begun = time.perf_counter()
+            way()
+            return (time.perf_counter() - begun) / times
+
+        return self.alternate({name: partial(timed, way) for name, way in ways.items()})
+
+
+def surroundings(more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process, which is to find its own cache of compiled programs."""
+    ours = {name: value for name, value in os.environ.items() if name not in cache.VARIABLES}
+    return {**ours, **more}
+
+
+def run(*command: str, **environment: str) -> tuple[float, str]:
+    """Return the seconds that a process took from start to end, and its stdout."""
+    begun = time.perf_counter()
+    done = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=surroundings(environment),
+    )
+    return time.perf_counter() - begun, done.stdout.decode()
+
+
+def job(name: str, /, **options: Any) -> dict[str, Any]:
+    """Run a job of jobs.py in a process of its own; return what it found, and its whole seconds."""
+    module = [sys.executable, "-m", "mm_jax.bench.jobs", name, json.dumps(options)]
+    took, said = run(*module)
+    return {**json.loads(said), "whole_seconds": took}
+
+
+def first_line(beginning: str, *command: str, **environment: str) -> float:
+    """Return the seconds from the start of a process to the first line that begins so."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=surroundings(environment),
+    )
+    assert process.stdout is not None
+    seconds = [time.perf_counter() - begun for line in process.stdout if line.startswith(beginning)]
+    if process.wait() or not seconds:
+        raise RuntimeError(f"{' '.join(command)} failed")
+    return seconds[0]
+
+
+def times(rows: float, other: float) -> str:
+    """Say how many times another figure is as large: ``5.9 times``."""
+    return f"{other / rows:.1f} times" if other / rows < 100 else f"{other / rows:.0f} times"
+
+
+def has_torch() -> bool:
+    """Tell whether there is a PyTorch to measure beside us."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def machine() -> dict[str, Any]:
+    """Describe where this was measured: cores, processor, versions, devices."""
+    import jax
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    names = ("jax", "jaxlib", "numpy", "torch")
+    libraries = {name: version(name) for name in names if importlib.util.find_spec(name)}
+    return {
+        "cores": num_cores(),
+        "cpu": models[0] if models else platform.processor(),
+        "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
+        "python": platform.python_version(),
+        **libraries,
+    }
+
+
+def number(value: float) -> str:
+    """Write a figure with three digits or all of its whole ones: 0.0512, 5.12, 51.2, 5,120."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    digits = 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f}"
+
+
+def markdown(rows: list[Row], machine: dict[str, Any], repeats: int) -> Iterator[str]:
+    """Write all rows as one table, which can be read in a terminal too."""
+    cells = [("", "median", "min", "max", "unit", "beside it")]
+    section = None
+    for row in rows:
+        if row.section != section:
+            cells.append((f"**{row.section}**", "", "", "", "", ""))
+            section = row.section
+        spread = (number(row.median), number(min(row.values)), number(max(row.values)))
+        cells.append((row.what, *spread, row.unit, row.beside))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for i, line in enumerate(cells):
+        padded = [
+            each.rjust(width) if 1 <= place <= 3 else each.ljust(width)
+            for place, (each, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        yield f"| {' | '.join(padded)} |"
+        if not i:
+            marks = ["-" * (w - 1) + ":" if 1 <= p <= 3 else "-" * w for p, w in enumerate(widths)]
+            yield f"| {' | '.join(marks)} |"
+    yield ""
+    about = ", ".join(f"{name} {value}" for name, value in machine.items() if name != "cores")
+    yield f"Medians of {repeats}, in turns, on {machine['cores']} cores: {about}."
