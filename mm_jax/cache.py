@@ -21,6 +21,7 @@ import filelock
 
 from mm_jax.choices import InputError
 from mm_jax.files import remove, write_whole
+from mm_jax.memory import num_cores
 from mm_jax.text import cache_dir
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"  # set by who has a cache of their own; it is left alone
@@ -28,18 +29,22 @@ SETTINGS = {
     "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**27),  # bytes; the programs of a run take 0.3 MB
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # small programs are many
 }
+THREADS = "PJRT_NPROC"  # the variable that XLA takes its number of CPU threads from
 VARIABLES = (FOLDER, *SETTINGS)
 LOCK_SECONDS = 2.0  # to wait for another process; then this one goes without
 KEYS = ("model name", "flags", "Features")  # of /proc/cpuinfo
 ENTRY, USED, SUMS = "-cache", "-atime", "sums.json"
 
+_folder: str | None = None  # that JAX was told of
+
 
 def turn_on() -> None:
     """Let JAX, which has not been imported yet, keep what it compiles; where it cannot, it won't.
 
-    JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
+    JAX_ENABLE_COMPILATION_CACHE=0 turns it off. Called again, it follows the number of threads.
     """
-    if "jax" in sys.modules or FOLDER in os.environ:
+    global _folder
+    if "jax" in sys.modules or os.environ.get(FOLDER) != _folder:
         return
     folder = cache_dir() / "compiled" / _processor()
     try:
@@ -50,12 +55,18 @@ def turn_on() -> None:
             check(folder)
     except (InputError, OSError, RuntimeError):  # no home, no space, no lock
         return
-    os.environ[FOLDER] = str(folder)
+    os.environ[FOLDER] = _folder = str(folder)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     # What cannot be read or written is compiled, which nobody needs to know.
     warnings.filterwarnings("ignore", r"Error (reading|writing) persistent compilation cache")
+    warnings.filterwarnings("ignore", r"Cache value for key .* exceeds")
     atexit.register(seal, folder)
+
+
+def is_on() -> bool:
+    """Tell whether this process has a cache of ours."""
+    return _folder is not None
 
 
 def is_private(folder: Path) -> bool:
@@ -104,8 +115,11 @@ def _sum_of(path: Path) -> str:
 
 
 def _processor() -> str:
-    """Name this kind of processor: what is compiled for one may not run on another."""
-    about = platform.machine() + platform.processor()
+    """Name this kind of processor, and how many threads: what is compiled for one is for no other.
+
+    JAX tells programs of different numbers of threads apart no more than we would by their text.
+    """
+    about = f"{platform.machine()} {platform.processor()} {os.environ.get(THREADS)} {num_cores()}"
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         about += "".join(next((line for line in lines if line.startswith(key)), "") for key in KEYS)

@@ -12,10 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mm_jax import cache
+from mm_jax.cache import THREADS
 from mm_jax.choices import InputError
 from mm_jax.memory import num_cores
 
-THREADS = "PJRT_NPROC"  # the variable that XLA takes its number of CPU threads from
 GPU = "--xla_gpu_deterministic_ops=true"
 WORDS = {
     "jax": "jax {}",
@@ -45,6 +46,8 @@ def pin(threads: int = 1) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if GPU not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {GPU}".strip()
+    if cache.is_on():
+        cache.turn_on()
 
 
 def num_threads() -> int:

@@ -26,12 +26,11 @@ def lecture_data() -> tuple[int, Any]:
 def training_by_chunks(steps: int) -> dict[str, Any]:
     """Take steps of the lecture's job as mm-jax train does, a thousand in a program."""
     import jax
-    import optax
 
     import mm_jax as mm
 
     vocab_size, data = lecture_data()
-    model, optimizer = mm.mlp(vocab_size), optax.sgd(mm.step_decay(0.1, steps))
+    model, optimizer = mm.mlp(vocab_size), mm.make_optimizer(mm.OptimizerConfig(), steps)
     state = mm.init_state(model, optimizer, jax.random.key(0))
     chunk = 1000
     begun = time.perf_counter()
@@ -49,13 +48,12 @@ def training_by_chunks(steps: int) -> dict[str, Any]:
 def training_by_calls(steps: int) -> dict[str, Any]:
     """Take steps of the lecture's job with one call of a jitted step each, in a Python loop."""
     import jax
-    import optax
 
     import mm_jax as mm
     from mm_jax.train import minibatch_ids
 
     vocab_size, data = lecture_data()
-    model, optimizer = mm.mlp(vocab_size), optax.sgd(mm.step_decay(0.1, steps))
+    model, optimizer = mm.mlp(vocab_size), mm.make_optimizer(mm.OptimizerConfig(), steps)
     state = mm.init_state(model, optimizer, jax.random.key(0))
 
     @jax.jit
