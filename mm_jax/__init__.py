@@ -2,12 +2,12 @@
 
 The rooms, in the order in which data goes through them: choices -> config, machine, presets,
 records, memory, files -> text -> vocab -> stream -> counts, windows -> model, layers, models/ ->
-rundir -> checkpoint, parts, fingerprint, trees -> floors, mesh, loss -> view -> evaluate -> train,
-inside, sample -> population -> slices, grid, suggest -> lr, sweep -> metrics -> saving -> run ->
-task -> keeper -> session -> programs -> members -> search, settings, verify -> console, comparison,
-tables, plots/ -> lectures, sight -> gallery, generator -> report -> commands/, cli. Imports point
-up this list only. Every public name is imported when it is first used, so that ``import mm_jax``
-costs nothing.
+rundir -> checkpoint, parts, cache, fingerprint, trees -> floors, mesh, loss -> view -> evaluate ->
+train, inside, profiling, sample -> population -> slices, grid, suggest -> lr, sweep -> metrics ->
+saving -> run -> task -> keeper -> session -> programs -> members -> search, settings, verify ->
+console, comparison, tables, plots/ -> lectures, sight -> gallery, generator -> report -> bench/ ->
+commands/, cli. Imports point up this list only. Every public name is imported when it is first
+used, so that ``import mm_jax`` costs nothing.
 """
 
 import importlib

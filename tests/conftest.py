@@ -1,10 +1,18 @@
 """Every test sees checked shapes, no rank promotion, and the same examples from hypothesis."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # Most of the time goes into compiling. XLA_FLAGS="" make test compiles as users do.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+# Commands in processes of their own keep what they compile, but not in the cache of who tests.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="mm-jax-tests-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 import hypothesis
 import jax

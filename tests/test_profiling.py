@@ -59,6 +59,9 @@ def test_a_run_is_traced_scope_by_scope_and_has_the_bits_of_one_that_is_not(tmp_
         assert any(name.startswith(f"{scope}: ") for name in names), scope
     assert list((tmp_path / "seen" / "profile").glob("plugins/profile/*/*.xplane.pb"))
 
+    again = ["train", "--resume", "--profile", "--out", str(tmp_path / "blind")]
+    assert "has come to its end: --profile is for" in call(*again, code=2)[1]
+
 
 @pytest.mark.parametrize(
     ("flags", "why"),

@@ -61,7 +61,8 @@ def population(bench: Bench) -> list[Row]:
         found = job("population", repeats=bench.repeats, **options)
         bench.console.note(f"bench population, {place}")
         for num in map(str, MEMBERS):
-            ours = Row(section, f"{place}, {num} members", "steps/s", found[num]["population"])
+            what = f"{place}, {num} member" + "s" * (num != "1")
+            ours = Row(section, what, "steps/s", found[num]["population"])
             single = Row(section, "", "steps/s", found[num]["loop"])
             ratio = ours.median / single.median
             rows.append(ours._replace(beside=f"{ratio:.2f} times a loop of single runs"))

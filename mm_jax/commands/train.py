@@ -108,6 +108,8 @@ def run(options: Options, console: Console) -> Outcome:
         config = dataclasses.replace(stored.config, data=config.data)  # type: ignore[assignment]
         done = finished(path, config, console)
         if done is not None:
+            if options.profile:
+                raise InputError(f"{path} has come to its end: --profile is for a run in training")
             return done
     members = seeds_of(config)
     check_machine(config, options.machine)
