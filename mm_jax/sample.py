@@ -19,7 +19,8 @@ from mm_jax.config import MAX_LEN
 from mm_jax.memory import num_cores
 from mm_jax.model import Model, Params
 
-SLOTS = 2048  # lines that are drawn side by side; on the CPU twice as many are no faster
+SLOTS = 2048  # lines that are drawn side by side; on a CPU twice as many are no faster
+SLOTS_ELSEWHERE = 2**16  # on a GPU or TPU, where few lines are a wait for each step
 SYMBOLS = 2**23  # that one part of a large number of lines may have: 32 MiB
 
 
@@ -42,13 +43,14 @@ def filter_logits(
 
 
 def likeliest(scores: Float[Array, " V"]) -> Int[Array, ""]:
-    """Return the first id of the highest score, as argmax does; on the CPU in less time.
+    """Return the first id of the highest score, as argmax does; on a CPU in less time.
 
     With scores of logits plus Gumbel noise that is a draw from their softmax.
     """
-    scores = jax.lax.optimization_barrier(scores)  # or the CPU makes the noise twice
+    scores = jax.lax.optimization_barrier(scores)  # or a CPU makes the noise twice
     ids = jnp.arange(scores.size, dtype=jnp.int32)
-    return jnp.min(jnp.where(scores == jnp.max(scores), ids, scores.size - 1))
+    highest = (scores == jnp.max(scores)) | jnp.isnan(scores)
+    return jnp.min(jnp.where(highest, ids, scores.size - 1))
 
 
 @partial(jax.jit, static_argnames=("model", "num", "max_len"))
@@ -106,7 +108,7 @@ def sample(
         last = jnp.asarray(prefix)[place].astype(jnp.int32)
         tokens = tokens.at[:, place].set(last)
 
-    slots = min(num, SLOTS)
+    slots = min(num, SLOTS if jax.default_backend() == "cpu" else SLOTS_ELSEWHERE)
     start = (carry, last, jnp.int32(given))  # of every line
 
     def unfinished(loop: tuple) -> Bool[Array, ""]:
@@ -162,5 +164,7 @@ def sample_parts(
         tokens, ended = jax.device_get(draw(params, key, first=jnp.int32(first), **given))
         return tokens[:wanted], ended[:wanted]
 
+    firsts, ahead = range(0, num, part), 2 * workers  # what is drawn, but not asked for, is held
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(take, range(0, num, part))
+        for i in range(0, len(firsts), ahead):
+            yield from pool.map(take, firsts[i : i + ahead])

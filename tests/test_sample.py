@@ -17,7 +17,7 @@ from helpers import (
 )
 
 from mm_jax.choices import InputError
-from mm_jax.sample import filter_logits, sample, sample_parts
+from mm_jax.sample import filter_logits, likeliest, sample, sample_parts
 
 ROOM = sys.modules["mm_jax.sample"]  # mm_jax.sample is the function
 KEY = jax.random.key(0)
@@ -289,3 +289,14 @@ def test_a_prefix_as_long_as_a_line_may_be_is_the_line():
     )
     assert tokens.tolist() == [[4, 1]] * 2
     assert not ended.any()
+
+
+def test_the_likeliest_is_what_argmax_says():
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 3, (200, 5)).astype(np.float32)  # with many ties
+    scores[rng.random(scores.shape) < 0.1] = np.nan
+    scores[rng.random(scores.shape) < 0.1] = -np.inf
+    scores[:2] = [[np.inf] * 5, [-np.inf] * 5]
+    ids = quick_jit(jax.vmap(likeliest))(scores)
+    assert ids.dtype == jnp.int32
+    assert ids.tolist() == np.argmax(scores, 1).tolist()
