@@ -26,7 +26,8 @@ from mm_jax.text import cache_dir
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"  # set by who has a cache of their own; it is left alone
 SETTINGS = {
-    "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**27),  # bytes; the programs of a run take 0.3 MB
+    # Bytes; the programs of a run take 0.3 MB. JAX looks at every entry when it adds one.
+    "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**25),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # small programs are many
 }
 THREADS = "PJRT_NPROC"  # the variable that XLA takes its number of CPU threads from
