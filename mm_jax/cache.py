@@ -11,10 +11,12 @@ import hashlib
 import json
 import os
 import platform
+import re
 import stat
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import filelock
@@ -32,6 +34,7 @@ SETTINGS = {
 }
 THREADS = "PJRT_NPROC"  # the variable that XLA takes its number of CPU threads from
 VARIABLES = (FOLDER, *SETTINGS)
+QUIET = (0, 10, 2)  # jaxlib; those before write an error for each program that a CPU takes from it
 LOCK_SECONDS = 2.0  # to wait for another process; then this one goes without
 KEYS = ("model name", "flags", "Features")  # of /proc/cpuinfo
 ENTRY, USED, SUMS = "-cache", "-atime", "sums.json"
@@ -45,7 +48,7 @@ def turn_on() -> None:
     JAX_ENABLE_COMPILATION_CACHE=0 turns it off. Called again, it follows the number of threads.
     """
     global _folder
-    if "jax" in sys.modules or os.environ.get(FOLDER) != _folder:
+    if "jax" in sys.modules or os.environ.get(FOLDER) != _folder or not is_supported():
         return
     folder = cache_dir() / "compiled" / _processor()
     try:
@@ -63,6 +66,12 @@ def turn_on() -> None:
     warnings.filterwarnings("ignore", r"Error (reading|writing) persistent compilation cache")
     warnings.filterwarnings("ignore", r"Cache value for key .* exceeds")
     atexit.register(seal, folder)
+
+
+def is_supported() -> bool:
+    """Tell whether the jaxlib that is here takes programs from a cache without complaints."""
+    numbers = re.findall(r"\d+", version("jaxlib"))[:3]
+    return tuple(map(int, numbers)) >= QUIET
 
 
 def is_on() -> bool:
