@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from mm_jax.bench.jobs import lecture_data
+from mm_jax.bench.ours import lecture_data
 from mm_jax.bench.timing import Bench, Row, job, times
 
 MEMBERS, MEMBER_STEPS = (1, 16, 256), 1000

@@ -142,7 +142,7 @@ def evaluation_in_pytorch() -> dict[str, Any]:
     """Measure the loss of the whole train split in one batch, as the lecture does."""
     import torch
 
-    from mm_jax.bench.jobs import lecture_data
+    from mm_jax.bench.ours import lecture_data
 
     data = lecture_data()[1]
     x, y = (torch.tensor(np.array(array)).long() for array in (data.tokens, data.targets))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mm_jax.bench.jobs import step_flops
+from mm_jax.bench.ours import step_flops
 from mm_jax.bench.timing import COMMAND, Bench, Row, job, run, times
 
 STEPS = 200_000  # of the lecture's job
