@@ -16,7 +16,7 @@ import stat
 import sys
 import warnings
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import filelock
@@ -70,7 +70,10 @@ def turn_on() -> None:
 
 def is_supported() -> bool:
     """Tell whether the jaxlib that is here takes programs from a cache without complaints."""
-    numbers = re.findall(r"\d+", version("jaxlib"))[:3]
+    try:
+        numbers = re.findall(r"\d+", version("jaxlib"))[:3]
+    except PackageNotFoundError:  # installed in a way that does not say which it is
+        return False
     return tuple(map(int, numbers)) >= QUIET
 
 
@@ -125,9 +128,9 @@ def _sum_of(path: Path) -> str:
 
 
 def _processor() -> str:
-    """Name this kind of processor, and how many threads: what is compiled for one is for no other.
+    """Name this kind of processor, and how many threads there are.
 
-    JAX tells programs of different numbers of threads apart no more than we would by their text.
+    A program is made for both, and the name that JAX gives its entry says neither.
     """
     about = f"{platform.machine()} {platform.processor()} {os.environ.get(THREADS)} {num_cores()}"
     with contextlib.suppress(OSError):
