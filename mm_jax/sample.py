@@ -125,8 +125,8 @@ def sample(
         free = jnp.cumsum(done)
         line = jnp.where(done, begun + free - 1, line)
 
-        def renewed(first: Array, now: Array) -> Array:
-            return jnp.where(jnp.expand_dims(done, range(1, now.ndim)), first[None], now)
+        def renewed(anew: Array, now: Array) -> Array:
+            return jnp.where(jnp.expand_dims(done, range(1, now.ndim)), anew[None], now)
 
         state = jax.tree.map(renewed, start, (carry, token, place + 1))
         return line, state, tokens, ended, begun + free[-1]
