@@ -71,11 +71,12 @@ def fingerprint(*, deterministic: bool = False) -> dict[str, Any]:
         "deterministic": deterministic,
     }
     if device.platform == "cpu":
-        found |= {"processor": _processor(), "num_threads": num_threads()}
+        found |= {"processor": processor(), "num_threads": num_threads()}
     return found
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

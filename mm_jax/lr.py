@@ -108,7 +108,7 @@ def decay_of(config: DescentConfig) -> float:
 def learning_rates(config: OptimizerConfig, num_steps: int, steps: Any) -> jax.Array:
     """Return the learning rate at each of ``steps``, of the same shape."""
     if not isinstance(steps, jax.Array):
-        steps = np.asarray(steps, np.int32)
+        steps = np.asarray(steps, np.int32)  # jnp.asarray would compile a program
     rates = jax.jit(make_schedule(config, num_steps))(steps)  # one program, not one an operation
     return jnp.broadcast_to(rates, steps.shape)
 

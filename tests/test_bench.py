@@ -1,6 +1,9 @@
 """The bench measures what it says. How fast anything is no test asserts."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -8,6 +11,7 @@ from helpers import call, record_of
 
 from mm_jax.bench import jobs, many, timing, training, using
 from mm_jax.bench.timing import Bench, Row, markdown, number
+from mm_jax.choices import InputError
 from mm_jax.commands.bench import SECTIONS
 from mm_jax.console import Console
 
@@ -28,7 +32,7 @@ def test_ways_take_turns(bench):
 
 def test_what_compiles_is_done_once_before_it_is_timed(bench):
     calls = []
-    found = bench.seconds({"a": lambda: calls.append(0)}, times=10)
+    found = bench.seconds({"a": lambda: calls.append(0)}, steps=10)
     assert len(calls) == 4
     assert len(found["a"]) == 3
 
@@ -114,6 +118,51 @@ def test_a_section_that_there_is_not_is_refused():
         "there is no section 'lectures'; there is lecture" in call("bench", "lectures", code=2)[1]
     )
     assert "--repeats must be at least 1" in call("bench", "--repeats", "0", code=2)[1]
+
+
+def test_a_process_that_fails_is_one_line():
+    with pytest.raises(InputError, match="failed: ValueError: no such thing"):
+        timing.run(sys.executable, "-c", "raise ValueError('no such thing')")
+    with pytest.raises(InputError, match="failed"):
+        timing.first_line("never", sys.executable, "-c", "print('something else')")
+
+
+def test_a_peer_that_does_not_run_is_left_out(monkeypatch, capsys):
+    def job(name, **options):
+        if options.get("compiled"):
+            raise InputError("no C++ compiler")
+        more = {"gigaflops": 100.0} if name == "large_products" else {}
+        return {"whole_seconds": 3.0, "microseconds": 100.0, "compile_seconds": 1.0, **more}
+
+    monkeypatch.setattr(training, "job", job)
+    record = json.dumps({"train_loss": 2.1, "dev_loss": 2.2})
+    monkeypatch.setattr(training, "run", lambda *_, **__: (10.0, record))
+    rows = training.lecture(Bench(3, Console(json=True), with_torch=True))
+    assert "torch.compile is left out: no C++ compiler" in capsys.readouterr().err
+    whole = {row.what: row for row in rows if "whole" in row.section}
+    assert not any("torch.compile" in what for what in whole)
+    eager = whole["eager PyTorch, scaled from 10,000 steps"]
+    assert eager.median == pytest.approx(3 + 190_000 * 100e-6)
+    assert eager.beside == "**2.2 times** ours"
+
+
+@pytest.mark.slow
+def test_an_interrupt_leaves_nothing_behind(tmp_path):
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from mm_jax.cli import main; sys.exit(main(['bench', 'encoding']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "bench 1/5" in process.stderr.readline() + process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "mm-jax bench: error: interrupted"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ Each function is a job (see jobs.py) and returns plain numbers; torch is importe
 
 import itertools
 import random
+import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -154,7 +155,7 @@ def evaluation_in_pytorch() -> dict[str, Any]:
             h = torch.tanh(table[x].view(-1, 30) @ w1 + b1)
             torch.nn.functional.cross_entropy(h @ w2 + b2, y).item()
             seconds.append(time.perf_counter() - begun)
-    return {"milliseconds": min(seconds[1:]) * 1e3}
+    return {"milliseconds": statistics.median(seconds[1:]) * 1e3}
 
 
 def counting_with_add_at(path: str) -> dict[str, Any]:

@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mm_jax import cache
+from mm_jax.choices import InputError
 from mm_jax.console import Console
+from mm_jax.fingerprint import processor
 from mm_jax.memory import num_cores
 
 COMMAND = [sys.executable, "-m", "mm_jax"]
@@ -56,16 +57,16 @@ class Bench:
         return found
 
     def seconds(
-        self, ways: Mapping[str, Callable[[], Any]], *, times: int = 1
+        self, ways: Mapping[str, Callable[[], Any]], *, steps: int = 1
     ) -> dict[str, list[float]]:
-        """Return the seconds of each way over ``times``; what it compiles is compiled before."""
+        """Return the seconds a step of each way; what it compiles is compiled before."""
         for way in ways.values():
             way()
 
         def timed(way: Callable[[], Any]) -> float:
             begun = time.perf_counter()
             way()
-            return (time.perf_counter() - begun) / times
+            return (time.perf_counter() - begun) / steps
 
         return self.alternate({name: partial(timed, way) for name, way in ways.items()})
 
@@ -77,16 +78,17 @@ def surroundings(more: Mapping[str, str]) -> dict[str, str]:
 
 
 def run(*command: str, **environment: str) -> tuple[float, str]:
-    """Return the seconds that a process took from start to end, and its stdout."""
+    """Return the seconds that a process took from start to end, and its stdout.
+
+    Raises InputError, with the last line that it wrote to stderr, where it failed.
+    """
     begun = time.perf_counter()
-    done = subprocess.run(
-        command,
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=surroundings(environment),
-    )
-    return time.perf_counter() - begun, done.stdout.decode()
+    done = subprocess.run(command, capture_output=True, text=True, env=surroundings(environment))
+    seconds = time.perf_counter() - begun
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise InputError(f"{' '.join(command[1:])} failed: {why}")
+    return seconds, done.stdout
 
 
 def job(name: str, /, **options: Any) -> dict[str, Any]:
@@ -97,25 +99,27 @@ def job(name: str, /, **options: Any) -> dict[str, Any]:
 
 
 def first_line(beginning: str, *command: str, **environment: str) -> float:
-    """Return the seconds from the start of a process to the first line that begins so."""
+    """Return the seconds from the start of a process to the first line that begins so.
+
+    Raises InputError where it failed, or wrote no such line.
+    """
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=surroundings(environment),
-    )
-    assert process.stdout is not None
-    seconds = [time.perf_counter() - begun for line in process.stdout if line.startswith(beginning)]
-    if process.wait() or not seconds:
-        raise RuntimeError(f"{' '.join(command)} failed")
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    seconds = []
+    with subprocess.Popen(command, **pipes, text=True, env=surroundings(environment)) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(beginning):
+                seconds.append(time.perf_counter() - begun)
+    if process.returncode or not seconds:
+        raise InputError(f"{' '.join(command[1:])} failed")
     return seconds[0]
 
 
-def times(rows: float, other: float) -> str:
-    """Say how many times another figure is as large: ``5.9 times``."""
-    return f"{other / rows:.1f} times" if other / rows < 100 else f"{other / rows:.0f} times"
+def times(base: float, other: float) -> str:
+    """Say how many times ``base`` another figure is: ``5.9 times``."""
+    ratio = other / base
+    return f"{ratio:.1f} times" if ratio < 100 else f"{ratio:.0f} times"
 
 
 def has_torch() -> bool:
@@ -127,14 +131,11 @@ def machine() -> dict[str, Any]:
     """Describe where this was measured: cores, processor, versions, devices."""
     import jax
 
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     names = ("jax", "jaxlib", "numpy", "torch")
     libraries = {name: version(name) for name in names if importlib.util.find_spec(name)}
     return {
         "cores": num_cores(),
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": processor(),
         "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
         "python": platform.python_version(),
         **libraries,

@@ -10,6 +10,7 @@ import numpy as np
 
 from mm_jax.bench.ours import step_flops
 from mm_jax.bench.timing import COMMAND, Bench, Row, job, run, times
+from mm_jax.choices import InputError
 
 STEPS = 200_000  # of the lecture's job
 PEER_STEPS = 10_000  # that a peer takes; the others are added at the speed of these
@@ -42,7 +43,12 @@ def lecture(bench: Bench) -> list[Row]:
         if bench.with_torch:
             for name, compiled in (("eager PyTorch", False), ("torch.compile", True)):
                 options = {"steps": PEER_STEPS, "compiled": compiled}
-                peers[name] = partial(job, "training_in_pytorch", **options)
+                try:  # torch.compile keeps what it compiles, as we do, and needs a C++ compiler
+                    job("training_in_pytorch", steps=10, compiled=compiled)
+                except InputError as error:
+                    bench.console.note(f"{name} is left out: {error}")
+                else:
+                    peers[name] = partial(job, "training_in_pytorch", **options)
         steady = {"steps of mm-jax train": partial(job, "training_by_chunks", steps=20_000)}
         large = {"large products": partial(job, "large_products")}
         found = bench.alternate({**jobs, **peers, **steady, **large})
@@ -141,7 +147,7 @@ def bigram(bench: Bench, num_steps: int = 200) -> list[Row]:
         mm.fit(model, optimizer, state, batch, **options)[1].block_until_ready()
 
     ways = {name: partial(fit, batch) for name, batch in batches.items()}
-    found = bench.seconds(ways, times=num_steps)
+    found = bench.seconds(ways, steps=num_steps)
     section = "a full-batch step of the neural bigram"
     rows = [Row(section, name, "us", [1e6 * each for each in found[name]]) for name in batches]
     return [rows[0], rows[1]._replace(beside=f"{times(rows[0].median, rows[1].median)} that")]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+import signal
+import threading
 from typing import Annotated
 
 import tyro
@@ -37,10 +39,12 @@ class Options:
     """
 
     sections: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SECTION ...")
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(
+            metavar="SECTION ...", help=f"What to measure; by default all of {', '.join(SECTIONS)}."
+        ),
     ] = ()
-    """What to measure; by default all of lecture, startup, sampling, counting, encoding,
-    evaluation, bigram, lr-range, population, large, growth, checkpoints, pages."""
     repeats: int = 5
     """How often everything is repeated."""
     json: bool = False
@@ -55,6 +59,9 @@ def run(options: Options, console: Console) -> Outcome:
         raise InputError(f"--repeats must be at least 1, not {options.repeats}")
     from mm_jax.bench.timing import Bench, has_torch, machine, markdown
 
+    if threading.current_thread() is threading.main_thread():
+        # Ctrl-C is to clean up: what is measured stands in large temporary files.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     bench = Bench(options.repeats, console, with_torch=has_torch())
     if not bench.with_torch:
         console.note('there is no PyTorch to measure beside us: pip install "mm_jax[bench]"')

@@ -89,7 +89,8 @@ def train_one(
             def update(step: int, loss_nats: float) -> None:
                 nonlocal aside
                 show(step, loss_nats)
-                if aside is not None:  # compiled while training goes on, on another core
+                if aside is not None and step < config.steps:
+                    # What follows training is compiled while that goes on, on another core.
                     aside.submit(measure, task.model, state.params, task.source, config)
                     aside.shutdown(wait=False)
                     aside = None
