@@ -2,6 +2,6 @@
 
 import sys
 
-from mm_jax.cli import main
+from mm_jax.cli.main import main
 
 sys.exit(main())

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import mm_jax as mm
-from mm_jax import plots
-from mm_jax.lectures import begin, lecture_arrays
+from mm_jax.lectures.walkthrough import begin, lecture_arrays
+from mm_jax.reports import plots
 
 if __name__ == "__main__" and "ipykernel" not in sys.modules:  # python scripts/lecture_1.py
-    from mm_jax.cli import main
+    from mm_jax.cli.main import main
 
     sys.exit(main(["lecture", "1", *sys.argv[1:]]))
 

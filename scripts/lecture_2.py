@@ -18,11 +18,11 @@ import numpy as np
 import optax
 
 import mm_jax as mm
-from mm_jax import plots
-from mm_jax.lectures import begin, lecture_arrays
+from mm_jax.lectures.walkthrough import begin, lecture_arrays
+from mm_jax.reports import plots
 
 if __name__ == "__main__" and "ipykernel" not in sys.modules:  # python scripts/lecture_2.py
-    from mm_jax.cli import main
+    from mm_jax.cli.main import main
 
     sys.exit(main(["lecture", "2", *sys.argv[1:]]))
 

@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 import mm_jax as mm
-from mm_jax.suggest import suggest
+from mm_jax.experiments.lr_suggestion import suggest
 
 SIZE, EXAMPLES, BATCH = 10, 4096, 8  # of the bowl, of its data, of a minibatch
 MIN, MAX = 1e-4, 1e2

@@ -19,11 +19,10 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-ROOMS = ["vocab", "stream", "counts", "windows", "model", "layers", "models", "floors", "loss"]
-ROOMS += ["mesh", "train", "population", "slices", "suggest", "lr", "sweep", "evaluate", "sample"]
-ROOMS += ["grid", "trees", "parts", "metrics", "task", "keeper", "programs", "members", "search"]
-ROOMS += ["inside", "view", "sight", "gallery", "generator", "report", "comparison", "lectures"]
-install_import_hook([f"mm_jax.{room}" for room in ROOMS], "beartype.beartype")
+PACKAGES = ["data", "models", "training", "population", "experiments", "reports", "lectures"]
+PACKAGES += ["runtime.mesh", "runs.named_arrays", "runs.population_checkpoints", "runs.metrics"]
+PACKAGES += ["runs.checkpoint_manager"]
+install_import_hook([f"mm_jax.{package}" for package in PACKAGES], "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile(
     "fixed", derandomize=True, deadline=None, max_examples=50, database=None
@@ -36,7 +35,7 @@ BESIDE = Path(__file__).parents[2] / "shared" / "data" / "names.txt"
 @pytest.fixture(scope="session")
 def lecture_text():
     """The lecture's names.txt, which is not ours to keep in the repository."""
-    from mm_jax.text import read_lines
+    from mm_jax.data.text import read_lines
 
     path = Path(os.environ.get("MM_JAX_LECTURE_NAMES") or BESIDE)
     if not path.is_file():

@@ -50,9 +50,10 @@ def arrays(step):
 
 
 def main(mode, folder):
-    from mm_jax import checkpoint, files
-    from mm_jax.checkpoint import newest, refuse, save_checkpoint, steps_of
-    from mm_jax.choices import InputError
+    from mm_jax.config.base import InputError
+    from mm_jax.runs import checkpoint
+    from mm_jax.runs.checkpoint import newest, refuse, save_checkpoint, steps_of
+    from mm_jax.runtime import atomic_files
 
     for there in (0, 1, 2):  # checkpoints before it
         for number in range(1, 100):
@@ -64,7 +65,7 @@ def main(mode, folder):
             child = os.fork()
             if not child:
                 complaint = None
-                files.os = faulty = Faulty(number, mode)
+                atomic_files.os = faulty = Faulty(number, mode)
                 try:
                     save_checkpoint(run, 3, arrays(3), {})
                 except InputError as error:

@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mm_jax import saving
-from mm_jax.cli import main
-from mm_jax.model import scanned
-from mm_jax.models import build_model
+from mm_jax.cli.main import main
+from mm_jax.experiments.setup import load_source
+from mm_jax.models.base import scanned
 from mm_jax.models.bigram import bigram as neural_bigram
 from mm_jax.models.kneser_ney import fit_kneser_ney
 from mm_jax.models.ngram import fit_ngram
-from mm_jax.population import ensemble
-from mm_jax.rundir import Stored
-from mm_jax.task import load_source
+from mm_jax.models.registry import build_model
+from mm_jax.population.vmapped import ensemble
+from mm_jax.runs import writer
+from mm_jax.runs.layout import Stored
 
 V = 27  # the boundary and a to z
 FIVE_NAMES = ["emma", "olivia", "ava", "isabella", "sophia"]  # 32 examples: the lecture's first
@@ -146,9 +146,9 @@ def make_run(path, config, *, metrics=(), samples=None):
         params = (
             ensemble(model, count).init(jax.random.key(5)) if count > 1 else first_params(model)
         )
-    saving.create(path, Stored(config, source.vocab.symbols, source.record, None, {}))
-    saving.append_metrics(path, metrics or [{"train_loss": 2.0, "dev_loss": 2.5}])
-    saving.save_results(path, params, source.text.lines[:4] if samples is None else samples)
+    writer.create(path, Stored(config, source.vocab.symbols, source.record, None, {}))
+    writer.append_metrics(path, metrics or [{"train_loss": 2.0, "dev_loss": 2.5}])
+    writer.save_results(path, params, source.text.lines[:4] if samples is None else samples)
     return path
 
 

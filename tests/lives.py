@@ -50,9 +50,9 @@ def live(request):
     """In the child: run the command and leave."""
     import jax
 
-    from mm_jax.cli import main
-    from mm_jax.commands import training
-    from mm_jax.session import Stop
+    from mm_jax.cli import training
+    from mm_jax.cli.main import main
+    from mm_jax.experiments.training_loop import Stop
 
     jax.config.update("jax_compilation_cache_dir", os.environ["MM_JAX_TEST_CACHE"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -82,10 +82,10 @@ def serve():
     import warnings
 
     warnings.simplefilter("ignore")  # JAX warns of forks; no thread of its runs in this process
-    import mm_jax.commands.sweep
-    import mm_jax.commands.train
-    import mm_jax.commands.training
-    import mm_jax.search  # noqa: F401
+    import mm_jax.cli.commands.sweep
+    import mm_jax.cli.commands.train
+    import mm_jax.cli.training
+    import mm_jax.experiments.successive_halving  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)

@@ -11,9 +11,9 @@ from helpers import call, record_of
 
 from mm_jax.bench import jobs, many, timing, training, using
 from mm_jax.bench.timing import Bench, Row, markdown, number
-from mm_jax.choices import InputError
-from mm_jax.commands.bench import SECTIONS
-from mm_jax.console import Console
+from mm_jax.cli.commands.bench import SECTIONS
+from mm_jax.config.base import InputError
+from mm_jax.runtime.console import Console
 
 ROOMS = {"training": training, "using": using, "many": many}
 

@@ -9,19 +9,19 @@ import optax
 import pytest
 from helpers import V, assert_trees_close, first_params, quick_jit, softmax64
 
-from mm_jax.choices import InputError
-from mm_jax.config import OptimizerConfig
-from mm_jax.counts import count_ngrams
-from mm_jax.evaluate import evaluate
-from mm_jax.loss import loss, mean_square
-from mm_jax.lr import make_optimizer
+from mm_jax.config.base import InputError
+from mm_jax.config.training import OptimizerConfig
+from mm_jax.data.batches import distinct, windows
+from mm_jax.data.ngram_counts import count_ngrams
+from mm_jax.data.text import read_lines
+from mm_jax.data.vocab import build_vocab
+from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.models.bigram import bigram
 from mm_jax.models.ngram import examples, ngram, probs
-from mm_jax.sample import sample
-from mm_jax.text import read_lines
-from mm_jax.train import TrainState, fit, init_state
-from mm_jax.vocab import build_vocab
-from mm_jax.windows import distinct, windows
+from mm_jax.models.sampling import sample
+from mm_jax.training.evaluate import evaluate
+from mm_jax.training.loss import loss, mean_square
+from mm_jax.training.step import TrainState, fit, init_state
 
 MODEL = bigram(V)
 LOSS = quick_jit(loss, static_argnums=0)

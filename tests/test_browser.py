@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from helpers import call, make_run, quick_jit
 
-from mm_jax.choices import InputError
-from mm_jax.config import (
+from mm_jax.config.base import InputError
+from mm_jax.config.training import (
     BigramConfig,
     CountConfig,
     DataConfig,
@@ -23,8 +23,8 @@ from mm_jax.config import (
     NgramConfig,
     RunConfig,
 )
-from mm_jax.run import load_run
-from mm_jax.vocab import encode
+from mm_jax.data.vocab import encode
+from mm_jax.runs.reader import load_run
 
 selenium = pytest.importorskip("selenium", reason="the pages are tested with selenium")
 from selenium import webdriver  # noqa: E402

@@ -10,13 +10,13 @@ from pathlib import Path
 import filelock
 import pytest
 
-from mm_jax import cache
+from mm_jax.runtime import compilation_cache
 
 # A process as the command line makes it: a program is compiled, or taken from the cache.
 SCRIPT = """
 import json, sys
-from mm_jax import cache
-cache.turn_on()
+from mm_jax.runtime import compilation_cache
+compilation_cache.turn_on()
 import jax
 from jax import monitoring
 events = []
@@ -28,7 +28,7 @@ json.dump({"value": float(value), "hits": events.count("cache_hits"),
 
 
 def start(folder, script=SCRIPT, **more):
-    dropped = {*cache.VARIABLES, "JAX_ENABLE_COMPILATION_CACHE"}
+    dropped = {*compilation_cache.VARIABLES, "JAX_ENABLE_COMPILATION_CACHE"}
     env = {name: value for name, value in os.environ.items() if name not in dropped}
     env |= {"XDG_CACHE_HOME": str(folder), **more}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -48,7 +48,7 @@ def entries(folder):
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
     """A cache that one process has filled, and what it found."""
-    if not cache.is_supported():
+    if not compilation_cache.is_supported():
         pytest.skip("this jaxlib writes errors when it takes programs from a cache")
     folder = tmp_path_factory.mktemp("cache")
     return folder, finish(start(folder))
@@ -80,7 +80,7 @@ def flip(path):
 
 
 def forget(path):
-    sums = path.with_name(cache.SUMS)
+    sums = path.with_name(compilation_cache.SUMS)
     sums.write_text("{")
 
 
@@ -149,18 +149,20 @@ def test_it_is_our_users_alone(filled):
 
 def test_it_is_left_alone_where_jax_is_there_or_somebody_has_their_own(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv(cache.FOLDER, raising=False)
-    assert not cache.is_on()
-    cache.turn_on()  # this process has imported jax
-    assert cache.FOLDER not in os.environ
+    monkeypatch.delenv(compilation_cache.FOLDER, raising=False)
+    assert not compilation_cache.is_on()
+    compilation_cache.turn_on()  # this process has imported jax
+    assert compilation_cache.FOLDER not in os.environ
     monkeypatch.delitem(sys.modules, "jax")
-    monkeypatch.setattr(cache, "version", lambda _: "0.10.1")  # it would write errors to stderr
-    cache.turn_on()
-    assert cache.FOLDER not in os.environ
-    monkeypatch.setattr(cache, "version", lambda _: "1.0.0.dev1")
-    monkeypatch.setenv(cache.FOLDER, "elsewhere")
-    cache.turn_on()
-    assert os.environ[cache.FOLDER] == "elsewhere"
+    monkeypatch.setattr(
+        compilation_cache, "version", lambda _: "0.10.1"
+    )  # it would write errors to stderr
+    compilation_cache.turn_on()
+    assert compilation_cache.FOLDER not in os.environ
+    monkeypatch.setattr(compilation_cache, "version", lambda _: "1.0.0.dev1")
+    monkeypatch.setenv(compilation_cache.FOLDER, "elsewhere")
+    compilation_cache.turn_on()
+    assert os.environ[compilation_cache.FOLDER] == "elsewhere"
     assert not list(Path(tmp_path).iterdir())
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from safetensors.numpy import load_file, save
 
-from mm_jax.checkpoint import (
+from mm_jax.config.base import InputError
+from mm_jax.runs.checkpoint import (
     Checkpoint,
     DamagedError,
     newest,
@@ -28,7 +29,6 @@ from mm_jax.checkpoint import (
     tidy,
     unseal,
 )
-from mm_jax.choices import InputError
 
 HERE = Path("somewhere.safetensors")
 ARRAYS = {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mm_jax.choices import flag
-from mm_jax.cli import COMMANDS, main
-from mm_jax.config import DataConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.cli.main import COMMANDS, main
+from mm_jax.config.base import flag
+from mm_jax.config.training import DataConfig, MLPConfig, OptimizerConfig, RunConfig
 
 ROOT = Path(__file__).parents[1]
 NAMES = [
@@ -241,7 +241,7 @@ def test_an_out_of_memory_error_is_one_line(fails, monkeypatch):
     def exhausted(*_args):
         raise RuntimeError("RESOURCE_EXHAUSTED: 9 bytes are missing\nand more is said below")
 
-    monkeypatch.setattr("mm_jax.run.load_run", exhausted)
+    monkeypatch.setattr("mm_jax.runs.reader.load_run", exhausted)
     fails(["sample", "run"], "out of memory", "9 bytes")
 
 
@@ -250,7 +250,7 @@ def test_an_error_of_ours_is_not_hidden(folder, monkeypatch):
         raise RuntimeError("a fault of the program")
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("mm_jax.run.load_run", broken)
+    monkeypatch.setattr("mm_jax.runs.reader.load_run", broken)
     with pytest.raises(RuntimeError, match="a fault of the program"):
         main(["sample", "run"])
 
@@ -261,7 +261,7 @@ def test_an_error_of_ours_is_not_hidden(folder, monkeypatch):
 HELP_SCRIPT = """
 import sys
 try:
-    from mm_jax.cli import main
+    from mm_jax.cli.main import main
     code = main(sys.argv[1:])
 except SystemExit as end:
     code = end.code or 0

@@ -25,13 +25,14 @@ from conftest import BESIDE
 from helpers import call, mlp64, nats64, record_of, strict_json
 from safetensors.numpy import load_file
 
-from mm_jax.choices import InputError
-from mm_jax.cli import main
-from mm_jax.commands import Outcome
-from mm_jax.commands.data import download
-from mm_jax.presets import PRESETS
-from mm_jax.records import to_dict
-from mm_jax.text import LECTURE_SHA256, find_data
+from mm_jax.cli.commands.data import download
+from mm_jax.cli.common import Outcome
+from mm_jax.cli.main import main
+from mm_jax.config.base import InputError
+from mm_jax.config.presets import PRESETS
+from mm_jax.config.serialization import to_dict
+from mm_jax.data.text import LECTURE_SHA256, find_data
+from mm_jax.training.evaluate import evaluate
 
 STEPS = 300
 SMALL = ["--embed-dim", "4", "--hidden-dim", "16", "--init", "scaled", "--learning-rate", "0.5"]
@@ -200,7 +201,7 @@ def test_a_flag_overrides_its_preset_wherever_it_stands(monkeypatch, place):
         asked.append(options)
         return Outcome({})
 
-    monkeypatch.setattr("mm_jax.commands.train.run", run)
+    monkeypatch.setattr("mm_jax.cli.commands.train.run", run)
     flags = ["--hidden-dim=7", "--steps", "5"]
     flags.insert(place, "--preset=modern")
     call("train", *flags)
@@ -443,7 +444,7 @@ class Finder:
             Interrupts()
 
 sys.meta_path.insert(0, Finder())
-from mm_jax.cli import main
+from mm_jax.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -509,13 +510,13 @@ def test_a_diverging_run_keeps_the_last_good_parameters(folder):
 
 def test_a_loss_that_is_not_finite_at_the_end_is_told(folder, monkeypatch):
     """Every minibatch and dev can be finite where the whole of train is not: it is made so here."""
-    whole = sys.modules["mm_jax.evaluate"].evaluate
+    whole = evaluate
 
     def nan_on_train(model, params, data, **kwargs):
         loss = whole(model, params, data, **kwargs)
         return loss if len(data.targets) < 200 else loss * float("nan")
 
-    monkeypatch.setattr("mm_jax.task.evaluate", nan_on_train)
+    monkeypatch.setattr("mm_jax.experiments.setup.evaluate", nan_on_train)
     flags = ["--data", str(folder / "names.txt"), *SMALL, "--steps", "60", "--out", "run"]
     out, err = call("train", *flags, "--json", code=1)
     record = strict_json(out)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mm_jax.comparison import Row, agree, decimals, spoken, table, verdict, written
+from mm_jax.lectures.comparison import Row, agree, decimals, spoken, table, verdict, written
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 from helpers import call, record_of
 from safetensors.numpy import load_file, save_file
 
-from mm_jax import counts, text
-from mm_jax.text import overlap, read_lines, split_lines
+from mm_jax.data import ngram_counts, text
+from mm_jax.data.text import overlap, read_lines, split_lines
 
 NAMES = read_lines("names").lines
 FEW = ["emma", "ava", "mia", "amelia", "eva", "ema", "mae", "lea", "ela", "mila"] * 3
@@ -229,7 +229,7 @@ def test_a_giant_line_is_counted_in_slices(monkeypatch):
     Path("giant.txt").write_text(line)
     flags = ["--data", "giant.txt", "--split", "none", "--order", "3", "--smoothing", "0"]
     whole = record_of("count", *flags)
-    monkeypatch.setattr(counts, "SLICE", 7)
+    monkeypatch.setattr(ngram_counts, "SLICE", 7)
     sliced = record_of("count", *flags)
     for name in ("train_loss", "rungs", "most_frequent", "least_frequent", "num_examples"):
         assert sliced[name] == whole[name]
@@ -239,8 +239,8 @@ def test_a_giant_line_is_counted_in_slices(monkeypatch):
 def test_an_order_with_too_many_ngrams_to_hold_is_counted_in_its_table(monkeypatch):
     flags = ["--order", "4", "--smoothing", "0.5"]
     held = record_of("count", *flags)
-    monkeypatch.setattr(counts, "MOST", 2000)
-    monkeypatch.setattr(counts, "TABLE", 1000)
+    monkeypatch.setattr(ngram_counts, "MOST", 2000)
+    monkeypatch.setattr(ngram_counts, "TABLE", 1000)
     tabled = record_of("count", *flags)
     for name in ("train_loss", "dev_loss", "most_frequent", "num_distinct", "samples"):
         assert tabled[name] == held[name]

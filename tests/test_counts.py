@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mm_jax
-from mm_jax import counts as counts_room
-from mm_jax import memory
-from mm_jax.choices import InputError
-from mm_jax.config import DataConfig
-from mm_jax.counts import (
+from mm_jax.config.base import InputError
+from mm_jax.config.training import DataConfig
+from mm_jax.data import ngram_counts as counts_room
+from mm_jax.data.ngram_counts import (
     SLICE,
     TABLE,
     Counts,
@@ -29,10 +28,11 @@ from mm_jax.counts import (
     ngram_keys,
     sum_by,
 )
-from mm_jax.memory import memory_bytes
-from mm_jax.stream import Stream, survey
-from mm_jax.text import load_splits, split_lines
-from mm_jax.vocab import SymbolError, Vocab, build_vocab
+from mm_jax.data.streaming import Stream, survey
+from mm_jax.data.text import load_splits, split_lines
+from mm_jax.data.vocab import SymbolError, Vocab, build_vocab
+from mm_jax.runtime import hardware
+from mm_jax.runtime.hardware import memory_bytes
 
 ORDERS = range(1, 7)
 TABLES = [0, TABLE]  # by sorting, and, where there are few cells, in a table
@@ -427,7 +427,7 @@ def test_an_order_that_does_not_fit_is_refused_with_its_size_and_those_that_fit(
 
 def test_memory_is_that_of_the_machine_or_of_the_container_where_it_is_less(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "CGROUP", limit)
+    monkeypatch.setattr(hardware, "CGROUP", limit)
     total = Path("/proc/meminfo").read_text().split()
     machine = int(total[total.index("MemTotal:") + 1]) * 1024
     assert memory_bytes() == machine

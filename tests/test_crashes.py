@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from lives import Lives
 
-from mm_jax.checkpoint import steps_of, unseal
-from mm_jax.choices import InputError
-from mm_jax.run import load_run
-from mm_jax.text import read_lines
+from mm_jax.config.base import InputError
+from mm_jax.data.text import read_lines
+from mm_jax.runs.checkpoint import steps_of, unseal
+from mm_jax.runs.reader import load_run
 
 pytestmark = pytest.mark.slow
 STEPS, KILLS = 120_000, 50
@@ -171,9 +171,9 @@ def test_readers_never_see_half_a_file_while_training_goes_on(lives, folder):
 TWO = """
 import sys
 from pathlib import Path
-from mm_jax.choices import InputError
-from mm_jax.rundir import check_empty, make_new
-from mm_jax.files import only_writer
+from mm_jax.config.base import InputError
+from mm_jax.runs.layout import check_empty, make_new
+from mm_jax.runtime.atomic_files import only_writer
 
 for number in range(int(sys.argv[1])):
     print("ready", flush=True)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from helpers import V, bigram, first_params, mlp64, nats64, quick_jit
 
-from mm_jax.evaluate import evaluate
+from mm_jax.data.batches import Batch
 from mm_jax.models.mlp import mlp
-from mm_jax.windows import Batch
+from mm_jax.training.evaluate import evaluate
 
 quick_evaluate = quick_jit(evaluate, static_argnames=("model", "batch_size"))
 MODEL = mlp(V, 3, 4, 16, "lecture")

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from faults import Faulty
 
-from mm_jax import files
-from mm_jax.choices import InputError
-from mm_jax.files import (
+from mm_jax.config.base import InputError
+from mm_jax.runtime import atomic_files
+from mm_jax.runtime.atomic_files import (
     append,
     check_space,
     cut,
@@ -99,7 +99,7 @@ def test_whatever_fails_is_one_line_that_names_the_file(tmp_path, monkeypatch, a
         path.is_dir() and path.rmdir()
         act == "make_dir" or path.write_bytes(b"data")
         faulty = Faulty(number, mode)
-        monkeypatch.setattr(files, "os", faulty)
+        monkeypatch.setattr(atomic_files, "os", faulty)
         acts = {
             "append": lambda: append(path, b"more"),
             "sync": lambda: sync(path),

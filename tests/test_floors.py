@@ -8,15 +8,15 @@ from helpers import quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mm_jax import floors
-from mm_jax.counts import Counts, count_lines
-from mm_jax.evaluate import evaluate
-from mm_jax.floors import Rung, add_k, add_k_losses, best, best_smoothing, ladder
+from mm_jax.data.batches import windows
+from mm_jax.data.ngram_counts import Counts, count_lines
+from mm_jax.data.text import split_lines
+from mm_jax.data.vocab import build_vocab
+from mm_jax.models import baselines
+from mm_jax.models.baselines import Rung, add_k, add_k_losses, best, best_smoothing, ladder
 from mm_jax.models.kneser_ney import ORDERS, fit_kneser_ney, kneser_ney
 from mm_jax.models.ngram import fit_ngram, ngram
-from mm_jax.text import split_lines
-from mm_jax.vocab import build_vocab
-from mm_jax.windows import windows
+from mm_jax.training.evaluate import evaluate
 
 quick_evaluate = quick_jit(evaluate, static_argnames=("model", "batch_size"))
 SMOOTHINGS = np.array([0.0, 1e-3, 0.5, 1.0, 20.0])
@@ -121,7 +121,7 @@ def test_the_best_k_is_as_good_as_any_of_a_dense_grid(names, order):
     worst = add_k_losses(*counts, np.array([1e-6, 1e6])).min()
     assert loss < lowest + 0.01 * (worst - lowest) + 1e-6
     if order < 3:  # all that comes in dev has come in train
-        assert k == floors.SMALLEST
+        assert k == baselines.SMALLEST
     else:
         assert add_k_losses(*counts, k * np.array([0.97, 1, 1.03])).argmin() == 1
 
@@ -136,9 +136,9 @@ def test_the_best_k_of_any_lines_is_near_the_best_of_a_dense_grid(train, dev, or
 
 
 def test_the_best_k_may_be_the_smallest_or_the_largest():
-    assert best_smoothing(*counts_of(2, ["ab"], ["ab"])) == floors.SMALLEST == 1e-6
+    assert best_smoothing(*counts_of(2, ["ab"], ["ab"])) == baselines.SMALLEST == 1e-6
     # Dev is as train never is; the more k, the nearer to uniform.
-    assert best_smoothing(*counts_of(2, ["ab"] * 9, ["cc"])) == floors.LARGEST == 1e6
+    assert best_smoothing(*counts_of(2, ["ab"] * 9, ["cc"])) == baselines.LARGEST == 1e6
 
 
 def test_a_rung_of_added_counts_has_its_losses():
@@ -159,21 +159,23 @@ def test_a_rung_of_added_counts_has_its_losses():
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_rung_of_kneser_ney_has_the_losses_of_the_model(names, order):
     (train, dev), vocab = names
-    rung = floors.kneser_ney(*counts_of(order, train, dev, vocab=vocab))
+    rung = baselines.kneser_ney(*counts_of(order, train, dev, vocab=vocab))
     assert rung[:3] == ("kneser-ney", order, None)
     model, params = kneser_ney(len(vocab), order), fit_kneser_ney(train, vocab, order)
     for loss, data in (rung.train_loss, train), (rung.dev_loss, dev):
         value = quick_evaluate(model, params, windows(data, vocab, model.context))
         assert loss == pytest.approx(float(value), rel=1e-5)
-    assert floors.kneser_ney(count_lines(train, vocab, order), None) == rung._replace(dev_loss=None)
+    assert baselines.kneser_ney(count_lines(train, vocab, order), None) == rung._replace(
+        dev_loss=None
+    )
 
 
 def test_the_rung_says_for_which_orders_there_are_no_discounts(lecture_text):
     train = split_lines(lecture_text.lines).train
     counts = count_lines(train, build_vocab(train), 3)
-    assert floors.kneser_ney(counts, None).fell_back == (1,)
+    assert baselines.kneser_ney(counts, None).fell_back == (1,)
     few = count_lines(["abca"] * 2, VOCAB, 3)
-    assert floors.kneser_ney(few, None).fell_back == (1, 2, 3)
+    assert baselines.kneser_ney(few, None).fell_back == (1, 2, 3)
 
 
 # The ladder
@@ -198,7 +200,7 @@ def test_the_ladder_goes_up_to_the_order_of_the_counts_or_to_the_sixth(order):
             loss = slow_loss(*lines, rung.order, rung.smoothing, VOCAB)
             assert rung.dev_loss == pytest.approx(loss)
         else:
-            assert rung == floors.kneser_ney(*counts)
+            assert rung == baselines.kneser_ney(*counts)
 
 
 def test_without_dev_the_ladder_takes_the_k_that_it_is_given():

@@ -9,7 +9,7 @@ import pytest
 from helpers import call, make_run, record_of
 from PIL import Image
 
-from mm_jax.config import (
+from mm_jax.config.training import (
     BigramConfig,
     CountConfig,
     DataConfig,
@@ -18,10 +18,10 @@ from mm_jax.config import (
     NgramConfig,
     RunConfig,
 )
-from mm_jax.gallery import pair_counts, pictures
-from mm_jax.run import load_run
-from mm_jax.sight import insides, see
-from mm_jax.text import num_predictions, split_lines
+from mm_jax.data.text import num_predictions, split_lines
+from mm_jax.reports.figures import pair_counts, pictures
+from mm_jax.reports.run_summary import insides, see
+from mm_jax.runs.reader import load_run
 
 STARTS = ("em", "av", "li", "no", "ka", "so", "ir", "be")
 LINES = [a + b for a in STARTS for b in ("ma", "a", "el", "ora", "nie", "lia", "bel", "na")]

@@ -11,13 +11,13 @@ from helpers import call, record_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_jax import files
-from mm_jax.checkpoint import steps_of
-from mm_jax.choices import InputError
-from mm_jax.config import DataConfig
-from mm_jax.task import load_source
-from mm_jax.text import clean, read_lines
-from mm_jax.vocab import build_vocab, decode, encode
+from mm_jax.config.base import InputError
+from mm_jax.config.training import DataConfig
+from mm_jax.data.text import clean, read_lines
+from mm_jax.data.vocab import build_vocab, decode, encode
+from mm_jax.experiments.setup import load_source
+from mm_jax.runs.checkpoint import steps_of
+from mm_jax.runtime import atomic_files
 
 TINY = ["--embed-dim", "2", "--hidden-dim", "3", "--batch-size", "4", "--steps", "3"]
 FAMILY = "\N{MAN}\N{ZERO WIDTH JOINER}\N{WOMAN}\N{ZERO WIDTH JOINER}\N{GIRL}"
@@ -95,8 +95,8 @@ def refused(monkeypatch, memory, *flags, where="task.device_bytes"):
         raise AssertionError("something was compiled")
 
     monkeypatch.setattr(f"mm_jax.{where}", lambda *_: memory)
-    monkeypatch.setattr("mm_jax.task.make_batch", compiled)
-    monkeypatch.setattr("mm_jax.task._jitted", compiled)
+    monkeypatch.setattr("mm_jax.experiments.setup.make_batch", compiled)
+    monkeypatch.setattr("mm_jax.experiments.setup._jitted", compiled)
     _, err = call("train", "--data", "names.txt", *flags, "--out", "made", code=2)
     assert not Path("made").exists()
     assert err.count("\n") == 1
@@ -237,9 +237,10 @@ def test_nothing_is_written_through_a_link_in_a_run(run, name):
 
 
 def test_only_one_module_writes_to_a_run():
-    """Whatever writes goes through files.py, whose every operation the fault tests reach."""
-    package = Path(files.__file__).parent
-    rooms = ("saving", "keeper", "parts", "checkpoint", "members", "search", "session", "run")
+    """Whatever writes goes through atomic_files.py, whose every operation the fault tests reach."""
+    package = Path(atomic_files.__file__).parents[1]
+    rooms = [f"runs/{p.stem}" for p in (package / "runs").glob("*.py")]
+    rooms += [f"experiments/{p.stem}" for p in (package / "experiments").glob("*.py")]
     for room in rooms:
         source = (package / f"{room}.py").read_text()
         assert not re.search(r"write_text|write_bytes|\.open\(|\bopen\(.*[\"'][wa]", source), room

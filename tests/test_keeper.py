@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from helpers import assert_trees_identical, bigram
 
-from mm_jax import keeper
-from mm_jax.choices import InputError
-from mm_jax.config import OptimizerConfig
-from mm_jax.fingerprint import differences, fingerprint, pin
-from mm_jax.keeper import Due
-from mm_jax.lr import make_optimizer
-from mm_jax.population import init_member
-from mm_jax.trees import check_arrays, from_arrays, shape_of, to_arrays
+from mm_jax.config.base import InputError
+from mm_jax.config.training import OptimizerConfig
+from mm_jax.experiments.lr_range import make_optimizer
+from mm_jax.population.vmapped import init_member
+from mm_jax.runs import checkpoint_manager
+from mm_jax.runs.checkpoint_manager import Due
+from mm_jax.runs.named_arrays import check_arrays, from_arrays, shape_of, to_arrays
+from mm_jax.runtime.environment import differences, fingerprint, pin
 
 
 @pytest.fixture
 def clock(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(keeper.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(checkpoint_manager.time, "perf_counter", lambda: now[0])
     return now
 
 

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mm_jax
-from mm_jax.choices import InputError
-from mm_jax.counts import count_lines
-from mm_jax.evaluate import evaluate
+from mm_jax.config.base import InputError
+from mm_jax.data.batches import rows, windows
+from mm_jax.data.ngram_counts import count_lines
+from mm_jax.data.text import split_lines
+from mm_jax.data.vocab import build_vocab
 from mm_jax.models.kneser_ney import (
     FALLBACK_DISCOUNTS,
     ORDERS,
@@ -26,9 +28,7 @@ from mm_jax.models.kneser_ney import (
     kneser_ney,
     ngram_log_probs,
 )
-from mm_jax.text import split_lines
-from mm_jax.vocab import build_vocab
-from mm_jax.windows import rows, windows
+from mm_jax.training.evaluate import evaluate
 
 START, END = "<", ">"  # the two ends of a line, which are one symbol for the model
 # By chance, but so that the lower orders' discounts can be estimated, but for the first.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import assert_trees_close, quick_jit
 
-from mm_jax.layers import SMALL, matmul
+from mm_jax.models.layers import SMALL, matmul
 
 SHAPES = [(5, 3, 7), (5, 7, 3), (4, 6, 6), (1, 1, 1)]  # wide, tall, square, and all alike
 

@@ -10,9 +10,9 @@ import pytest
 from conftest import BESIDE
 from helpers import call, record_of
 
-from mm_jax import lectures
-from mm_jax.comparison import Row
-from mm_jax.lectures import Cell, Walk, begin, cells, prose, walk_through
+from mm_jax.lectures import walkthrough
+from mm_jax.lectures.comparison import Row
+from mm_jax.lectures.walkthrough import Cell, Walk, begin, cells, prose, walk_through
 
 ROOT = Path(__file__).parents[1]
 FIGURES = {1: ["bigrams", "one_hot"], 2: ["learning_rates", "losses_300", "embedding", "losses"]}
@@ -43,7 +43,7 @@ def check(record, number):
 @pytest.mark.slow
 def test_the_first_walk_on_the_names_that_ship():
     rows = check(record_of("lecture", "1", "--quick"), 1)
-    differing = [row for row in rows.values() if row.why == lectures.OTHER_FILE]
+    differing = [row for row in rows.values() if row.why == walkthrough.OTHER_FILE]
     assert len(differing) > 10
     assert not any(row.must or row.agrees for row in differing)
     assert rows["emma, ten steps of 0.1 by fit"].must
@@ -53,7 +53,7 @@ def test_the_first_walk_on_the_names_that_ship():
 def test_the_first_walk_on_the_lectures_own_file(lecture_text, monkeypatch):
     monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(lecture_text.path))
     rows = check(record_of("lecture", "1", "--quick"), 1)
-    assert not [row for row in rows.values() if row.why == lectures.OTHER_FILE]
+    assert not [row for row in rows.values() if row.why == walkthrough.OTHER_FILE]
     for what in ("bigrams in all", "loss of all bigrams", "andrejq, with 1 added"):
         assert rows[what].must
 
@@ -73,7 +73,7 @@ def script(tmp_path, monkeypatch, text):
     """Let ``text`` be the script of both lectures."""
     path = tmp_path / "lecture_1.py"
     path.write_text(text)
-    monkeypatch.setattr(lectures, "shipped", lambda _: path)
+    monkeypatch.setattr(walkthrough, "shipped", lambda _: path)
 
 
 SCRIPT = """# %% [markdown]
@@ -82,7 +82,7 @@ SCRIPT = """# %% [markdown]
 # It says `this`.
 
 # %%
-from mm_jax.lectures import begin
+from mm_jax.lectures.walkthrough import begin
 
 walk = begin(1)
 walk.must("one and one", 2, 1 + {one})
@@ -129,7 +129,7 @@ def test_a_number_that_must_agree_and_does_not_is_exit_code_1(tmp_path, monkeypa
 def test_few_steps_are_not_held_against_the_lecture(tmp_path, monkeypatch):
     script(tmp_path, monkeypatch, SCRIPT.format(one=1))
     rows = record_of("lecture", "1", "--quick")["rows"]
-    assert [row["why"] for row in rows if row["what"] == "a loss"] == [lectures.QUICK]
+    assert [row["why"] for row in rows if row["what"] == "a loss"] == [walkthrough.QUICK]
     assert Walk(1, quick=True).steps(200_000) == 200
     assert Walk(1, quick=True).steps(50) == 20
     assert Walk(1).steps(200_000) == 200_000
@@ -138,7 +138,7 @@ def test_few_steps_are_not_held_against_the_lecture(tmp_path, monkeypatch):
 def test_a_walk_does_not_depend_on_how_jax_is_set(tmp_path, monkeypatch):
     text = """# %%
 import jax.numpy as jnp
-from mm_jax.lectures import begin
+from mm_jax.lectures.walkthrough import begin
 
 jnp.ones((2, 3)) + jnp.ones(3) + jnp.arange(3)
 begin(1).must("inf / inf", "nan", str(jnp.exp(jnp.float32(100)) / jnp.exp(jnp.float32(100))))
@@ -160,7 +160,7 @@ def test_an_error_in_a_script_says_its_line(tmp_path, monkeypatch):
         walk_through(Walk(1, say=lambda _: None))
     last = caught.traceback[-1]
     assert (last.path.name, last.lineno + 1) == ("lecture_1.py", 6)
-    assert lectures._walk.get() is None
+    assert walkthrough._walk.get() is None
 
 
 def test_the_lectures_file_is_the_default_where_it_is(tmp_path, lecture_text):
@@ -177,7 +177,10 @@ def test_what_is_of_the_file_must_agree_on_that_file_alone(tmp_path, monkeypatch
     path = tmp_path / "names.txt"
     path.write_text("emma\nava\n")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    for room in ("mm_jax.text", "mm_jax.lectures"):  # as if this were the lecture's file
+    for room in (
+        "mm_jax.data.text",
+        "mm_jax.lectures.walkthrough",
+    ):  # as if this were the lecture's file
         monkeypatch.setattr(f"{room}.LECTURE_SHA256", sha256)
     monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(path))
     for data, must in ("lecture-names", True), ("names", False):

@@ -10,14 +10,14 @@ import pytest
 from helpers import FIVE_NAMES, quick_jit, softmax64
 from safetensors.numpy import load_file
 
-from mm_jax.lectures import lecture_arrays
-from mm_jax.loss import nats
-from mm_jax.model import num_params
+from mm_jax.data.batches import windows
+from mm_jax.data.vocab import Vocab
+from mm_jax.lectures.walkthrough import lecture_arrays
+from mm_jax.models.base import num_params
 from mm_jax.models.bigram import bigram
 from mm_jax.models.mlp import mlp
-from mm_jax.train import fit, init_state
-from mm_jax.vocab import Vocab
-from mm_jax.windows import windows
+from mm_jax.training.loss import nats
+from mm_jax.training.step import fit, init_state
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 ROOT = Path(__file__).parents[1]

@@ -8,11 +8,11 @@ from helpers import V, assert_trees_close, bigram, first_params, nats64, quick_j
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mm_jax.choices import InputError
-from mm_jax.loss import loss, nats, training_loss
+from mm_jax.config.base import InputError
+from mm_jax.data.batches import Batch, rows, windows
+from mm_jax.data.vocab import Vocab
 from mm_jax.models.mlp import mlp
-from mm_jax.vocab import Vocab
-from mm_jax.windows import Batch, rows, windows
+from mm_jax.training.loss import loss, nats, training_loss
 
 MODEL = bigram()  # its logits are the rows of W: what W holds is what the loss sees
 SMALL = bigram(4)

@@ -9,12 +9,18 @@ import optax
 import pytest
 from helpers import FIVE_NAMES, assert_trees_close, bigram, first_params, quick_jit
 
-from mm_jax.choices import InputError
-from mm_jax.config import OPTIMIZERS, OptimizerConfig
-from mm_jax.lr import learning_rates, make_optimizer, make_schedule, step_decay, warmup_cosine
-from mm_jax.train import TrainState, train_step
-from mm_jax.vocab import Vocab
-from mm_jax.windows import windows
+from mm_jax.config.base import InputError
+from mm_jax.config.training import OPTIMIZERS, OptimizerConfig
+from mm_jax.data.batches import windows
+from mm_jax.data.vocab import Vocab
+from mm_jax.experiments.lr_range import (
+    learning_rates,
+    make_optimizer,
+    make_schedule,
+    step_decay,
+    warmup_cosine,
+)
+from mm_jax.training.step import TrainState, train_step
 
 BATCH = windows(FIVE_NAMES, Vocab((".", *"abcdefghijklmnopqrstuvwxyz")), 1)
 MODEL = bigram()

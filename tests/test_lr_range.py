@@ -20,10 +20,12 @@ from helpers import (
     softmax64,
 )
 
-from mm_jax.choices import InputError
-from mm_jax.config import OPTIMIZERS, DescentConfig, LRRangeConfig, OptimizerConfig
-from mm_jax.grid import fit_members
-from mm_jax.lr import (
+from mm_jax.config.base import InputError
+from mm_jax.config.training import OPTIMIZERS, DescentConfig, LRRangeConfig, OptimizerConfig
+from mm_jax.data.batches import rows, windows
+from mm_jax.data.text import split_lines
+from mm_jax.data.vocab import Vocab, build_vocab
+from mm_jax.experiments.lr_range import (
     find_learning_rate,
     follow,
     following,
@@ -32,10 +34,8 @@ from mm_jax.lr import (
     range_optimizer,
 )
 from mm_jax.models.mlp import mlp
-from mm_jax.text import split_lines
-from mm_jax.train import fit, init_state, minibatch_ids
-from mm_jax.vocab import Vocab, build_vocab
-from mm_jax.windows import rows, windows
+from mm_jax.population.grid import fit_members
+from mm_jax.training.step import fit, init_state, minibatch_ids
 
 VOCAB = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 BATCH = windows(FIVE_NAMES, VOCAB, 1)
@@ -163,7 +163,7 @@ def test_progress_ends_with_all_steps_of_all_members_in_chunks_of_any_length():
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
     assert seen[-1][0] == 2 * 6 * 25
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mm_jax.slices.chunk_length", lambda *_: 7)
+        patch.setattr("mm_jax.population.scheduler.chunk_length", lambda *_: 7)
         np.testing.assert_allclose(losses(**options), whole, rtol=1e-6)
 
 
@@ -278,7 +278,7 @@ def test_the_range_optimizer_is_the_one_of_training_without_its_schedule():
 
 
 def test_more_losses_than_memory_holds_and_slices_of_nothing_are_refused(monkeypatch):
-    monkeypatch.setattr("mm_jax.grid.memory_bytes", lambda: 1000)
+    monkeypatch.setattr("mm_jax.population.grid.memory_bytes", lambda: 1000)
     with pytest.raises(InputError, match="2 seeds x 1 values x 1,000 steps"):
         lr_range_test(bigram(), SGD, states(bigram(), 2), BATCH, batch_size=8)
     monkeypatch.undo()

@@ -10,13 +10,13 @@ import pytest
 from helpers import call, record_of
 from test_commands import LINES, SMALL, start
 
-from mm_jax import plots
-from mm_jax.choices import InputError
-from mm_jax.config import RunConfig
-from mm_jax.lr import RangeTest, make_optimizer
-from mm_jax.records import from_dict
-from mm_jax.suggest import suggest
-from mm_jax.tables import lr_chart
+from mm_jax.config.base import InputError
+from mm_jax.config.serialization import from_dict
+from mm_jax.config.training import RunConfig
+from mm_jax.experiments.lr_range import RangeTest, make_optimizer
+from mm_jax.experiments.lr_suggestion import suggest
+from mm_jax.reports import plots
+from mm_jax.reports.text_tables import lr_chart
 
 MODEL = SMALL[: SMALL.index("--learning-rate")]
 LRS = np.geomspace(1e-3, 1, 200)
@@ -241,7 +241,7 @@ def test_auto_without_a_valley_writes_nothing(monkeypatch):
     def refuse(*_args, **_options):
         raise InputError("no learning rate to suggest: the curve is flat")
 
-    monkeypatch.setattr("mm_jax.lr.find_learning_rate", refuse)
+    monkeypatch.setattr("mm_jax.experiments.lr_range.find_learning_rate", refuse)
     flags = ["--data", "names.txt", *MODEL, "--learning-rate", "auto", "--out", "run"]
     _, err = call("train", *flags, code=2)
     assert err == (
@@ -277,7 +277,7 @@ def test_seeds_that_do_not_fit_in_memory_are_told_how_many_do(monkeypatch):
     num = sum(len(line) + 1 for line in LINES)
     data = 100 * len(LINES) + 64 * num + 16 * num * size  # lines, windows, logits
     there = 7 * state + data
-    monkeypatch.setattr("mm_jax.task.device_bytes", lambda _: there)
+    monkeypatch.setattr("mm_jax.experiments.setup.device_bytes", lambda _: there)
     flags = ["--data", "names.txt", *MODEL, "--num", "10"]
     _, err = call("lr-range", *flags, "--seeds", "1000", code=2)
     most = int(re.search(r"--seeds (\d+) takes less", err)[1])

@@ -5,17 +5,17 @@ import jax
 import pytest
 from helpers import assert_trees_close, assert_trees_identical
 
-from mm_jax.choices import InputError
-from mm_jax.config import DataConfig, MLPConfig, OptimizerConfig, RunConfig
-from mm_jax.evaluate import evaluate
-from mm_jax.lr import make_optimizer
-from mm_jax.members import Rung, train_members
-from mm_jax.parts import Parts
-from mm_jax.programs import numbers_of, plan_programs, program_of
-from mm_jax.search import search
-from mm_jax.task import load_source, load_task
-from mm_jax.text import read_lines
-from mm_jax.train import fit_chunks
+from mm_jax.config.base import InputError
+from mm_jax.config.training import DataConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.data.text import read_lines
+from mm_jax.experiments.grouping import numbers_of, plan_programs, program_of
+from mm_jax.experiments.lr_range import make_optimizer
+from mm_jax.experiments.population_loop import Rung, train_members
+from mm_jax.experiments.setup import load_source, load_task
+from mm_jax.experiments.successive_halving import search
+from mm_jax.runs.population_checkpoints import Parts
+from mm_jax.training.evaluate import evaluate
+from mm_jax.training.step import fit_chunks
 
 pytestmark = pytest.mark.slow
 STEPS = 24

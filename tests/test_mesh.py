@@ -17,15 +17,15 @@ ON_EIGHT = """
 import json, sys
 import jax, jax.numpy as jnp, numpy as np
 from mm_jax import population
-from mm_jax.choices import InputError
-from mm_jax.config import OptimizerConfig
-from mm_jax.lr import make_optimizer
-from mm_jax.mesh import make_mesh, place, whole
+from mm_jax.config.base import InputError
+from mm_jax.config.training import OptimizerConfig
+from mm_jax.experiments.lr_range import make_optimizer
+from mm_jax.runtime.mesh import make_mesh, place, whole
 from mm_jax.models.mlp import mlp
-from mm_jax.text import read_lines
-from mm_jax.train import fit, init_state
-from mm_jax.vocab import build_vocab
-from mm_jax.windows import windows
+from mm_jax.data.text import read_lines
+from mm_jax.training.step import fit, init_state
+from mm_jax.data.vocab import build_vocab
+from mm_jax.data.batches import windows
 
 lines = read_lines().lines[:43]
 vocab = build_vocab(lines)

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from mm_jax.choices import InputError
-from mm_jax.metrics import curves_of, read_lines
-from mm_jax.tables import loss_chart
+from mm_jax.config.base import InputError
+from mm_jax.reports.text_tables import loss_chart
+from mm_jax.runs.metrics import curves_of, read_lines
 
 LINES = [
     {"step": 10, "loss": 3.0, "learning_rate": 0.1},

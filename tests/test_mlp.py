@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from helpers import V, as64, assert_trees_close, first_params, mlp64, quick_jit
 
-from mm_jax.choices import InputError
-from mm_jax.config import MLPConfig
-from mm_jax.layers import dense, dropout, embed
-from mm_jax.model import num_params
-from mm_jax.models import build_model
+from mm_jax.config.base import InputError
+from mm_jax.config.training import MLPConfig
+from mm_jax.models.base import num_params
+from mm_jax.models.layers import dense, dropout, embed
 from mm_jax.models.mlp import mlp
+from mm_jax.models.registry import build_model
 
 
 @pytest.mark.parametrize(

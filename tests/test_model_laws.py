@@ -18,14 +18,14 @@ import optax
 import pytest
 from helpers import FIVE_NAMES, V, assert_trees_close, first_params, quick_jit
 
-from mm_jax.config import COUNTED, TRAINED
-from mm_jax.loss import loss
-from mm_jax.models import MODELS, build_model
+from mm_jax.config.training import COUNTED, TRAINED
+from mm_jax.data.batches import rows
+from mm_jax.data.vocab import Vocab
 from mm_jax.models.mlp import mlp
-from mm_jax.population import ensemble
-from mm_jax.train import TrainState, fit, init_state, train_step
-from mm_jax.vocab import Vocab
-from mm_jax.windows import rows
+from mm_jax.models.registry import MODELS, build_model
+from mm_jax.population.vmapped import ensemble
+from mm_jax.training.loss import loss
+from mm_jax.training.step import TrainState, fit, init_state, train_step
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 SMALL = {"embed_dim": 8, "hidden_dim": 24, "init": "scaled"}  # of these, what a config has

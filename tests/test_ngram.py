@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mm_jax
-from mm_jax.choices import InputError
-from mm_jax.counts import count_lines
-from mm_jax.evaluate import evaluate
-from mm_jax.loss import loss, nats
+from mm_jax.config.base import InputError
+from mm_jax.data.batches import Batch, distinct, never, rows, windows
+from mm_jax.data.ngram_counts import count_lines
 from mm_jax.models.mlp import mlp
 from mm_jax.models.ngram import count_logits, examples, from_counts, log_probs, ngram, probs
-from mm_jax.windows import Batch, distinct, never, rows, windows
+from mm_jax.training.evaluate import evaluate
+from mm_jax.training.loss import loss, nats
 
 LETTERS = mm_jax.build_vocab(["abcdefghijklmnopqrstuvwxyz"])
 quick_evaluate = quick_jit(evaluate, static_argnames=("model", "batch_size"))
@@ -220,7 +220,7 @@ def test_examples_of_single_symbols_are_refused():
 def test_a_table_too_large_is_refused_before_it_is_made(monkeypatch):
     with pytest.raises(InputError, match="orders 1 to"):
         ngram(27, 30)
-    monkeypatch.setattr("mm_jax.counts.memory_bytes", lambda: 4 * 4 * 29**2)
+    monkeypatch.setattr("mm_jax.data.ngram_counts.memory_bytes", lambda: 4 * 4 * 29**2)
     assert ngram(29, 2).context == 1
     with pytest.raises(InputError, match="orders 1 to 2 fit"):
         ngram(29, 3)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mm_jax.checkpoint import DamagedError
-from mm_jax.choices import InputError
-from mm_jax.config import DataConfig, RunConfig
-from mm_jax.parts import Part, Parts, digest, parts_of
+from mm_jax.config.base import InputError
+from mm_jax.config.training import DataConfig, RunConfig
+from mm_jax.runs.checkpoint import DamagedError
+from mm_jax.runs.population_checkpoints import Part, Parts, digest, parts_of
 
 
 def part(*members, until=10, step=10, dev=True):

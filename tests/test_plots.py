@@ -12,14 +12,14 @@ from helpers import V
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_jax import plots
-from mm_jax.choices import InputError
-from mm_jax.inside import Inside, histogram
-from mm_jax.metrics import Curve
-from mm_jax.plots import style, symbols
-from mm_jax.plots.curves import smoothed, stacked
-from mm_jax.view import Line, neighbours_of
-from mm_jax.vocab import Vocab
+from mm_jax.config.base import InputError
+from mm_jax.data.vocab import Vocab
+from mm_jax.reports import plots
+from mm_jax.reports.analysis import Line, neighbours_of
+from mm_jax.reports.plots import style, symbols
+from mm_jax.reports.plots.curves import smoothed, stacked
+from mm_jax.runs.metrics import Curve
+from mm_jax.training.diagnostics import Inside, histogram
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 ABC = Vocab((".", "a", "b"))

@@ -7,17 +7,17 @@ import pytest
 from helpers import FIVE_NAMES, V, assert_trees_close, assert_trees_identical, quick_jit, softmax64
 
 from mm_jax import population
-from mm_jax.choices import InputError
-from mm_jax.config import OptimizerConfig
-from mm_jax.evaluate import evaluate
-from mm_jax.loss import loss
-from mm_jax.lr import make_optimizer
+from mm_jax.config.base import InputError
+from mm_jax.config.training import OptimizerConfig
+from mm_jax.data.batches import windows
+from mm_jax.data.vocab import Vocab
+from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.models.mlp import mlp
-from mm_jax.population import ensemble
-from mm_jax.sample import sample
-from mm_jax.train import fit, init_state
-from mm_jax.vocab import Vocab
-from mm_jax.windows import windows
+from mm_jax.models.sampling import sample
+from mm_jax.population.vmapped import ensemble
+from mm_jax.training.evaluate import evaluate
+from mm_jax.training.loss import loss
+from mm_jax.training.step import fit, init_state
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 MODEL = mlp(V, 3, 4, 8, "scaled", 0.2)

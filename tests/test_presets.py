@@ -3,11 +3,11 @@ import shlex
 import jax
 import pytest
 
-from mm_jax.commands.sweep import Options, choose, defaults, prepare
-from mm_jax.config import RunConfig
-from mm_jax.model import num_params
-from mm_jax.models import build_model
-from mm_jax.presets import PRESETS
+from mm_jax.cli.commands.sweep import Options, choose, defaults, prepare
+from mm_jax.config.presets import PRESETS
+from mm_jax.config.training import RunConfig
+from mm_jax.models.base import num_params
+from mm_jax.models.registry import build_model
 
 FOUND = {name: preset for name, preset in PRESETS.items() if preset.found}
 

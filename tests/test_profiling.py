@@ -4,7 +4,7 @@ import json
 import pytest
 from helpers import call, record_of
 
-from mm_jax.profiling import OTHER, SCOPES, name_events, scope_of, scopes_of
+from mm_jax.training.profiler import OTHER, SCOPES, name_events, scope_of, scopes_of
 
 PROGRAM = """
 %fused (p: f32[]) -> f32[] {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mm_jax.cli import COMMANDS, main
+from mm_jax.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -122,7 +122,7 @@ def test_the_lines_of_the_page_do_what_the_lecture_does():
     import optax
 
     import mm_jax as mm
-    from mm_jax.lectures import lecture_arrays
+    from mm_jax.lectures.walkthrough import lecture_arrays
 
     arrays = lecture_arrays("mlp")
     net = mm.mlp(27, context=3, embed_dim=2, hidden_dim=100)
@@ -185,8 +185,7 @@ def test_a_command_line_of_the_readme_exists(line, capsys, helps):
 def test_every_room_is_in_the_tree():
     tree = next(block for _, block in BLOCKS if block.startswith("mm_jax/\n"))
     entries = [row.split()[0] for row in tree.splitlines()]
-    rooms = {path.name for path in (ROOT / "mm_jax").glob("*.py")}
-    rooms |= {f"models/{p.name}" for p in (ROOT / "mm_jax/models").glob("[a-z]*.py")}
+    rooms = {f"{path.parent.name}/" for path in (ROOT / "mm_jax").glob("*/__init__.py")}
     assert rooms <= set(entries)
     for entry in entries[1:]:
         assert (ROOT / "mm_jax" / entry).exists() or (ROOT / entry).exists(), entry

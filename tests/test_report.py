@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from helpers import call, make_run, record_of
 
-from mm_jax.cli import _parse
-from mm_jax.commands import count as count_command
-from mm_jax.commands import sweep as sweep_command
-from mm_jax.commands import train as train_command
-from mm_jax.config import (
+from mm_jax.cli.commands import count as count_command
+from mm_jax.cli.commands import sweep as sweep_command
+from mm_jax.cli.commands import train as train_command
+from mm_jax.cli.main import _parse
+from mm_jax.config.presets import PRESETS
+from mm_jax.config.training import (
     BigramConfig,
     CountConfig,
     DataConfig,
@@ -27,13 +28,12 @@ from mm_jax.config import (
     OptimizerConfig,
     RunConfig,
 )
-from mm_jax.generator import payload
-from mm_jax.presets import PRESETS
-from mm_jax.report import level_of
-from mm_jax.run import load_run
-from mm_jax.settings import Search
-from mm_jax.settings import command_of as sweep_command_of
-from mm_jax.sweep import command_of
+from mm_jax.experiments.search_config import Search
+from mm_jax.experiments.search_config import command_of as sweep_command_of
+from mm_jax.experiments.search_space import command_of
+from mm_jax.reports.browser_model import payload
+from mm_jax.reports.html import level_of
+from mm_jax.runs.reader import load_run
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -237,7 +237,7 @@ def test_a_model_that_a_page_cannot_carry_is_refused_with_one_line(folder, tmp_p
     assert "a page can carry mlp, bigram and counts" in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr("mm_jax.generator.MOST_BYTES", 100)
+    monkeypatch.setattr("mm_jax.reports.browser_model.MOST_BYTES", 100)
     _, err = call("export", str(folder / "mlp"), "--html", str(tmp_path / "a.html"), code=2)
     assert "a page carries at most 100 B" in err
     call("report", str(folder / "mlp"))  # only without what makes lines

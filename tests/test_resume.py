@@ -19,10 +19,10 @@ from faults import Faulty
 from helpers import call, record_of
 from safetensors.numpy import load_file
 
-from mm_jax import files
-from mm_jax.checkpoint import open_checkpoint, path_of, seal, steps_of
-from mm_jax.cli import main
-from mm_jax.memory import num_cores
+from mm_jax.cli.main import main
+from mm_jax.runs.checkpoint import open_checkpoint, path_of, seal, steps_of
+from mm_jax.runtime import atomic_files
+from mm_jax.runtime.hardware import num_cores
 
 LINES = [
     a + b for a in ("em", "av", "li", "no", "ka", "so") for b in ("ma", "a", "el", "ora", "nie")
@@ -119,7 +119,7 @@ def test_a_rate_that_was_found_is_not_looked_for_again(folder, whole, monkeypatc
     command = [*TRAIN, "--learning-rate", "auto", "--resume", "--out", "found"]
     first = record_of(*command)
     back_to(folder / "found", 40)
-    monkeypatch.setattr("mm_jax.commands.train.find_rate", None)
+    monkeypatch.setattr("mm_jax.cli.commands.train.find_rate", None)
     assert record_of(*command)["dev_loss"] == first["dev_loss"]
 
 
@@ -340,7 +340,7 @@ def test_a_fault_at_any_file_operation_loses_nothing(folder, monkeypatch, kind):
         out = f"out-{number}"
         faulty = Faulty(number, mode)
         with monkeypatch.context() as patch:
-            patch.setattr(files, "os", faulty)
+            patch.setattr(atomic_files, "os", faulty)
             code, err = code_of(*command, "--out", out)
         if faulty.reached is None:
             assert (code, err) == (0, "")
@@ -413,11 +413,12 @@ def test_sigterm_stops_after_the_chunk_and_what_it_says_goes_on(folder):
 
 LONG_CHUNKS = """
 import sys
-from mm_jax import session, train
-from mm_jax.cli import main
-from mm_jax.memory import num_cores
+from mm_jax.experiments import training_loop
+from mm_jax.training import step
+from mm_jax.cli.main import main
+from mm_jax.runtime.hardware import num_cores
 
-train.chunk_length = session.chunk_length = lambda *_: 100_000  # of some seconds
+step.chunk_length = training_loop.chunk_length = lambda *_: 100_000  # of some seconds
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -15,17 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from mm_jax import saving
-from mm_jax.choices import InputError
-from mm_jax.config import OPTIMIZERS, DataConfig, MLPConfig, OptimizerConfig, RunConfig
-from mm_jax.models import build_model
-from mm_jax.population import ensemble
-from mm_jax.presets import PRESETS
-from mm_jax.records import from_dict, to_dict
-from mm_jax.run import count_test_look, load_run
-from mm_jax.rundir import Stored
-from mm_jax.saving import choose_dir
-from mm_jax.vocab import Vocab, build_vocab
+from mm_jax.config.base import InputError
+from mm_jax.config.presets import PRESETS
+from mm_jax.config.serialization import from_dict, to_dict
+from mm_jax.config.training import OPTIMIZERS, DataConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.data.vocab import Vocab, build_vocab
+from mm_jax.models.registry import build_model
+from mm_jax.population.vmapped import ensemble
+from mm_jax.runs import writer
+from mm_jax.runs.layout import Stored
+from mm_jax.runs.reader import count_test_look, load_run
+from mm_jax.runs.writer import choose_dir
 
 SHAPES = {"C": (6, 2), "W1": (4, 3), "b1": (3,), "W2": (3, 6), "b2": (6,)}  # V 6, C 2, D 2, H 3
 CONFIG = RunConfig(model=MLPConfig(context=2, embed_dim=2, hidden_dim=3), steps=5)
@@ -37,9 +37,9 @@ SAMPLES = ["emma", "", "жé"]
 def make_run(path):
     """Write a run that was never trained; return its parameters."""
     params = build_model(CONFIG.model, len(VOCAB)).init(jax.random.key(3))
-    saving.create(path, Stored(CONFIG, VOCAB.symbols, DATA))
-    saving.append_metrics(path, [{"step": 1, "loss": 2.5}])
-    saving.save_results(path, params, SAMPLES)
+    writer.create(path, Stored(CONFIG, VOCAB.symbols, DATA))
+    writer.append_metrics(path, [{"step": 1, "loss": 2.5}])
+    writer.save_results(path, params, SAMPLES)
     return params
 
 
@@ -109,7 +109,7 @@ def test_the_other_files_are_plain_text(whole):
 
 
 def test_metrics_and_test_looks_are_appended(copy):
-    saving.append_metrics(copy, [{"step": 2, "loss": float("nan")}, {"step": 3, "loss": 1.0}])
+    writer.append_metrics(copy, [{"step": 2, "loss": float("nan")}, {"step": 3, "loss": 1.0}])
     rows = [json.loads(row) for row in (copy / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert [count_test_look(copy, loss) for loss in (2.5, 2.25)] == [1, 2]
@@ -180,7 +180,7 @@ def test_a_preset_survives_json(config):
 
 
 def test_a_half_written_run_is_called_so(tmp_path):
-    saving.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
+    writer.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
     with pytest.raises(InputError, match=r"half-written.*params\.safetensors"):
         load_run(tmp_path / "run")
 
@@ -277,9 +277,9 @@ def test_a_run_of_an_earlier_format_is_read(copy, written):
 def test_an_ensemble_is_read_with_as_many_members_as_it_has(tmp_path):
     config = dataclasses.replace(CONFIG, seeds=3)
     one = build_model(CONFIG.model, len(VOCAB))
-    saving.create(tmp_path / "run", Stored(config, VOCAB.symbols, DATA))
+    writer.create(tmp_path / "run", Stored(config, VOCAB.symbols, DATA))
     params = ensemble(one, 2).init(jax.random.key(0))  # one of three diverged
-    saving.save_results(tmp_path / "run", params, SAMPLES)
+    writer.save_results(tmp_path / "run", params, SAMPLES)
     loaded = load_run(tmp_path / "run")
     assert loaded.model is ensemble(one, 2)
     assert_trees_identical(loaded.params, params)
@@ -359,17 +359,17 @@ def test_a_failing_write_leaves_the_old_file(copy, monkeypatch, broken):
     with monkeypatch.context() as patch:
         patch.setattr(broken, no_space)
         with pytest.raises(InputError, match="No space left on device"):
-            saving.save_results(copy, other, ["new"])
+            writer.save_results(copy, other, ["new"])
     for name, data in before.items():
         assert (copy / name).read_bytes() == data
-    saving.save_results(copy, other, ["new"])
+    writer.save_results(copy, other, ["new"])
     assert_trees_identical(load_run(copy).params, other)
     assert {p.name for p in copy.iterdir()} == before.keys()
 
 
 def test_parameters_are_written_last(tmp_path, monkeypatch):
     """Where the disk fills up before the end, the run is half-written, not wrong."""
-    saving.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
+    writer.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
     params = build_model(CONFIG.model, len(VOCAB)).init(jax.random.key(3))
     real, calls = os.fsync, []
 
@@ -380,7 +380,7 @@ def test_parameters_are_written_last(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full_at_the_parameters)
         with pytest.raises(InputError, match=r"params\.safetensors.*No space left"):
-            saving.save_results(tmp_path / "run", params, SAMPLES)
+            writer.save_results(tmp_path / "run", params, SAMPLES)
     with pytest.raises(InputError, match="half-written"):
         load_run(tmp_path / "run")
 
@@ -388,10 +388,10 @@ def test_parameters_are_written_last(tmp_path, monkeypatch):
 def test_a_config_that_cannot_be_written_is_an_input_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("text")
     with pytest.raises(InputError, match="cannot make"):
-        saving.create(tmp_path / "file" / "run", Stored(CONFIG, VOCAB.symbols, DATA))
+        writer.create(tmp_path / "file" / "run", Stored(CONFIG, VOCAB.symbols, DATA))
     monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(InputError, match=r"config\.json.*No space left"):
-        saving.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
+        writer.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
     assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -423,6 +423,6 @@ def test_a_vocabulary_is_stored_as_it_is(tmp_path):
     vocab = Vocab((".", "\x00", "\n", '"', "\\", "\u2028", "😀"))
     config = RunConfig(model=CONFIG.model)
     params = build_model(config.model, len(vocab)).init(jax.random.key(0))
-    saving.create(tmp_path / "run", Stored(config, vocab.symbols, {"sha256": ""}))
-    saving.save_results(tmp_path / "run", params, [])
+    writer.create(tmp_path / "run", Stored(config, vocab.symbols, {"sha256": ""}))
+    writer.save_results(tmp_path / "run", params, [])
     assert load_run(tmp_path / "run").vocab == vocab

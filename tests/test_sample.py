@@ -1,5 +1,3 @@
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,10 +14,10 @@ from helpers import (
     softmax64,
 )
 
-from mm_jax.choices import InputError
-from mm_jax.sample import filter_logits, likeliest, sample, sample_parts
+from mm_jax.config.base import InputError
+from mm_jax.models import sampling
+from mm_jax.models.sampling import filter_logits, likeliest, sample, sample_parts
 
-ROOM = sys.modules["mm_jax.sample"]  # mm_jax.sample is the function
 KEY = jax.random.key(0)
 LOGITS = np.log(np.array([0.05, 0.5, 0.15, 0.3], np.float32))  # the nucleus: 1, then 3, 2, 0
 STUB = fixed_logits(4)
@@ -243,7 +241,7 @@ def test_it_works_under_jit_and_vmap_over_parameters(names):
 
 @pytest.mark.parametrize("prefix", [None, [2, 1]])
 def test_lines_that_take_turns_are_those_drawn_one_by_one(prefix, monkeypatch):
-    monkeypatch.setattr(ROOM, "SLOTS", 7)
+    monkeypatch.setattr(sampling, "SLOTS", 7)
     weights = np.random.default_rng(0).standard_normal((V, V)).astype(np.float32)
     params, given = {"W": jnp.asarray(weights)}, prefix or []
     tokens, ended = quick_sample(
@@ -268,12 +266,12 @@ def test_lines_that_take_turns_are_those_drawn_one_by_one(prefix, monkeypatch):
 
 
 def test_parts_side_by_side_are_the_lines_of_one_call(monkeypatch):
-    monkeypatch.setattr(ROOM, "SLOTS", 7)
-    monkeypatch.setattr(ROOM, "num_cores", lambda: 3)
+    monkeypatch.setattr(sampling, "SLOTS", 7)
+    monkeypatch.setattr(sampling, "num_cores", lambda: 3)
     params = {"W": jnp.asarray(np.random.default_rng(1).standard_normal((V, V)), jnp.float32)}
     whole = quick_sample(bigram(), params, KEY, num=100, max_len=20)
     for symbols in (2**20, 11 * 20):  # a part on each core; more parts than cores
-        monkeypatch.setattr(ROOM, "SYMBOLS", symbols)
+        monkeypatch.setattr(sampling, "SYMBOLS", symbols)
         options = {"num": 100, "max_len": 20, "temperature": 1.0, "prefix": None}
         parts = list(sample_parts(bigram(), params, KEY, **options))
         assert [len(tokens) for tokens, _ in parts] == (

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from helpers import FIVE_NAMES, V, assert_trees_close, assert_trees_identical, bigram
 
-from mm_jax import slices
-from mm_jax.choices import InputError
-from mm_jax.config import OptimizerConfig
-from mm_jax.lr import make_optimizer
+from mm_jax.config.base import InputError
+from mm_jax.config.training import OptimizerConfig
+from mm_jax.data.batches import windows
+from mm_jax.data.vocab import Vocab
+from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.models.mlp import mlp
-from mm_jax.population import init_member
-from mm_jax.slices import Plan, make_plan, run_jobs, slice_arrays, train_slices
-from mm_jax.train import fit_chunks, init_state
-from mm_jax.vocab import Vocab
-from mm_jax.windows import windows
+from mm_jax.population import scheduler
+from mm_jax.population.scheduler import Plan, make_plan, run_jobs, slice_arrays, train_slices
+from mm_jax.population.vmapped import init_member
+from mm_jax.training.step import fit_chunks, init_state
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 MODEL = mlp(V, 3, 4, 8, "scaled")
@@ -86,7 +86,7 @@ def test_slices_of_one_are_the_single_runs_bit_for_bit(alone, workers):
 
 @pytest.mark.parametrize("members", [2, 5])
 def test_larger_slices_are_the_single_runs_to_rounding(alone, members, monkeypatch):
-    monkeypatch.setattr(slices, "chunk_length", lambda *_: 7 * members)  # 30 steps in 5 chunks
+    monkeypatch.setattr(scheduler, "chunk_length", lambda *_: 7 * members)  # 30 steps in 5 chunks
     params, losses = train(Plan(members, 1))
     np.testing.assert_allclose(losses, alone[1], atol=1e-5)
     assert sorted(params) == [0, 1, 2, 3, 4]  # the last slice of two has a member and a copy
@@ -95,7 +95,7 @@ def test_larger_slices_are_the_single_runs_to_rounding(alone, members, monkeypat
 
 
 def test_a_stop_ends_the_slice_in_work_and_begins_no_other(monkeypatch):
-    monkeypatch.setattr(slices, "chunk_length", lambda *_: 10)
+    monkeypatch.setattr(scheduler, "chunk_length", lambda *_: 10)
     asked = []
     params, losses = train(Plan(1, 1), stop=lambda: len(asked) >= 4 or asked.append(0))
     # asked before a slice and after each of its chunks but the last
@@ -130,8 +130,8 @@ def test_so_many_jobs_run_side_by_side():
     ],
 )
 def test_a_cpu_trains_a_member_a_core_or_what_was_asked_for(monkeypatch, fits, wanted, expected):
-    monkeypatch.setattr(slices, "num_cores", lambda: 2)
-    monkeypatch.setattr(slices, "device_bytes", lambda _: 2000 * fits)
+    monkeypatch.setattr(scheduler, "num_cores", lambda: 2)
+    monkeypatch.setattr(scheduler, "device_bytes", lambda _: 2000 * fits)
     plan = make_plan(20, 1000, members_per_slice=wanted)
     assert (plan.members, plan.workers) == expected
 
@@ -143,12 +143,12 @@ class Device:
 @pytest.mark.parametrize(("fits", "wanted", "expected"), [(100, None, 20), (7, None, 7), (7, 3, 3)])
 def test_a_gpu_trains_what_fits_in_half_of_its_memory(monkeypatch, fits, wanted, expected):
     monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
-    monkeypatch.setattr(slices, "device_bytes", lambda _: 2000 * fits)
+    monkeypatch.setattr(scheduler, "device_bytes", lambda _: 2000 * fits)
     assert make_plan(20, 1000, members_per_slice=wanted) == Plan(expected, 1)
 
 
 def test_what_does_not_fit_is_refused_with_how_many_would(monkeypatch):
-    monkeypatch.setattr(slices, "device_bytes", lambda _: 2000 * 3)
+    monkeypatch.setattr(scheduler, "device_bytes", lambda _: 2000 * 3)
     with pytest.raises(InputError, match="--members-per-slice 4: only 3 members of about"):
         make_plan(20, 1000, members_per_slice=4)
     for wanted in 0, 21:
@@ -162,9 +162,11 @@ def test_memory_of_a_member_grows_with_its_parameters_and_its_batch():
     def begin():
         return init_state(bigram(), sgd(), jax.random.key(0))
 
-    small = slices.member_bytes(bigram(), begin, BATCH.replace(tokens=BATCH.tokens[:, -1:]), 8)
+    small = scheduler.member_bytes(bigram(), begin, BATCH.replace(tokens=BATCH.tokens[:, -1:]), 8)
     state_bytes = 3 * V * V * 4
     assert state_bytes < small < 20 * state_bytes
-    large = slices.member_bytes(bigram(), begin, BATCH.replace(tokens=BATCH.tokens[:, -1:]), 8000)
+    large = scheduler.member_bytes(
+        bigram(), begin, BATCH.replace(tokens=BATCH.tokens[:, -1:]), 8000
+    )
     assert large > 10 * small
     assert jnp.ndim(begin().step) == 0

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mm_jax.choices import InputError
-from mm_jax.config import DataConfig
-from mm_jax.stream import DEV, DROPPED, PIECE_BYTES, TEST, TRAIN, Meter, Stream, survey
-from mm_jax.text import load_splits, overlap, read_lines, split_lines
-from mm_jax.vocab import build_vocab
+from mm_jax.config.base import InputError
+from mm_jax.config.training import DataConfig
+from mm_jax.data.streaming import DEV, DROPPED, PIECE_BYTES, TEST, TRAIN, Meter, Stream, survey
+from mm_jax.data.text import load_splits, overlap, read_lines, split_lines
+from mm_jax.data.vocab import build_vocab
 
 BOM = "\ufeff".encode()
 SIZES = [1, 2, 3, 7, PIECE_BYTES]
@@ -276,8 +276,8 @@ DATA = BOM + "ab\r\nb é\n\nab\rc\n".encode() * 5
 
 READ_TWICE = """
 import json, sys
-from mm_jax.config import DataConfig
-from mm_jax.stream import Stream, survey
+from mm_jax.config.training import DataConfig
+from mm_jax.data.streaming import Stream, survey
 
 for path in sys.argv[1:]:
     stream = Stream(path, 4)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_jax.choices import InputError
-from mm_jax.suggest import check_curve, despiked, in_blocks, smoothing, suggest
+from mm_jax.config.base import InputError
+from mm_jax.experiments.lr_suggestion import check_curve, despiked, in_blocks, smoothing, suggest
 
 LRS = np.geomspace(1e-3, 1, 1000)
 

@@ -8,10 +8,10 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from mm_jax.choices import InputError
-from mm_jax.config import BigramConfig, MLPConfig, OptimizerConfig, RunConfig
-from mm_jax.presets import PRESETS
-from mm_jax.sweep import (
+from mm_jax.config.base import InputError
+from mm_jax.config.presets import PRESETS
+from mm_jax.config.training import BigramConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.experiments.search_space import (
     changed,
     fields_of,
     flags_of,

@@ -14,9 +14,9 @@ import pytest
 from helpers import call, record_of
 from safetensors.numpy import load_file
 
-from mm_jax.gallery import choices_picture
-from mm_jax.sight import see_sweep
-from mm_jax.sweep import spread_of
+from mm_jax.experiments.search_space import spread_of
+from mm_jax.reports.figures import choices_picture
+from mm_jax.reports.run_summary import see_sweep
 
 pytestmark = pytest.mark.slow
 LINES = [
@@ -236,7 +236,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(line, complaint, tmp_path, mon
 
 
 def test_what_does_not_fit_says_how_many_would(monkeypatch):
-    monkeypatch.setattr("mm_jax.slices.device_bytes", lambda _: 200_000)
+    monkeypatch.setattr("mm_jax.population.scheduler.device_bytes", lambda _: 200_000)
     flags = ["--hidden-dim", "8:400:9", "--members-per-slice", "9", "--out", "made"]
     _, err = call("sweep", *DATA, *flags, code=2)
     assert err.count("\n") == 1
@@ -244,7 +244,7 @@ def test_what_does_not_fit_says_how_many_would(monkeypatch):
 
 
 def test_a_sweep_that_diverges_everywhere_says_so(monkeypatch):
-    monkeypatch.setattr("mm_jax.members.slice_losses", lambda *_: [math.nan])
+    monkeypatch.setattr("mm_jax.experiments.population_loop.slice_losses", lambda *_: [math.nan])
     flags = ["--learning-rate", "0.1,0.2", "--out", "diverged"]
     _, err = call("sweep", *DATA, *NET, *flags, code=1)
     assert "training diverged in every setting; lower --learning-rate" in err
@@ -254,8 +254,10 @@ def test_a_sweep_that_diverges_everywhere_says_so(monkeypatch):
 
 def test_members_that_diverge_are_left_out_of_the_ensemble(monkeypatch):
     losses = iter([2.5, math.nan, 2.6])
-    monkeypatch.setattr("mm_jax.slices.num_cores", lambda: 1)  # one after another
-    monkeypatch.setattr("mm_jax.members.slice_losses", lambda *_: [next(losses)])
+    monkeypatch.setattr("mm_jax.population.scheduler.num_cores", lambda: 1)  # one after another
+    monkeypatch.setattr(
+        "mm_jax.experiments.population_loop.slice_losses", lambda *_: [next(losses)]
+    )
     record = record_of("train", *DATA, *NET, "--seeds", "3", "--out", "two", code=1)
     assert record["members_dev_loss"] == [2.5, 2.6]
     assert "diverged for --seed 1" in record["stopped"]
@@ -269,7 +271,7 @@ def test_members_that_diverge_are_left_out_of_the_ensemble(monkeypatch):
 
 MAIN = """
 import signal, sys
-from mm_jax.cli import main
+from mm_jax.cli.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins without
 sys.exit(main(sys.argv[1:]))
 """

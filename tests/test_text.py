@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mm_jax.choices import InputError
-from mm_jax.config import DataConfig
-from mm_jax.text import find_data, load_splits, overlap, read_lines, split_lines
+from mm_jax.config.base import InputError
+from mm_jax.config.training import DataConfig
+from mm_jax.data.text import find_data, load_splits, overlap, read_lines, split_lines
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -20,13 +20,15 @@ from helpers import (
     softmax64,
 )
 
-from mm_jax.choices import InputError
-from mm_jax.config import OptimizerConfig
-from mm_jax.loss import loss
-from mm_jax.lr import make_optimizer
+from mm_jax.config.base import InputError
+from mm_jax.config.training import OptimizerConfig
+from mm_jax.data.batches import windows
+from mm_jax.data.text import read_lines
+from mm_jax.data.vocab import Vocab
+from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.models.mlp import mlp
-from mm_jax.text import read_lines
-from mm_jax.train import (
+from mm_jax.training.loss import loss
+from mm_jax.training.step import (
     CHUNK_TOKENS,
     NotFiniteError,
     TrainState,
@@ -37,8 +39,6 @@ from mm_jax.train import (
     minibatch_ids,
     train_step,
 )
-from mm_jax.vocab import Vocab
-from mm_jax.windows import windows
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 MODEL = mlp(V, 3, 4, 16, "scaled")

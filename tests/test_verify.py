@@ -9,7 +9,7 @@ from helpers import call, record_of
 from safetensors.numpy import load_file, save_file
 from test_resume import TRAIN, back_to, reseal
 
-from mm_jax.checkpoint import path_of
+from mm_jax.runs.checkpoint import path_of
 
 
 @pytest.fixture(scope="module")

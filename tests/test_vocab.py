@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_jax.vocab import (
+from mm_jax.data.vocab import (
     SymbolError,
     Vocab,
     build_vocab,

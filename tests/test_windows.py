@@ -8,12 +8,12 @@ from helpers import FIVE_NAMES, assert_trees_close, first_params, quick_jit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_jax.choices import InputError
-from mm_jax.loss import loss, nats
+from mm_jax.config.base import InputError
+from mm_jax.data.batches import rows, windows
+from mm_jax.data.text import split_lines
+from mm_jax.data.vocab import SymbolError, build_vocab
 from mm_jax.models.mlp import mlp
-from mm_jax.text import split_lines
-from mm_jax.vocab import SymbolError, build_vocab
-from mm_jax.windows import rows, windows
+from mm_jax.training.loss import loss, nats
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 LETTERS = build_vocab([ALPHABET])

@@ -45,7 +45,7 @@ def training_by_calls(steps: int) -> dict[str, Any]:
     import jax
 
     import mm_jax as mm
-    from mm_jax.train import minibatch_ids
+    from mm_jax.training.step import minibatch_ids
 
     vocab_size, data = lecture_data()
     model, optimizer = mm.mlp(vocab_size), mm.make_optimizer(mm.OptimizerConfig(), steps)
@@ -117,8 +117,8 @@ def sampling(run: str, num: int) -> dict[str, Any]:
     """Make lines as mm-jax sample does; return the lines a second, the median of five times."""
     import jax
 
-    from mm_jax.run import load_run
-    from mm_jax.sample import sample, sample_parts
+    from mm_jax.models.sampling import sample, sample_parts
+    from mm_jax.runs.reader import load_run
 
     trained = load_run(run)
 
@@ -138,9 +138,9 @@ def sampling(run: str, num: int) -> dict[str, Any]:
 
 def counting(path: str) -> dict[str, Any]:
     """Count the bigrams of a file as mm-jax count does, in two readings."""
-    from mm_jax.config import DataConfig
-    from mm_jax.counts import count_stream
-    from mm_jax.stream import Stream, survey
+    from mm_jax.config.training import DataConfig
+    from mm_jax.data.ngram_counts import count_stream
+    from mm_jax.data.streaming import Stream, survey
 
     begun = time.perf_counter()
     stream = Stream(path)
@@ -224,9 +224,9 @@ def population(repeats: int, devices: int = 1, num_steps: int = 1000) -> dict[st
     import numpy as np
 
     import mm_jax as mm
-    from mm_jax.mesh import make_mesh
-    from mm_jax.population import init_member
-    from mm_jax.slices import make_plan, run_jobs, train_slices
+    from mm_jax.population.scheduler import make_plan, run_jobs, train_slices
+    from mm_jax.population.vmapped import init_member
+    from mm_jax.runtime.mesh import make_mesh
 
     vocab_size, data = lecture_data()
     model, optimizer = mm.mlp(vocab_size), mm.make_optimizer(mm.OptimizerConfig(), num_steps)

@@ -25,7 +25,7 @@ def training_in_pytorch(steps: int, compiled: bool) -> dict[str, Any]:
     """
     import torch
 
-    from mm_jax.text import find_data
+    from mm_jax.data.text import find_data
 
     words = find_data("names").read_text().splitlines()
     ids = {symbol: i for i, symbol in enumerate([".", *sorted(set("".join(words)))])}
@@ -124,7 +124,7 @@ def sampling_in_pytorch(run: str, num: int) -> dict[str, Any]:
     """Make ``num`` lines with a run of the lecture's model by the lecture's loop."""
     import torch
 
-    from mm_jax.run import load_run
+    from mm_jax.runs.reader import load_run
 
     trained = load_run(run)
     names = ("C", "W1", "b1", "W2", "b2")

@@ -17,11 +17,11 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from mm_jax import cache
-from mm_jax.choices import InputError
-from mm_jax.console import Console
-from mm_jax.fingerprint import processor
-from mm_jax.memory import num_cores
+from mm_jax.config.base import InputError
+from mm_jax.runtime import compilation_cache
+from mm_jax.runtime.console import Console
+from mm_jax.runtime.environment import processor
+from mm_jax.runtime.hardware import num_cores
 
 COMMAND = [sys.executable, "-m", "mm_jax"]
 
@@ -73,7 +73,9 @@ class Bench:
 
 def surroundings(more: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a process, which is to find its own cache of compiled programs."""
-    ours = {name: value for name, value in os.environ.items() if name not in cache.VARIABLES}
+    ours = {
+        name: value for name, value in os.environ.items() if name not in compilation_cache.VARIABLES
+    }
     return {**ours, **more}
 
 

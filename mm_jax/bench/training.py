@@ -10,7 +10,7 @@ import numpy as np
 
 from mm_jax.bench.ours import step_flops
 from mm_jax.bench.timing import COMMAND, Bench, Row, job, run, times
-from mm_jax.choices import InputError
+from mm_jax.config.base import InputError
 
 STEPS = 200_000  # of the lecture's job
 PEER_STEPS = 10_000  # that a peer takes; the others are added at the speed of these

@@ -80,7 +80,7 @@ def sampling(bench: Bench) -> list[Row]:
 
 def counting(bench: Bench) -> list[Row]:
     """Measure bigrams of a large file, beside numpy.add.at and the loop of the lecture."""
-    from mm_jax.text import find_data
+    from mm_jax.data.text import find_data
 
     names = find_data("names").read_bytes()
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +111,7 @@ def counting(bench: Bench) -> list[Row]:
 
 def encoding(bench: Bench) -> list[Row]:
     """Measure reading, vocabulary and windows of a million lines."""
-    from mm_jax.text import read_lines
+    from mm_jax.data.text import read_lines
 
     lines = read_lines("names").lines
     many = (lines * (10**6 // len(lines) + 1))[: 10**6]

@@ -9,10 +9,10 @@ from functools import cache
 import jax
 from jaxtyping import Array, Float, Int
 
-from mm_jax.choices import InputError
-from mm_jax.config import BigramConfig
-from mm_jax.layers import embed, normals
-from mm_jax.model import Model, Params, windowed
+from mm_jax.config.base import InputError
+from mm_jax.config.training import BigramConfig
+from mm_jax.models.base import Model, Params, windowed
+from mm_jax.models.layers import embed, normals
 
 
 @cache

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int, Int64
 
-from mm_jax.choices import InputError
-from mm_jax.config import KneserNeyConfig
-from mm_jax.counts import Counts, count_lines, find, sum_by
-from mm_jax.memory import memory_bytes
-from mm_jax.model import Model, Params, windowed
-from mm_jax.vocab import Vocab
+from mm_jax.config.base import InputError
+from mm_jax.config.training import KneserNeyConfig
+from mm_jax.data.ngram_counts import Counts, count_lines, find, sum_by
+from mm_jax.data.vocab import Vocab
+from mm_jax.models.base import Model, Params, windowed
+from mm_jax.runtime.hardware import memory_bytes
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # where an order has too few n-grams to estimate its own
 ORDERS = range(2, 7)

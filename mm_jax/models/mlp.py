@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from mm_jax.choices import InputError
-from mm_jax.config import MLPConfig
-from mm_jax.layers import dense, dropout, embed, normals
-from mm_jax.model import Model, Params, windowed
+from mm_jax.config.base import InputError
+from mm_jax.config.training import MLPConfig
+from mm_jax.models.base import Model, Params, windowed
+from mm_jax.models.layers import dense, dropout, embed, normals
 
 TANH_GAIN = 5 / 3  # what torch.nn.init.calculate_gain gives for tanh, which shrinks what it gets
 

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
-from mm_jax.choices import InputError
-from mm_jax.config import NgramConfig
-from mm_jax.counts import Counts, check_fits, count_ngrams
-from mm_jax.model import Model, Params, windowed
-from mm_jax.vocab import Vocab
-from mm_jax.windows import Batch
+from mm_jax.config.base import InputError
+from mm_jax.config.training import NgramConfig
+from mm_jax.data.batches import Batch
+from mm_jax.data.ngram_counts import Counts, check_fits, count_ngrams
+from mm_jax.data.vocab import Vocab
+from mm_jax.models.base import Model, Params, windowed
 
 
 def count_logits(counts: Integer[Array, "... V"], smoothing: float) -> Float[Array, "... V"]:

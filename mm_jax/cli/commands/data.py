@@ -1,0 +1,73 @@
+"""Fetch or describe a data set."""
+
+import dataclasses
+import hashlib
+import os
+from typing import Literal
+
+import tyro
+
+from mm_jax.cli.common import Outcome
+from mm_jax.config.base import InputError
+from mm_jax.data.text import LECTURE_SHA256, LECTURE_VARIABLE, lecture_path, read_lines
+from mm_jax.runtime.console import Console
+
+URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Describe a data set that has a name; download it first where it does not ship with mm-jax."""
+
+    name: tyro.conf.Positional[Literal["names", "lecture-names"]]
+    """names: USA 2018, ships with mm-jax. lecture-names: the makemore lectures' own file."""
+    json: bool = False
+    """Print one JSON object on stdout, everything else on stderr."""
+
+
+def run(options: Options, console: Console) -> Outcome:
+    """Make sure that a data set is there, and describe it."""
+    given = options.name == "names" or os.environ.get(LECTURE_VARIABLE)
+    if not given and not lecture_path().exists():
+        console.say(f"downloading {URL}")
+        download(URL, lecture_path())
+    text = read_lines(options.name)
+    distinct = len(set(text.lines))
+    console.say(f"{text.path}: {len(text.lines):,} lines, {distinct:,} distinct")
+    console.say(f"sha256 {text.sha256}")
+    record = {
+        "command": "data",
+        "name": options.name,
+        "path": str(text.path),
+        "num_lines": len(text.lines),
+        "num_distinct": distinct,
+        "sha256": text.sha256,
+    }
+    return Outcome(record)
+
+
+def download(url: str, path: os.PathLike[str], sha256: str = LECTURE_SHA256) -> None:
+    """Fetch ``url`` to ``path``, whole and with the right sha256, or not at all."""
+    import http.client
+    import urllib.error
+    import urllib.request
+    from pathlib import Path
+
+    path = Path(path)
+    beside = path.with_name(path.name + ".part")
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            data = answer.read()
+        got = hashlib.sha256(data).hexdigest()
+        if got != sha256:
+            raise InputError(f"{url} is not the expected file: its sha256 is {got}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(data)
+        beside.replace(path)
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the server's answer, too
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise InputError(
+            f"cannot download {url}: {why}; or set {LECTURE_VARIABLE} to a copy of the file"
+        ) from None

@@ -1,0 +1,66 @@
+"""Walk through one of the two makemore lectures, number by number."""
+
+import contextlib
+import dataclasses
+from typing import Annotated, Literal
+
+import tyro
+
+from mm_jax.cli.common import Outcome, import_plots
+from mm_jax.config.base import InputError
+from mm_jax.data.text import DATA_SETS
+from mm_jax.runtime.console import Console
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Walk through a makemore lecture: its steps in JAX, its figures, and each of its numbers.
+
+    It ends with a table of what the lecture got and what we get. Exit code 1 if a number that must
+    agree does not. The script that it runs opens as a notebook: scripts/lecture_1.py.
+    """
+
+    number: tyro.conf.Positional[Literal[1, 2]]
+    """1: bigrams, counted and as a net. 2: the multilayer perceptron of Bengio et al. (2003)."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="|".join(DATA_SETS))] = None
+    """lecture-names, the default where that file is here; or names, near its counts, not equal."""
+    out: str | None = None
+    """The folder for the figures, by default figures/lecture-1 or figures/lecture-2."""
+    quick: bool = False
+    """Take a thousandth of the steps: to see the walk, not its numbers."""
+    json: bool = False
+    """Print one JSON object on stdout, everything else on stderr."""
+
+
+def run(options: Options, console: Console) -> Outcome:
+    """Run the script of the lecture, and hold its numbers against the lecture's."""
+    import time
+
+    if options.data not in (None, *DATA_SETS):
+        known = " or ".join(DATA_SETS)
+        raise InputError(f"--data {options.data}: the lectures' numbers are of names; give {known}")
+    import_plots()
+    from mm_jax.lectures.walkthrough import Walk, walk_through
+
+    begun = time.perf_counter()
+    walk = Walk(options.number, options.data, options.out, quick=options.quick, say=console.say)
+    console.say(f"data       {walk.data}: {len(walk.names):,} names; figures go to {walk.out}")
+    with contextlib.redirect_stdout(console.stream):  # print is for whoever reads along
+        walk_through(walk)
+    seconds = time.perf_counter() - begun
+    wrong = [row.what for row in walk.rows if row.must and not row.agrees]
+    console.say()
+    console.say(f"{seconds:.0f} s; figures in {walk.out}")
+    record = {
+        "command": "lecture",
+        "number": walk.number,
+        "data": walk.data,
+        "sha256": walk.text.sha256,
+        "quick": walk.quick,
+        "rows": [row._asdict() for row in walk.rows],
+        "disagree": wrong,
+        "figures": [str(path) for path in walk.figures],
+        "seconds": seconds,
+    }
+    complaint = f"{len(wrong)} of the numbers that must agree do not: {'; '.join(wrong)}"
+    return Outcome(record, 1 if wrong else 0, complaint if wrong else None)

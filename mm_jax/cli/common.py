@@ -1,0 +1,237 @@
+"""One file a command: its flags as ``Options``, and ``run(options, console) -> Outcome``.
+
+No command imports jax before ``run``, so that --help and a wrong flag are answered at once.
+"""
+
+import dataclasses
+import logging
+import math
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mm_jax.config.base import InputError
+from mm_jax.config.presets import PRESETS
+from mm_jax.config.runtime import MachineConfig
+from mm_jax.config.training import (
+    COUNTED,
+    TRAINED,
+    DataConfig,
+    RunConfig,
+)
+from mm_jax.data.text import DATA_SETS, find_data
+from mm_jax.experiments.search_space import spread_of
+from mm_jax.runtime.console import Console, shown
+from mm_jax.runtime.environment import pin
+
+if TYPE_CHECKING:
+    from mm_jax.experiments.lr_range import RangeTest
+    from mm_jax.experiments.population_loop import Member
+    from mm_jax.experiments.setup import Measured, Source, Task
+    from mm_jax.reports.run_summary import Sight, SweepSight
+
+PRESET_HELP = "Choices to start from; other flags override them. " + " ".join(
+    f"{name}: {preset.help}." for name, preset in PRESETS.items()
+)
+
+
+class Outcome(NamedTuple):
+    """What a command found, for --json, and how it ended."""
+
+    record: dict[str, Any]
+    exit_code: int = 0
+    complaint: str | None = None  # one line for stderr where exit_code is not 0
+
+
+def with_absolute_path(data: DataConfig) -> DataConfig:
+    """Return the choices with a data path that holds from any folder."""
+    if data.data in DATA_SETS:
+        return data
+    return dataclasses.replace(data, data=os.path.abspath(find_data(data.data)))
+
+
+def describe_split(split_lines: list[int], dev_lines_in_train: float) -> str:
+    """Say how many lines are in train, dev and test, and how many stand in two of them."""
+    if not split_lines[1]:
+        return f"all {split_lines[0]:,} lines are for training, none are held out"
+    counts = " / ".join(f"{count:,}" for count in split_lines)
+    mend = "; see --split unique" if dev_lines_in_train else ""
+    return f"{counts} lines ({dev_lines_in_train:.1%} of dev is in train too{mend})"
+
+
+def choices_of(given: dict[str, str]) -> RunConfig:
+    """Return the choices that a --preset and a --model among the ``given`` flags begin with."""
+    preset, model = given.get("preset"), given.get("model")
+    if preset is not None and preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}; there is {', '.join(PRESETS)}")
+    if model is not None and model not in TRAINED:
+        if model in COUNTED:
+            raise InputError(f"{model} is counted, not trained: mm-jax count")
+        raise InputError(f"unknown model {model!r}; there is {', '.join(TRAINED)}")
+    config = PRESETS[preset].config if preset else RunConfig()
+    if model not in (None, config.model.name):
+        if preset:
+            raise InputError(f"preset {preset} is for --model {config.model.name}, not {model}")
+        config = dataclasses.replace(config, model=TRAINED[model]())
+    return config
+
+
+def describe_source(name: str, source: "Source") -> Iterator[str]:
+    """Say what is learned from."""
+    yield (
+        f"data       {name}: {len(source.text.lines):,} lines, "
+        f"{len(source.vocab)} symbols, {source.text.num_blank:,} blank lines dropped"
+    )
+    yield f"split      {describe_split(list(map(len, source.splits)), source.dev_lines_in_train)}"
+
+
+def describe_task(task: "Task") -> Iterator[str]:
+    """Say what is learned from what, and where."""
+    yield from describe_source(task.config.data.data, task.source)
+    yield (
+        f"model      {task.config.model.name}, {task.num_params:,} parameters; "
+        f"{task.num_examples:,} training examples"
+    )
+    yield describe_devices()
+
+
+def describe_devices() -> str:
+    """Say where the work is done."""
+    import jax
+
+    processes = jax.process_count()
+    among = f", in {processes} processes" if processes > 1 else ""
+    return f"device     {jax.devices()[0].device_kind} x {jax.device_count()}{among}"
+
+
+def join(machine: MachineConfig, console: Console) -> bool:
+    """Make this process one of many, where the choices say so; only the first one speaks."""
+    if machine.deterministic:
+        pin()
+    from mm_jax.runtime import mesh
+
+    if machine.coordinator is None:
+        return True
+    console.keep_stdout()
+    mesh.join(machine)
+    if not mesh.is_primary():
+        console.hush()
+    return mesh.is_primary()
+
+
+def mesh_of(machine: MachineConfig, num_members: int) -> Any:
+    """Return the mesh for so many members, or None where there is but one device to use."""
+    import jax
+
+    from mm_jax.runtime.mesh import make_mesh
+
+    if jax.device_count() == 1 and machine.data_parallel == 1:
+        return None
+    mesh = make_mesh(num_members, machine.data_parallel)
+    return mesh if mesh.size > 1 else None
+
+
+def check_machine(config: RunConfig, machine: MachineConfig) -> None:
+    """Raise InputError for slices larger than the population, or devices that divide no batch."""
+    if machine.members_per_slice is not None and machine.members_per_slice > config.seeds:
+        raise InputError(f"--members-per-slice {machine.members_per_slice} needs as many --seeds")
+    if not config.full_batch and config.batch_size % machine.data_parallel:
+        raise InputError(
+            f"--data-parallel {machine.data_parallel} does not divide --batch-size "
+            f"{config.batch_size}"
+        )
+
+
+def describe_losses(found: "Measured", what: str = "loss") -> Iterator[str]:
+    """Say the losses of a model, or of an ensemble."""
+    which, last = ("train", found.train_loss)
+    held_out = ""
+    if found.dev_loss is not None:
+        which, last, held_out = "dev", found.dev_loss, f", dev {shown(found.dev_loss)}"
+    yield f"{what:10} train {shown(found.train_loss)}{held_out} nats a symbol"
+    perplexity = f"{math.exp(last):.2f}" if last < 20 else "huge"
+    yield f"           ({which} perplexity {perplexity}, {shown(last / math.log(2))} bits)"
+
+
+def describe_members(members: Sequence["Member"]) -> Iterator[str]:
+    """Say what members reach on dev, each for itself."""
+    if members[0].dev_loss is not None:
+        from mm_jax.reports.text_tables import spread_text
+
+        spread = spread_of([member.dev_loss or 0.0 for member in members])
+        yield f"members    {len(members)}, each for itself: dev {spread_text(spread)} nats a symbol"
+
+
+def members_record(members: Sequence["Member"]) -> dict[str, Any]:
+    """Return what members reach on dev, for --json."""
+    losses = [member.dev_loss for member in members]
+    if None in losses:
+        return {"num_members": len(members)}
+    spread = spread_of([loss for loss in losses if loss is not None])
+    return {
+        "num_members": len(members),
+        "members_dev_loss": losses,
+        "mean_dev_loss": spread.mean,
+        "dev_loss_interval": spread.half,
+    }
+
+
+def resume_command(command: str, path: Path) -> str:
+    """Return the command that goes on with what was stopped."""
+    return shlex.join(["mm-jax", command, "--resume", "--out", str(path)])
+
+
+def range_record(test: "RangeTest") -> dict[str, Any]:
+    """Return what a range test found and how, for --json and for config.json."""
+    found = test.suggestion
+    return {
+        "suggested_lr": found.lr,
+        "interval": found.interval,
+        "reason": found.reason,
+        "floor": found.floor,
+        "too_low": found.too_low,
+        "too_high": found.too_high,
+        "explodes": found.explodes,
+        "mode": test.mode,
+        "min": float(test.lrs[0]),
+        "max": float(test.lrs[-1]),
+        "num_rates": len(test.lrs),
+        "num_seeds": len(test.losses),
+        "untrained": test.untrained.tolist(),
+    }
+
+
+def look_at(path: str, console: Console) -> "Sight | SweepSight":
+    """Return what there is to see of a run, or of a sweep, and say what is missing."""
+    import_plots()
+    from mm_jax.reports.run_summary import is_sweep, see, see_sweep
+    from mm_jax.runs.reader import load_run, unfinished
+
+    if is_sweep(Path(path)):
+        return see_sweep(Path(path))
+    trained = load_run(path)
+    if trained.path.is_file():
+        raise InputError(f"{path} is a checkpoint; give the run directory that it is of")
+    if so_far := unfinished(trained):
+        console.note(so_far)
+    sight = see(trained)
+    for note in sight.notes:
+        console.note(f"{note}: some figures are left out")
+    return sight
+
+
+def import_plots() -> Any:
+    """Import the figures, whatever window or notebook matplotlib was told of, and quietly."""
+    before = os.environ.get("MPLBACKEND")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        from mm_jax.reports import plots
+    finally:
+        if before is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = before
+    return plots

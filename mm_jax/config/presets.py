@@ -1,0 +1,79 @@
+"""Named runs: the lectures' own, and what beats them, with the command that found each.
+
+Imports no jax.
+"""
+
+from typing import NamedTuple
+
+from mm_jax.config.training import BigramConfig, MLPConfig, OptimizerConfig, RunConfig
+
+
+class Preset(NamedTuple):
+    """A named run: what it is for, and its choices."""
+
+    help: str
+    config: RunConfig
+    found: str | None = None  # the command whose best setting it is
+
+
+PRESETS = {
+    "lecture": Preset("the last MLP of the second makemore lecture; the default", RunConfig()),
+    "bigram": Preset(
+        "the net of the first lecture: all bigrams at every step, at a rate of 50",
+        RunConfig(
+            model=BigramConfig(),
+            optimizer=OptimizerConfig(learning_rate=50.0, schedule="constant"),
+            steps=200,
+            full_batch=True,
+        ),
+    ),
+    "modern": Preset(
+        "fewer parameters and a lower loss: scaled init, adamw, cosine",
+        RunConfig(
+            model=MLPConfig(context=6, embed_dim=6, hidden_dim=150, init="scaled"),
+            optimizer=OptimizerConfig(
+                optimizer="adamw", learning_rate=4e-3, schedule="cosine", warmup_steps=500
+            ),
+            steps=80_000,
+            batch_size=128,
+        ),
+    ),
+    "small": Preset(
+        "the best MLP we found of at most 12,000 parameters",
+        RunConfig(
+            model=MLPConfig(context=6, embed_dim=13, hidden_dim=109, init="scaled"),
+            optimizer=OptimizerConfig(
+                optimizer="adamw",
+                weight_decay=0.02976,
+                learning_rate=0.007805,
+                schedule="cosine",
+                warmup_steps=500,
+            ),
+            steps=200_000,
+            batch_size=128,
+        ),
+        found="mm-jax sweep --data lecture-names --preset modern --steps 200000 --embed-dim 10:16 "
+        "--hidden-dim 93:132 --weight-decay 0.015:0.05:log --learning-rate 0.005:0.012:log "
+        "--num 60 --max-params 12000 --seeds 2",
+    ),
+    "large": Preset(
+        "the best MLP we found that trains within minutes on two cores",
+        RunConfig(
+            model=MLPConfig(
+                context=6, embed_dim=24, hidden_dim=1000, init="scaled", dropout=0.1177
+            ),
+            optimizer=OptimizerConfig(
+                optimizer="adamw",
+                weight_decay=0.04867,
+                learning_rate=0.002081,
+                schedule="cosine",
+                warmup_steps=500,
+            ),
+            steps=40_000,
+            batch_size=256,
+        ),
+        found="mm-jax sweep --data lecture-names --preset modern --steps 40000 --batch-size 256 "
+        "--context 6,7 --embed-dim 24,40 --hidden-dim 800,1000 --dropout 0.1:0.25 "
+        "--weight-decay 0.025:0.06:log --learning-rate 0.0015:0.003:log --num 9 --seed 1",
+    ),
+}

@@ -1,0 +1,282 @@
+"""Every choice as a frozen dataclass: its default, its limits and its one-line help.
+
+This is the only home of defaults. Command-line flags are made from these classes, and config.json
+is their values.
+"""
+
+import dataclasses
+import os
+from typing import Annotated, ClassVar, Literal
+
+from mm_jax.config.base import Between, Choices, InputError, OneOf
+
+LARGE = 1e30  # well inside float32
+NUM_SAMPLES = 20  # lines that are shown and kept with a new run
+MAX_LEN = 64  # symbols after which a sampled line is cut, where nothing else is said
+Count = Annotated[int, Between(1, 2**31 - 1)]
+Seed = Annotated[int, Between(0, 2**32 - 1)]
+
+OPTIMIZERS = (
+    *("sgd", "adam", "adamw", "lion", "adabelief", "adadelta", "adagrad", "adamax", "adamaxw"),
+    *("adan", "amsgrad", "lamb", "nadam", "nadamw", "novograd", "radam", "rmsprop", "rprop"),
+    *("sign_sgd", "yogi", "adafactor", "fromage", "lars", "signum", "sm3"),
+    *("optimistic_adam_v2", "optimistic_gradient_descent", "lbfgs"),
+)
+
+
+def check_path(path: str, what: str) -> None:
+    """Raise InputError for a path that no system call takes."""
+    try:
+        if b"\0" not in os.fsencode(path):
+            return
+    except UnicodeEncodeError:
+        pass
+    raise InputError(f"{what} {path!r} cannot be the name of a file")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Choices):
+    """What to learn from."""
+
+    data: str = "names"
+    """A text file with one item a line; or names (ships with mm-jax), or lecture-names."""
+    split: Literal["lecture", "unique", "none"] = "lecture"
+    """80/10/10 by count after a shuffle; unique drops repeated lines first; none holds none out."""
+    split_seed: Seed = 42
+    """Seed of the shuffle before the split."""
+
+    def __post_init__(self) -> None:
+        """Check what no file can be called."""
+        super().__post_init__()
+        check_path(self.data, "--data")
+
+
+class Traits:
+    """What the other rooms ask a model's config about its kind."""
+
+    name: ClassVar[str]
+    layout: ClassVar[Literal["windows", "rows"]] = "windows"
+    grows: ClassVar[bool] = False  # the first axis of its arrays is as long as its data asks for
+
+
+@dataclasses.dataclass(frozen=True)
+class NgramConfig(Choices, Traits):
+    """Counts of n-grams, each with k added."""
+
+    name: ClassVar[str] = "ngram"
+
+    order: Annotated[int, Between(1, 30)] = 2
+    """Symbols in an n-gram: the one that is predicted and those before it."""
+    smoothing: Annotated[float, Between(0, LARGE)] = 1.0
+    """The k that is added to every count; 0 is maximum likelihood."""
+
+    def __post_init__(self) -> None:
+        """Check what float32 cannot tell from 0."""
+        super().__post_init__()
+        if 0 < self.smoothing < 1 / LARGE:
+            raise InputError(f"--smoothing must be 0 or at least {1 / LARGE:g}")
+
+
+@dataclasses.dataclass(frozen=True)
+class KneserNeyConfig(Choices, Traits):
+    """Interpolated Kneser-Ney: each order is discounted and mixed with the one below."""
+
+    name: ClassVar[str] = "kneser-ney"
+    grows: ClassVar[bool] = True
+
+    order: Annotated[int, Between(2, 6)] = 6
+    """Symbols in the longest n-gram."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BigramConfig(Choices, Traits):
+    """The bigram as a net: one matrix W, whose row W[last symbol] is the logits."""
+
+    name: ClassVar[str] = "bigram"
+
+    init: Literal["lecture", "scaled"] = "lecture"
+    """lecture: standard normal; scaled: a tenth of it, so that the first loss is near ln V."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MLPConfig(Choices, Traits):
+    """The multilayer perceptron of Bengio et al. (2003)."""
+
+    name: ClassVar[str] = "mlp"
+
+    context: Count = 3
+    """How many symbols the model sees before it predicts the next."""
+    embed_dim: Count = 10
+    """Numbers per symbol in the embedding table C."""
+    hidden_dim: Count = 200
+    """Units of the tanh layer."""
+    init: Literal["lecture", "scaled"] = "lecture"
+    """lecture: all standard normal; scaled: by fan-in, so that the first loss is near ln V."""
+    dropout: Annotated[float, Between(0, 0.99)] = 0.0
+    """The share of hidden units that a training step leaves out, to the nearest of 256 parts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DescentConfig(Choices):
+    """How to descend, whatever the learning rate."""
+
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "sgd"
+    """An optax optimizer: sgd, adam, adamw, lion, ... (a wrong name lists them all).
+    lbfgs finds the length of each step itself and needs --full-batch."""
+    weight_decay: Annotated[float | None, Between(0, LARGE)] = None
+    """Decoupled weight decay; by default the optimizer's own (adamw 1e-4, sgd none)."""
+    clip_norm: Annotated[float | None, Between(0, LARGE, open_low=True)] = None
+    """Scale gradients down to this global norm where theirs is larger."""
+
+    def check_has_rate(self) -> None:
+        """Raise InputError where no learning rate decides how long the steps are."""
+        if self.optimizer in ("lbfgs", "rprop"):
+            raise InputError(
+                f"{self.optimizer} finds the length of each step itself: there is no learning "
+                "rate to look for"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(DescentConfig):
+    """How to descend."""
+
+    learning_rate: Annotated[float, Between(0, LARGE, open_low=True)] | Literal["auto"] = 0.1
+    """The highest rate of the schedule; auto: what a range test finds best for the first steps."""
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    """step: a tenth of the rate from the middle on; cosine: warm-up, then down to zero."""
+    warmup_steps: Annotated[int, Between(0, 2**31 - 1)] = 0
+    """Steps of linear warm-up from zero (cosine only)."""
+
+    def __post_init__(self) -> None:
+        """Check what no field can tell by itself."""
+        super().__post_init__()
+        if self.learning_rate == "auto":
+            self.check_has_rate()
+
+    @property
+    def rate(self) -> float:
+        """The learning rate as a number; raises InputError while it is auto."""
+        if isinstance(self.learning_rate, str):
+            raise InputError("--learning-rate auto has to become a number first: lr_range_test")
+        return self.learning_rate
+
+
+RATES_OF, SEEDS_OF = {"sweep": 1000, "grid": 64}, {"sweep": 16, "grid": 4}  # where none are given
+GRID_STEPS = 1000  # of each training of a grid, where none are given
+
+
+@dataclasses.dataclass(frozen=True)
+class LRRangeConfig(Choices):
+    """Which learning rates to test, and how."""
+
+    mode: Literal["sweep", "grid"] = "sweep"
+    """sweep: one training whose rate rises from --min to --max; grid: a training for each rate."""
+    min: Annotated[float, Between(0, LARGE, open_low=True)] = 1e-3
+    """The lowest learning rate."""
+    max: Annotated[float, Between(0, LARGE, open_low=True)] = 1.0
+    """The highest learning rate; those between rise by a constant factor."""
+    num: Annotated[int | None, Between(10, 10**6)] = None
+    """How many rates; of a sweep also its steps. By default 1000 in a sweep, 64 in a grid."""
+    steps: Annotated[int | None, Between(1, 10**6)] = None
+    """Steps of each training of a grid, by default 1000; its loss is that of the last tenth."""
+    seeds: Annotated[int | None, Between(1, 10**6)] = None
+    """How many seeds, from --seed on: by default 16 in a sweep, 4 in a grid."""
+
+    def __post_init__(self) -> None:
+        """Check what no field can tell by itself."""
+        super().__post_init__()
+        if self.min >= self.max:
+            raise InputError(f"--min {self.min:g} must be below --max {self.max:g}")
+        if self.mode == "sweep" and self.steps is not None:
+            raise InputError("--steps is for --mode grid; a sweep takes one step for each of --num")
+
+    @property
+    def num_rates(self) -> int:
+        """How many rates are tested."""
+        return self.num or RATES_OF[self.mode]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of each training."""
+        return self.num_rates if self.mode == "sweep" else self.steps or GRID_STEPS
+
+    @property
+    def num_seeds(self) -> int:
+        """How many seeds are tested."""
+        return self.seeds or SEEDS_OF[self.mode]
+
+
+CountedConfig = NgramConfig | KneserNeyConfig
+TrainedConfig = MLPConfig | BigramConfig
+ModelConfig = CountedConfig | TrainedConfig
+COUNTED: dict[str, type[CountedConfig]] = {
+    config.name: config for config in (NgramConfig, KneserNeyConfig)
+}
+TRAINED: dict[str, type[TrainedConfig]] = {
+    config.name: config for config in (BigramConfig, MLPConfig)
+}
+MODEL_CONFIGS: dict[str, type[ModelConfig]] = {**COUNTED, **TRAINED}
+
+
+@dataclasses.dataclass(frozen=True)
+class CountConfig(Choices):
+    """All choices of one counted run."""
+
+    data: DataConfig = DataConfig()
+    model: CountedConfig = NgramConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig(Choices):
+    """What is minimised on what, and from where: the choices of training and of range tests."""
+
+    data: DataConfig = DataConfig()
+    model: TrainedConfig = MLPConfig()
+    optimizer: DescentConfig = DescentConfig()
+    batch_size: Count = 32
+    """Examples per minibatch."""
+    full_batch: bool = False
+    """Every step takes all examples, equal ones as one with a weight; not --batch-size of them."""
+    regularization: Annotated[float, Between(0, LARGE)] = 0.0
+    """Adds this times the mean square of the parameters to what training minimises."""
+    label_smoothing: Annotated[float, Between(0, 0.99)] = 0.0
+    """Trains for this share of probability to go to all symbols alike; losses are told without."""
+    init_scale: Annotated[float, Between(0, LARGE)] = 1.0
+    """Multiplies the first parameters."""
+    seed: Seed = 0
+    """Decides the first parameters and the minibatches."""
+    data_seed: Seed | None = None
+    """Decides the minibatches in place of --seed."""
+
+    def __post_init__(self) -> None:
+        """Check what no field can tell by itself."""
+        super().__post_init__()
+        if self.optimizer.optimizer == "lbfgs" and not self.full_batch:
+            raise InputError("--optimizer lbfgs needs --full-batch: minibatches mislead it")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(TaskConfig):
+    """All choices of one training run."""
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: Annotated[int, Between(0, 2**31 - 1)] = 200_000
+    """Training steps, one minibatch each."""
+    average_decay: Annotated[float, Between(0, 1)] = 0.0
+    """Keeps an average of the parameters, of which this share stays at a step, and uses that."""
+    seeds: Annotated[int, Between(1, 10**6)] = 1
+    """How many members to train, of seeds from --seed on; kept as one model, their ensemble."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RangeConfig(TaskConfig):
+    """All choices of one learning-rate range test."""
+
+    lr_range: LRRangeConfig = LRRangeConfig()
+
+    def __post_init__(self) -> None:
+        """Check what no field can tell by itself."""
+        if isinstance(self.optimizer, DescentConfig):
+            self.optimizer.check_has_rate()
+        super().__post_init__()

@@ -1,0 +1,190 @@
+"""A file of any size -> its clean lines in pieces, as often as they are asked for.
+
+The rules of cleaning and splitting are text.py's. What is held is one piece of the file, and for a
+split some bytes a line (the sum of them in ``survey``). Imports no jax.
+"""
+
+import array
+import hashlib
+import io
+import os
+import random
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from mm_jax.config.base import InputError
+from mm_jax.config.training import DataConfig
+from mm_jax.data.text import (
+    BOUNDARY,
+    check_any,
+    check_name,
+    clean,
+    decode_utf8,
+    ends,
+    find_data,
+    unreadable,
+)
+from mm_jax.data.vocab import Vocab, build_vocab
+
+PIECE_BYTES = 2**18  # what is computed from a piece stays in the processor's cache
+BOM = b"\xef\xbb\xbf"
+SPACES = [chr(code) for code in range(0x3001) if chr(code).isspace() and code != ord("\n")]
+TRAIN, DEV, TEST, DROPPED = range(4)
+
+
+class Stream:
+    """The lines of a data set or file (see text.find_data for the names).
+
+    What is no regular file, such as a pipe, can be read only once, so it is kept in memory.
+    """
+
+    def __init__(self, name: str | os.PathLike[str], piece_bytes: int = PIECE_BYTES) -> None:
+        self.name, self.path = os.fspath(name), find_data(os.fspath(name))
+        self.piece_bytes = piece_bytes
+        try:
+            status = self.path.stat()
+            regular = stat.S_ISREG(status.st_mode)
+            self.kept = None if regular else self.path.read_bytes()
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+        self.stamp = status.st_size, status.st_mtime_ns
+        self.num_bytes = status.st_size if self.kept is None else len(self.kept)
+
+    def _open(self) -> io.RawIOBase | io.BytesIO:
+        return io.BytesIO(self.kept) if self.kept is not None else self.path.open("rb", buffering=0)
+
+    def _raw(self) -> Iterator[bytes]:
+        """Yield the bytes of whole lines; only the last piece may lack the end of its line."""
+        held: list[bytes] = []
+        with self._open() as file:
+            while data := file.read(self.piece_bytes):
+                # A \r at the very end may be half of \r\n: the next piece will tell.
+                cut = max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
+                if not cut:
+                    held.append(data)
+                    continue
+                yield b"".join([*held, data[:cut]])
+                held = [data[cut:]] if cut < len(data) else []
+        if held:
+            yield b"".join(held)
+
+    def pieces(self, meter: "Meter | None" = None) -> Iterator[str]:
+        """Yield the clean lines in order, each ended by a newline, some to a piece.
+
+        A ``meter`` counts and hashes what goes by. Raises InputError as text.read_lines does, and
+        where the file has changed in between.
+        """
+        offset, metered = 0, meter is not None
+        meter = meter or Meter()
+        try:
+            for data in self._raw():
+                if metered:
+                    meter.hash.update(data)
+                marked = offset == 0 and data.startswith(BOM)
+                decoded = decode_utf8(self.path, data, offset).removeprefix("\ufeff" * marked)
+                offset += len(data)
+                if decoded and not decoded.endswith(("\n", "\r")):
+                    decoded += "\n"
+                if _is_clean(decoded):
+                    num_raw = num_lines = decoded.count("\n")
+                else:
+                    lines, _, num_raw = clean(self.path, decoded, meter.num_raw)
+                    num_lines, decoded = len(lines), "".join(line + "\n" for line in lines)
+                meter.num_raw += num_raw
+                meter.num_lines += num_lines
+                if decoded:
+                    yield decoded
+            status = self.path.stat()
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+        if self.kept is None and self.stamp != (status.st_size, status.st_mtime_ns):
+            raise InputError(f"{self.path} has changed while it was read; start again")
+
+
+class Meter:
+    """What goes by in ``Stream.pieces``."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self.num_raw = self.num_lines = 0
+
+
+def _is_clean(text: str) -> bool:
+    """Tell whether ``clean`` would change nothing; these searches are twenty times as fast."""
+    if not text or "\r" in text or BOUNDARY in text or "\n\n" in text or text[0] == "\n":
+        return False
+    return not any(
+        space in text and (text[0] == space or "\n" + space in text or space + "\n" in text)
+        for space in SPACES
+    )
+
+
+class Survey(NamedTuple):
+    """What one reading of a whole file tells of it."""
+
+    path: Path
+    vocab: Vocab
+    num_lines: int  # those that are not blank
+    num_blank: int
+    sha256: str
+    split_of: UInt8[np.ndarray, " lines"] | None  # TRAIN, DEV, ... of each line; None: all TRAIN
+    dev_lines_in_train: float  # the share of dev that stands in train too
+
+    @property
+    def split_lines(self) -> list[int]:
+        """How many lines there are in train, dev and test."""
+        if self.split_of is None:
+            return [self.num_lines, 0, 0]
+        return np.bincount(self.split_of, minlength=4)[:3].tolist()
+
+
+def survey(stream: Stream, config: DataConfig) -> Survey:
+    """Read all lines once: their symbols, and into which split each falls (text.split_lines).
+
+    For a split it holds about 30 bytes a line for a moment: equal lines are found by their 64-bit
+    hashes. With ``split="none"`` it holds nothing. Raises InputError as text.read_lines does.
+    """
+    meter, symbols, hashes = Meter(), {BOUNDARY}, array.array("q")
+    known = bytearray(b"\n")
+    for text in stream.pieces(meter):
+        # All that is known is deleted; what is left, mostly nothing, is new.
+        new = set(text.encode("ascii").translate(None, known).decode() if text.isascii() else text)
+        symbols |= new
+        known += "".join(symbol for symbol in new if symbol.isascii()).encode()
+        if config.split != "none":
+            hashes.extend(map(hash, text[:-1].split("\n")))
+    check_any(stream.path, meter.num_lines, meter.num_raw)
+    sha256 = meter.hash.hexdigest()
+    check_name(stream.name, stream.path, sha256)
+    vocab = build_vocab(symbols - {"\n"})
+    split_of, shared = None, 0.0
+    if config.split != "none":
+        lines = np.frombuffer(hashes, np.int64)
+        try:
+            split_of = _assign(lines, config)
+        except InputError as error:
+            raise InputError(f"{stream.path}: {error}") from None
+        shared = float(np.isin(lines[split_of == DEV], lines[split_of == TRAIN]).mean())
+    num_blank = meter.num_raw - meter.num_lines
+    return Survey(stream.path, vocab, meter.num_lines, num_blank, sha256, split_of, shared)
+
+
+def _assign(lines: Int64[np.ndarray, " lines"], config: DataConfig) -> UInt8[np.ndarray, " lines"]:
+    """Return the split of each line: that of text.split_lines, which shuffles by place alone."""
+    kept = np.arange(len(lines))
+    if config.split == "unique":
+        kept = np.sort(np.unique(lines, return_index=True)[1])
+    first, second = ends(len(kept))
+    places = array.array("Q", range(len(kept)))
+    random.Random(config.split_seed).shuffle(places)
+    shuffled = kept[np.frombuffer(places, np.uint64)]
+    split_of = np.full(len(lines), DROPPED, np.uint8)
+    split_of[shuffled[:first]] = TRAIN
+    split_of[shuffled[first:second]] = DEV
+    split_of[shuffled[second:]] = TEST
+    return split_of

@@ -1,0 +1,224 @@
+"""A file -> clean lines -> train, dev and test split.
+
+Enters: a path, or the name of a data set. Leaves: lists of str. UTF-8 with or without a byte order
+mark; LF, CRLF or CR ends a line; white space around a line goes, blank lines are dropped and
+counted. A symbol is a Unicode code point. Imports no jax.
+"""
+
+import errno
+import hashlib
+import os
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+from mm_jax.config.base import InputError
+from mm_jax.config.training import DataConfig
+from mm_jax.runtime.atomic_files import size_text
+from mm_jax.runtime.hardware import memory_bytes
+
+BOUNDARY = "."  # begins and ends every line inside the models, so no line may contain it
+LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
+LECTURE_VARIABLE = "MM_JAX_LECTURE_NAMES"
+DATA_SETS = ("names", "lecture-names")  # that have a name; any other is a path
+LARGE_FILE = 2**26  # bytes that take more than a moment to read
+TIMES = 6  # as many bytes as a file has are in memory while it is read
+
+
+class Text(NamedTuple):
+    """The lines of a file, with what is needed to speak about the file."""
+
+    path: Path
+    lines: list[str]
+    numbers: list[int] | range  # the number of each line in the file, from 1
+    num_blank: int
+    sha256: str
+
+    def where(self, index: int) -> str:
+        """Name the place of ``lines[index]``: file and line number."""
+        return f"{self.path}, line {self.numbers[index]}"
+
+
+class Splits(NamedTuple):
+    """Three lists of lines."""
+
+    train: list[str]
+    dev: list[str]
+    test: list[str]
+
+
+def cache_dir() -> Path:
+    """Return the folder for downloads: $XDG_CACHE_HOME/mm-jax, or ~/.cache/mm-jax."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mm-jax"
+
+
+def lecture_path() -> Path:
+    """Return where the lectures' own file is or would be: as the variable says, or downloaded."""
+    given = os.environ.get(LECTURE_VARIABLE)
+    return Path(given) if given else cache_dir() / "lecture-names.txt"
+
+
+def shipped(path: str) -> Path:
+    """Return where a file of the project is: a wheel has it inside the package, a checkout beside.
+
+    >>> shipped("data/names.txt").exists()
+    True
+    """
+    package = Path(__file__).parents[1]
+    inside = package / path
+    return inside if inside.exists() else package.parent / path
+
+
+def find_data(name: str) -> Path:
+    """Return the path of a data set: ``names``, ``lecture-names``, or any path as it is.
+
+    ``names`` ships with the package. ``lecture-names`` is the file of the makemore lectures: the
+    path in $MM_JAX_LECTURE_NAMES, or what ``mm-jax data lecture-names`` downloaded.
+    """
+    if not name:
+        raise InputError("the name of the data is empty; give a path, names or lecture-names")
+    if name == "names":
+        return shipped("data/names.txt")
+    if name == "lecture-names":
+        path = lecture_path()
+        if not path.is_file():
+            mend = (
+                "correct that path"
+                if os.environ.get(LECTURE_VARIABLE)
+                else "download it: mm-jax data lecture-names"
+            )
+            raise InputError(f"lecture-names is not at {path}; {mend}")
+        return path
+    return Path(name)
+
+
+def is_large(name: str) -> bool:
+    """Tell whether a data set takes more than a moment to read; one that is not there does not."""
+    try:
+        return find_data(name).stat().st_size > LARGE_FILE
+    except (OSError, InputError):
+        return False
+
+
+def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
+    """Read the lines of a data set or file (see find_data for the names).
+
+    Raises InputError where there is no such file, it is no UTF-8, has no line that is not blank, or
+    has a line with the boundary symbol in it.
+    """
+    path = find_data(os.fspath(name))
+    try:
+        needed, there = TIMES * path.stat().st_size, memory_bytes()
+        if needed > there:
+            raise InputError(
+                f"{path} takes about {size_text(needed)} of memory to read whole, and there are "
+                f"{size_text(there)}; mm-jax count reads it in pieces"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    sha256 = hashlib.sha256(data).hexdigest()
+    check_name(os.fspath(name), path, sha256)
+    lines, numbers, num_raw = clean(path, decode_utf8(path, data).removeprefix("\ufeff"))
+    check_any(path, len(lines), num_raw)
+    return Text(path, lines, numbers, num_raw - len(lines), sha256)
+
+
+def clean(path: Path, decoded: str, before: int = 0) -> tuple[list[str], list[int] | range, int]:
+    """Return the lines that are not blank, the number of each, and how many lines there were.
+
+    ``before`` is how many lines of the file came earlier.
+    """
+    raw = decoded.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if not raw[-1]:
+        raw.pop()  # what follows the final newline is no line
+    lines = [line.strip() for line in raw]
+    numbers: list[int] | range = range(before + 1, before + len(lines) + 1)
+    if not all(lines):
+        numbers = [number for number, line in zip(numbers, lines, strict=True) if line]
+        lines = [line for line in lines if line]
+    if BOUNDARY in decoded:
+        index = next(i for i, line in enumerate(lines) if BOUNDARY in line)
+        raise InputError(
+            f"{path}, line {numbers[index]}: {BOUNDARY!r} marks the ends of a line inside the "
+            "models; remove or replace it"
+        )
+    return lines, numbers, len(raw)
+
+
+def decode_utf8(path: Path, data: bytes, offset: int = 0) -> str:
+    """Decode what stands in a file from byte ``offset`` on; raises InputError with the place."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte {offset + error.start} (0x{data[error.start]:02x})"
+        raise InputError(
+            f"{path} is not UTF-8 at {byte}; convert it, for example with iconv"
+        ) from None
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """Return what to say of a file that cannot be read."""
+    missing = error.errno == errno.ENOENT
+    hint = " (--data takes a path, names or lecture-names)" if missing else ""
+    return InputError(f"cannot read {path}: {error.strerror or error}{hint}")
+
+
+def check_name(name: str, path: Path, sha256: str) -> None:
+    """Raise InputError where a file is not what its name promises."""
+    if name == "lecture-names" and sha256 != LECTURE_SHA256:
+        raise InputError(f"{path} is not the lecture's names.txt: its sha256 is {sha256}")
+
+
+def check_any(path: Path, num_lines: int, num_raw: int) -> None:
+    """Raise InputError where a file has no line that is not blank."""
+    if not num_lines:
+        what = f"{num_raw} blank lines and nothing else" if num_raw else "nothing in it"
+        raise InputError(f"{path} has {what}; it needs one item a line")
+
+
+def split_lines(
+    lines: list[str], scheme: str = DataConfig.split, seed: int = DataConfig.split_seed
+) -> Splits:
+    """Shuffle lines and split them 80/10/10 by count, as the lecture does.
+
+    Source: the second makemore lecture, ``random.seed(42); random.shuffle(words)``. A line that
+    stands twice can fall into two splits; ``scheme="unique"`` drops repetitions first. With
+    ``"none"`` all lines are for training, in their order.
+    """
+    if scheme not in ("lecture", "unique", "none"):
+        raise InputError(f"unknown split {scheme!r}; there is lecture, unique, none")
+    if scheme == "none":
+        return Splits(list(lines), [], [])
+    shuffled = list(dict.fromkeys(lines)) if scheme == "unique" else list(lines)
+    random.Random(seed).shuffle(shuffled)
+    first, second = ends(len(shuffled))
+    return Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
+
+
+def ends(num_lines: int) -> tuple[int, int]:
+    """Return where train ends and where dev does."""
+    first, second = int(0.8 * num_lines), int(0.9 * num_lines)
+    if not 0 < first < second < num_lines:
+        raise InputError(f"{num_lines} lines are too few to split 80/10/10; give at least ten")
+    return first, second
+
+
+def load_splits(config: DataConfig) -> tuple[Text, Splits]:
+    """Read and split the data set of a run."""
+    text = read_lines(config.data)
+    try:
+        return text, split_lines(text.lines, config.split, config.split_seed)
+    except InputError as error:
+        raise InputError(f"{text.path}: {error}") from None
+
+
+def num_predictions(lines: list[str]) -> int:
+    """Return how many predictions ``lines`` ask for: one a symbol, and one for each line's end."""
+    return sum(map(len, lines)) + len(lines)
+
+
+def overlap(lines: list[str], train: list[str]) -> float:
+    """Return the share of ``lines`` that stand in ``train`` too, 0 to 1."""
+    known = set(train)
+    return sum(line in known for line in lines) / len(lines)

@@ -1,0 +1,295 @@
+"""Learning rates: schedules and optimizers by optax, and the range test that finds a rate.
+
+Every number of an optimizer that a schedule or a sweep may change is injected into its state as an
+array, so that changing it never recompiles and a population can vmap it.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Float64, Int
+
+from mm_jax.config.base import InputError
+from mm_jax.config.training import DescentConfig, LRRangeConfig, OptimizerConfig
+from mm_jax.data.batches import Batch
+from mm_jax.experiments.lr_suggestion import Suggestion, suggest
+from mm_jax.models.base import Model
+from mm_jax.population.grid import fit_members
+from mm_jax.training.evaluate import evaluate
+from mm_jax.training.step import TrainState, minibatch_ids
+
+AUTO_RANGE = 1e-6, 1e4  # where a rate is looked for that nobody has an idea of
+AUTO_WITHIN = 32.0  # a factor: how near to what that found it is then looked for
+
+
+def step_decay(learning_rate: float, num_steps: int) -> optax.Schedule:
+    """Return the lecture's schedule: the rate, and a tenth of it from the middle on."""
+    return optax.piecewise_constant_schedule(learning_rate, {(num_steps + 1) // 2: 0.1})
+
+
+def warmup_cosine(learning_rate: float, num_steps: int, warmup_steps: int = 0) -> optax.Schedule:
+    """Return linear warm-up from zero, then half a cosine to zero (Loshchilov and Hutter 2017)."""
+    rest = optax.cosine_decay_schedule(learning_rate, max(1, num_steps - warmup_steps))
+    if not warmup_steps:
+        return rest
+    warmup = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+    return optax.join_schedules([warmup, rest], [warmup_steps])
+
+
+def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+    """Return the schedule of ``config`` over a run of ``num_steps``: step -> learning rate."""
+    if config.schedule == "step":
+        return step_decay(config.rate, num_steps)
+    if config.schedule == "cosine":
+        return warmup_cosine(config.rate, num_steps, config.warmup_steps)
+    return optax.constant_schedule(config.rate)
+
+
+@cache
+def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
+    """Return the optax optimizer of ``config`` for a run of ``num_steps``.
+
+    One path for all: clip to a global norm, the optimizer by its name in optax, then decoupled
+    weight decay (Loshchilov and Hutter 2019): params -= learning_rate * weight_decay * params.
+    For adamw and its like that is their own formula. lbfgs (Liu and Nocedal 1989) finds the length
+    of each step by a line search and takes neither rate, decay nor clipping. Of all the others
+    ``state.opt_state.hyperparams`` holds learning_rate, weight_decay and clip_norm as arrays to
+    change, and the schedule as a factor.
+    """
+    if num_steps < 0:
+        raise InputError(f"steps must be at least 0, not {num_steps}")
+    by_name, own_decay, decay = getattr(optax, config.optimizer), _own(config), decay_of(config)
+    fixed = {} if own_decay is None else {"weight_decay": 0.0}
+    if config.optimizer == "lbfgs":
+        if config.weight_decay is not None or config.clip_norm is not None:
+            raise InputError("lbfgs takes no --weight-decay and no --clip-norm")
+        return optax.lbfgs()
+
+    def chain(
+        learning_rate: jax.Array,
+        schedule: jax.Array,
+        weight_decay: jax.Array,
+        clip_norm: jax.Array | None,
+    ) -> optax.GradientTransformation:
+        rate = learning_rate * schedule
+        parts = [by_name(learning_rate=rate, **fixed)]
+        if config.clip_norm is not None:
+            parts.insert(0, optax.clip_by_global_norm(clip_norm))
+        if decay:
+            parts.append(optax.add_decayed_weights(-rate * weight_decay))
+        return optax.chain(*parts)
+
+    return optax.inject_hyperparams(chain)(
+        learning_rate=config.rate,
+        schedule=make_schedule(dataclasses.replace(config, learning_rate=1.0), num_steps),
+        weight_decay=decay,
+        clip_norm=config.clip_norm,
+    )
+
+
+def _own(config: DescentConfig) -> float | None:
+    """Return the weight decay that optax gives an optimizer, or None where it takes none."""
+    parameter = inspect.signature(getattr(optax, config.optimizer)).parameters.get("weight_decay")
+    return None if parameter is None else parameter.default
+
+
+def decay_of(config: DescentConfig) -> float:
+    """Return the weight decay of the choices, or where they say nothing the optimizer's own."""
+    return (_own(config) or 0.0) if config.weight_decay is None else config.weight_decay
+
+
+def learning_rates(config: OptimizerConfig, num_steps: int, steps: Any) -> jax.Array:
+    """Return the learning rate at each of ``steps``, of the same shape."""
+    if not isinstance(steps, jax.Array):
+        steps = np.asarray(steps, np.int32)  # jnp.asarray would compile a program
+    rates = jax.jit(make_schedule(config, num_steps))(steps)  # one program, not one an operation
+    return jnp.broadcast_to(rates, steps.shape)
+
+
+# The learning-rate range test
+
+
+class RangeTest(NamedTuple):
+    """What a range test measured, and the rate that it suggests."""
+
+    mode: str
+    lrs: Float64[np.ndarray, " rates"]
+    losses: Float[np.ndarray, "seeds rates"]  # nats; not finite where training diverged
+    untrained: Float[np.ndarray, " seeds"]  # nats before any step, on the last minibatches
+    suggestion: Suggestion
+
+    @property
+    def suggested_lr(self) -> float:
+        """The suggested learning rate. Raises InputError with the reason where there is none."""
+        if self.suggestion.lr is None:
+            raise InputError(f"no learning rate to suggest: {self.suggestion.reason}")
+        return self.suggestion.lr
+
+
+def lr_range_test(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    config: LRRangeConfig | None = None,
+    *,
+    batch_size: int | None,
+    members_per_slice: int | None = None,
+    update: Callable[[int, float], None] | None = None,
+) -> RangeTest:
+    """Find the learning rate at which training does best (Smith 2017), and how sure that is.
+
+    ``sweep`` is the second makemore lecture's: one training whose rate rises; a loss belongs to the
+    rate of the step after it. It passes num / ln(max / min) steps at about each rate, and its
+    valley is the best rate for a run of about that length. ``grid`` trains for every rate
+    from the same start; its loss is the mean over the last tenth of its steps.
+
+    ``state`` is one of init_state's, and every seed then draws minibatches of its own; or a
+    population, S states stacked, each of which is a seed. It is left untouched. ``optimizer`` must
+    keep its learning_rate in its state, as make_optimizer's and optax.inject_hyperparams' do; a
+    schedule of make_optimizer's multiplies the rates, so let it be "constant". A rate that diverges
+    is a result like any other. ``members_per_slice`` and ``update``: see fit_members.
+
+    Raises InputError where the optimizer's state has no learning rate that can be set, or where
+    one model, or all losses, do not fit in memory.
+    """
+    check_rate_is_free(state.opt_state)
+    config = config or LRRangeConfig()
+    if state.step.ndim == 0:
+        state = for_seeds(state, config.num_seeds)
+    lrs = np.geomspace(config.min, config.max, config.num_rates)
+    rates = jnp.asarray(lrs, jnp.float32)
+    sweep = config.mode == "sweep"
+    last = max(1, config.num_steps // 10)
+    losses = fit_members(
+        model,
+        following(optimizer),
+        state,
+        follow,
+        rates[None] if sweep else rates[:, None],
+        data,
+        num_steps=config.num_steps,
+        batch_size=batch_size,
+        members_per_slice=members_per_slice,
+        update=update,
+    )
+    ends = losses[:, 0] if sweep else losses[:, :, -last:].mean(-1, dtype=np.float64)
+    steps = jnp.arange(config.num_steps - last, config.num_steps)
+    untrained = np.asarray(untrained_losses(model, state, data, steps, batch_size=batch_size))
+    found = suggest(lrs, ends, untrained, sweep=sweep)
+    return RangeTest(config.mode, lrs, ends, untrained, found)
+
+
+@partial(jax.jit, static_argnames=("model", "batch_size"))
+def untrained_losses(
+    model: Model,
+    state: TrainState,
+    data: Batch,
+    steps: Int[Array, " steps"],
+    *,
+    batch_size: int | None,
+) -> Float[Array, " S"]:
+    """Return the loss of S states as they are, on the minibatches that training takes at steps."""
+
+    def of_seed(one: TrainState) -> Float[Array, ""]:
+        if batch_size is None:
+            return evaluate(model, one.params, data)
+        draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
+        ids = jax.vmap(draw, in_axes=(None, 0))(one.key, one.step + steps).reshape(-1)
+        return evaluate(model, one.params, jax.tree.map(lambda leaf: leaf[ids], data))
+
+    return jax.lax.map(of_seed, state)
+
+
+def find_learning_rate(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    *,
+    batch_size: int | None,
+    update: Callable[[int, float], None] | None = None,
+) -> RangeTest:
+    """Return the range test of a sweep over where the valley of a very wide sweep lies.
+
+    No range has to be known. Raises InputError, with the reason, where there is no valley.
+    """
+
+    def sweep(low: float, high: float, before: int) -> RangeTest:
+        def go_on(done: int, loss_nats: float) -> None:
+            if update:
+                update(before + done, loss_nats)
+
+        config = LRRangeConfig(min=low, max=high)
+        return lr_range_test(
+            model, optimizer, state, data, config, batch_size=batch_size, update=go_on
+        )
+
+    wide = sweep(*AUTO_RANGE, before=0)
+    rate = wide.suggested_lr
+    near = sweep(rate / AUTO_WITHIN, rate * AUTO_WITHIN, before=wide.losses.size)
+    rate = near.suggested_lr  # raises where the near sweep has none
+    return near._replace(suggestion=near.suggestion._replace(lr=rate))
+
+
+def for_seeds(state: TrainState, num: int) -> TrainState:
+    """Return ``num`` copies of a state, each with a key of its own for its minibatches."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(state.key, jnp.arange(num))
+    copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape)), state)
+    return dataclasses.replace(copies, key=keys)
+
+
+def range_optimizer(config: DescentConfig) -> optax.GradientTransformation:
+    """Return the optimizer of ``config`` without a schedule, for a range test.
+
+    Raises InputError for lbfgs and rprop, which find the length of each step themselves.
+    """
+    config.check_has_rate()
+    values = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(DescentConfig)
+    }
+    return make_optimizer(OptimizerConfig(**values, learning_rate=1.0, schedule="constant"), 0)
+
+
+def check_rate_is_free(opt_state: Any) -> None:
+    """Raise InputError where an optimizer's state has no learning rate, or a schedule sets it."""
+
+    def among(field: str) -> int:
+        found = optax.tree_utils.tree_get_all_with_path(opt_state, field)
+        return sum("learning_rate" in values for _, values in found)
+
+    number, scheduled = among("hyperparams"), among("hyperparams_states")
+    if scheduled or number != 1:
+        what = "it keeps no learning_rate" if not number else f"it keeps {number} of them"
+        what = "a schedule sets its learning_rate" if scheduled else what
+        raise InputError(
+            f"this optimizer's rate cannot be varied: {what}; use make_optimizer, or "
+            "optax.inject_hyperparams with a number"
+        )
+
+
+@cache
+def following(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return an optimizer that takes the rate of each step from its state: see ``follow``."""
+    by_value = optax.with_extra_args_support(optimizer)
+
+    def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        step, rates, inner = state
+        rate = rates[jnp.minimum(step, len(rates) - 1)]
+        inner = optax.tree_utils.tree_set(inner, learning_rate=rate)
+        updates, inner = by_value.update(grads, inner, params, **extra)
+        return updates, (step + 1, rates, inner)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
+
+
+def follow(state: TrainState, rates: Float[Array, " steps"]) -> TrainState:
+    """Return a state whose next steps have these rates, the last for the rest: ``following``."""
+    return dataclasses.replace(state, opt_state=(jnp.int32(0), rates, state.opt_state))

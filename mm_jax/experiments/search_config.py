@@ -1,0 +1,127 @@
+"""What a sweep was asked for <-> its settings.json, so that it can go on. Imports no jax."""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from mm_jax.config.base import InputError, flag
+from mm_jax.config.presets import PRESETS
+from mm_jax.config.serialization import from_dict, number, to_dict
+from mm_jax.config.training import TRAINED, RunConfig
+from mm_jax.experiments.search_space import Axis, fields_of, flags_of, settings
+from mm_jax.runs.layout import SETTINGS, differing
+
+
+class Search(NamedTuple):
+    """What a sweep was asked for; the rest says what it was made from."""
+
+    config: RunConfig
+    axes: tuple[Axis, ...]
+    preset: str | None = None
+    num: int | None = None
+    halvings: int = 0
+    max_params: int | None = None
+    deterministic: bool = False
+    symbols: tuple[str, ...] = ()
+    data: Mapping[str, Any] = MappingProxyType({})
+
+
+def search_record(search: Search) -> dict[str, Any]:
+    """Return what settings.json says of a sweep."""
+    axes = [axis._asdict() for axis in search.axes]
+    return search._asdict() | {"config": to_dict(search.config), "axes": axes}
+
+
+def read_search(path: Path) -> Search:
+    """Read the settings.json of a sweep. Raises InputError where it is not what we write."""
+    file = path / SETTINGS
+    try:
+        record = json.loads(file.read_bytes())
+        config = from_dict(record.pop("config"))
+        if not isinstance(config, RunConfig):
+            raise InputError("its model is counted, not trained")
+        axes = tuple(
+            Axis(**{**axis, "values": axis["values"] and tuple(axis["values"])})
+            for axis in record.pop("axes")
+        )
+        search = Search(config, axes, **record)._replace(symbols=tuple(record["symbols"]))
+        if not isinstance(search.data["sha256"], str):
+            raise InputError("its data has no sha256")
+        check_axes(search)
+        numbers = (search.halvings, search.num or 0, search.max_params or 0)
+        if not all(type(number) is int for number in numbers):
+            raise InputError("one of its numbers is none")
+        if search.preset is not None and search.preset not in PRESETS:
+            raise InputError(f"unknown preset {search.preset!r}")
+        settings(axes, search.num, config.seed)
+    except (OSError, InputError) as error:
+        raise InputError(f"{file}: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from None
+    return search
+
+
+def check_axes(search: Search) -> None:
+    """Raise InputError where what is varied cannot be."""
+    if not search.axes:
+        raise InputError("nothing is varied")
+    known = fields_of(search.config)
+    for axis in search.axes:
+        table, kind = known.get(axis.name, (None, None)) if type(axis.name) is str else (None, None)
+        if not (type(axis.log) is type(axis.whole) is bool):
+            raise InputError(f"log and whole of {axis.name!r} are not true or false")
+        if kind is None or table != axis.table:
+            raise InputError(f"{axis.name!r} is no choice that a sweep can vary")
+        values: tuple[Any, ...] = axis.values or ()
+        kinds: set[type] = {int, float} if kind is float else {kind}
+        if axis.values is None:  # a range, whose ends are written as floats
+            values, kinds = (axis.low, axis.high), {int, float}
+        if not values or not {type(value) for value in values} <= kinds:
+            raise InputError(f"{axis.name} has no values, or some of another kind")
+        for value in values:
+            if not isinstance(value, str) and not math.isfinite(number(value, axis.name)):
+                raise InputError(f"{axis.name} has a value that is not finite")
+
+
+def command_of(search: Search) -> str:
+    """Return the command that does the same sweep again."""
+    config, name = search.config, search.config.model.name
+    if search.preset is not None:
+        begin, base = ["--preset", search.preset], PRESETS[search.preset].config
+    else:
+        begin = [] if name == RunConfig().model.name else ["--model", name]
+        base = RunConfig(model=TRAINED[name]())
+    varied = {flag(axis.name) for axis in search.axes}
+    flags = flags_of(config, base)
+    fixed = [
+        word
+        for word, before in zip(flags, ["", *flags], strict=False)
+        if word not in varied and before not in varied
+    ]
+    for axis in search.axes:
+        ends = (int(axis.low), int(axis.high)) if axis.whole else (axis.low, axis.high)
+        values = ends if axis.values is None else axis.values
+        text = (":" if axis.values is None else ",").join(str(value) for value in values)
+        fixed += [flag(axis.name), text + ":log" * axis.log]
+    for option in ("num", "halvings", "max_params"):
+        if value := getattr(search, option):
+            fixed += [flag(option), str(value)]
+    fixed += ["--deterministic"] * search.deterministic
+    return shlex.join(["mm-jax", "sweep", *begin, *fixed])
+
+
+def check_same_search(path: Path, before: Search, now: Search) -> None:
+    """Raise InputError where a sweep was begun with other choices, and say which."""
+    for name in ("axes", "num", "halvings", "max_params"):
+        old, new = getattr(before, name), getattr(now, name)
+        if old != new:
+            what = "other lists or ranges" if name == "axes" else f"{flag(name)} {old}, not {new}"
+            raise InputError(f"{path} was made with {what}; name another --out")
+    first = {axis.name for axis in now.axes}  # their flags hold but one of their values
+    for name, old, new in differing(before.config, now.config):
+        if name.removeprefix("--").replace("-", "_") not in first:
+            raise InputError(f"{path} was made with {name} {old}, not {new}; name another --out")

@@ -1,0 +1,265 @@
+"""Lists and ranges of choices -> settings to train; losses of members -> means and intervals.
+
+``64,128,256`` is a list; ``0.01:1``, ``0.01:1:log`` and ``0.01:1:log:5`` are ranges, the last one
+cut into a list of 5. Lists alone are a grid; with a range among them settings are drawn. Imports no
+jax.
+"""
+
+import dataclasses
+import itertools
+import math
+import random
+import re
+import shlex
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+
+from mm_jax.config.base import Choices, InputError, flag
+from mm_jax.config.presets import PRESETS
+from mm_jax.config.training import TRAINED, CountConfig, DataConfig, RunConfig
+
+TABLES = ("", "optimizer", "model")  # of a RunConfig, that a sweep may change
+FIXED = ("seed", "seeds", "full_batch")  # choices that it may not
+CONFIDENCE = 0.95
+Value: TypeAlias = int | float | str
+
+
+class Axis(NamedTuple):
+    """The values that one choice may have: a list, or a range to draw from."""
+
+    table: str  # of RunConfig: "", optimizer or model
+    name: str
+    values: tuple[Value, ...] | None  # None: a range
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False  # whole numbers only
+
+    @property
+    def first(self) -> str:
+        """One of the values, as a flag would give it."""
+        if self.values is not None:
+            return str(self.values[0])
+        return str(int(self.low) if self.whole else self.low)
+
+    def draw(self, source: random.Random) -> Value:
+        """Return a value by chance."""
+        if self.values is not None:
+            return source.choice(self.values)
+        if self.log:
+            drawn = math.exp(source.uniform(math.log(self.low), math.log(self.high)))
+        else:
+            drawn = source.uniform(self.low, self.high)
+        return round(drawn) if self.whole else float(f"{drawn:.4g}")
+
+
+def is_range(text: str) -> bool:
+    """Tell whether the value of a flag is meant as a list or a range."""
+    return "," in text or ":" in text
+
+
+def fields_of(config: RunConfig) -> dict[str, tuple[str, type]]:
+    """Return the choices that a sweep may change: name -> (table, int, float or str)."""
+    found = {}
+    for table in TABLES:
+        choices = getattr(config, table) if table else config
+        hints = typing.get_type_hints(type(choices), include_extras=True)
+        for field in dataclasses.fields(choices):
+            kind = _kind(hints[field.name])
+            if kind and field.name not in FIXED:
+                found[field.name] = table, kind
+    return found
+
+
+def _kind(hint: Any) -> type | None:
+    """Return what the values of a choice are: int, float or str; None for tables and switches."""
+    while typing.get_origin(hint) in (Annotated, types.UnionType, typing.Union):
+        hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is Literal:
+        return str
+    return hint if hint in (int, float, str) else None
+
+
+def read_axis(config: RunConfig, name: str, text: str) -> Axis:
+    """Return the values that ``text`` gives to a choice: A,B,C or LOW:HIGH[:lin|log][:COUNT].
+
+    Raises InputError with what is wrong with it.
+    """
+    table, kind = fields_of(config)[name]
+    what = f"{flag(name)} {text}"
+    if "," in text and ":" in text:
+        raise InputError(f"{what} is a list and a range at once; write A,B,C or LOW:HIGH")
+    if "," in text:
+        parts = text.split(",")
+        if not all(part.strip() for part in parts):
+            raise InputError(f"{what} has an empty place; write A,B,C")
+        values = tuple(_read(kind, part, what) for part in parts)
+        if len(set(values)) < len(values):
+            raise InputError(f"{what} has a value twice")
+        return Axis(table, name, values)
+    if kind is str:
+        raise InputError(f"{what}: only numbers have ranges; write A,B,C")
+    low, high, *rest = text.split(":")
+    if not low.strip() or not high.strip():
+        end = "beginning" if high.strip() else "end"
+        raise InputError(f"{what} is a range without {end}; write LOW:HIGH or LOW:HIGH:log")
+    log = rest[:1] == ["log"]
+    if rest[:1] in (["log"], ["lin"]):
+        rest = rest[1:]
+    if len(rest) > 1 or not all(re.fullmatch("[0-9]+", count) for count in rest):
+        raise InputError(
+            f"{what}: after LOW:HIGH comes log or lin, then how many; {rest[0]!r} is not"
+        )
+    ends = float(_read(kind, low, what)), float(_read(kind, high, what))
+    if ends[0] >= ends[1]:
+        raise InputError(f"{what}: {low} must be below {high}")
+    if log and ends[0] <= 0:
+        raise InputError(f"{what}: a log range begins above 0")
+    if not rest:
+        return Axis(table, name, None, *ends, log, kind is int)
+    return Axis(table, name, _spaced(*ends, log, int(rest[0]), kind is int, what))
+
+
+def _spaced(
+    low: float, high: float, log: bool, count: int, whole: bool, what: str
+) -> tuple[Value, ...]:
+    if not 2 <= count <= 10**6:
+        raise InputError(f"{what}: a range is cut into 2 values or more, not {count}")
+    shares = [i / (count - 1) for i in range(count)]
+    if log:
+        values = [low * (high / low) ** share for share in shares]
+    else:
+        values = [low + (high - low) * share for share in shares]
+    rounded: list[Value] = [round(v) if whole else float(f"{v:.4g}") for v in values]
+    return tuple(dict.fromkeys(rounded))
+
+
+def _read(kind: type, text: str, what: str) -> Value:
+    try:
+        value = kind(text.strip())
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise InputError(f"{what}: {text.strip()} is not {wanted}") from None
+    if kind is float and not math.isfinite(value):
+        raise InputError(f"{what}: {text.strip()} is not a finite number")
+    return value
+
+
+def settings(axes: Sequence[Axis], num: int | None, seed: int) -> list[dict[str, Value]]:
+    """Return what each setting changes: all of a grid of lists, or ``num`` that are drawn.
+
+    Raises InputError where nothing is varied, or a grid is too large to list.
+    """
+    size = math.prod(len(axis.values) if axis.values is not None else 1 for axis in axes)
+    names = [axis.name for axis in axes]
+    grid = all(axis.values is not None for axis in axes)
+    if grid and (num is None or num >= size):
+        if size > 10**6:
+            raise InputError(f"a grid of {size:,} settings; draw some of them with --num")
+        products = itertools.product(*(axis.values or () for axis in axes))
+        return [dict(zip(names, values, strict=True)) for values in products]
+    source, found = random.Random(seed), {}
+    wanted = DRAWS if num is None else num
+    for _ in range(100 * wanted):  # a few whole numbers can be drawn again and again
+        drawn = {axis.name: axis.draw(source) for axis in axes}
+        found[tuple(drawn.values())] = drawn
+        if len(found) == wanted:
+            break
+    return list(found.values())
+
+
+DRAWS = 16  # settings, where ranges are drawn from and nothing else is said
+
+
+def changed(config: RunConfig, axes: Sequence[Axis], setting: Mapping[str, Value]) -> RunConfig:
+    """Return the choices with a setting's own values. Raises InputError where one cannot be."""
+    tables: dict[str, dict[str, Value]] = {}
+    for axis in axes:
+        tables.setdefault(axis.table, {})[axis.name] = setting[axis.name]
+    whole: dict[str, Any] = dict(tables.pop("", {}))
+    for table, values in tables.items():
+        whole[table] = dataclasses.replace(getattr(config, table), **values)
+    return dataclasses.replace(config, **whole)
+
+
+def seeds_of(config: RunConfig) -> list[RunConfig]:
+    """Return the single runs of the seeds of a choice, from --seed on."""
+    if config.seed + config.seeds > 2**32:
+        raise InputError(
+            f"--seed {config.seed} and the {config.seeds} --seeds from there on go past 2**32"
+        )
+    seeds = range(config.seed, config.seed + config.seeds)
+    return [dataclasses.replace(config, seed=seed, seeds=1) for seed in seeds]
+
+
+class Spread(NamedTuple):
+    """The mean over seeds, and half of the interval that holds the true mean 19 times of 20."""
+
+    mean: float
+    half: float | None  # None for a single seed
+
+
+def spread_of(losses: Sequence[float]) -> Spread:
+    """Return the mean of losses and its 95% interval by Student's t; infinite where one is not.
+
+    >>> mean, half = spread_of([2.0, 2.2])
+    >>> round(mean, 4), round(half, 4)
+    (2.1, 1.2706)
+    """
+    if not all(map(math.isfinite, losses)):
+        return Spread(math.inf, None)
+    mean = math.fsum(losses) / len(losses)
+    if len(losses) == 1:
+        return Spread(mean, None)
+    from scipy.special import stdtrit  # Student's t
+
+    variance = math.fsum((loss - mean) ** 2 for loss in losses) / (len(losses) - 1)
+    quantile = float(stdtrit(len(losses) - 1, (1 + CONFIDENCE) / 2))
+    return Spread(mean, quantile * math.sqrt(variance / len(losses)))
+
+
+def rungs(num_settings: int, halvings: int) -> Iterator[tuple[int, int]]:
+    """Return how many settings go on at each rung, and which share of the steps, 1 / n, it ends at.
+
+    Successive halving (Jamieson and Talwalkar 2016): with each rung the steps double and the worse
+    half of the settings is dropped.
+
+    >>> list(rungs(16, 2))
+    [(16, 4), (8, 2), (4, 1)]
+    """
+    for rung in range(halvings + 1):
+        yield max(1, num_settings >> rung), 2 ** (halvings - rung)
+
+
+def command_of(config: RunConfig | CountConfig) -> str:
+    """Return the command that makes a run of these choices: of a preset, where that is shorter."""
+    if isinstance(config, CountConfig):
+        model = config.model
+        smoothing = getattr(model, "smoothing", model.name)
+        command = ["mm-jax", "count", *flags_of(config.data, DataConfig())]
+        return shlex.join([*command, "--order", str(model.order), "--smoothing", f"{smoothing}"])
+    name = config.model.name
+    own = [] if name == RunConfig().model.name else ["--model", name]
+    starts = [(own, RunConfig(model=TRAINED[name]()))]
+    starts += [
+        (["--preset", preset], each.config)
+        for preset, each in PRESETS.items()
+        if each.config.model.name == name
+    ]
+    ways = [begin + flags_of(config, base) for begin, base in starts]
+    sayable = [way for way in ways if not {"None", "False"} & {*way}]  # no flag takes back a choice
+    return shlex.join(["mm-jax", "train", *min(sayable, key=len)])
+
+
+def flags_of(config: Choices, base: Choices) -> list[str]:
+    """Return the flags that turn the choices ``base`` into ``config``."""
+    flags = []
+    for field in dataclasses.fields(config):
+        value, default = getattr(config, field.name), getattr(base, field.name)
+        if isinstance(value, Choices):
+            flags += flags_of(value, default)
+        elif value != default:
+            flags += [flag(field.name)] if value is True else [flag(field.name), str(value)]
+    return flags

@@ -1,0 +1,22 @@
+"""The rungs of the ladder: one file a model, and the table that names them."""
+
+from collections.abc import Callable
+
+from mm_jax.config.training import ModelConfig
+from mm_jax.models import bigram as _bigram
+from mm_jax.models import kneser_ney as _kneser_ney
+from mm_jax.models import mlp as _mlp
+from mm_jax.models import ngram as _ngram
+from mm_jax.models.base import Model
+
+MODELS: dict[str, Callable[..., Model]] = {
+    "ngram": _ngram.from_config,
+    "kneser-ney": _kneser_ney.from_config,
+    "bigram": _bigram.from_config,
+    "mlp": _mlp.from_config,
+}
+
+
+def build_model(config: ModelConfig, vocab_size: int) -> Model:
+    """Return the Model that ``config`` describes, for a vocabulary of V symbols."""
+    return MODELS[config.name](config, vocab_size)

@@ -1,0 +1,144 @@
+"""Many models at once, as one: a TrainState, or parameters, with an axis of P members in front.
+
+``init``, ``fit``, ``evaluate`` and ``sample`` are those of a single model, vmapped over members; on
+a mesh (mesh.py) members and batches are split over devices. Members may differ in their keys and in
+every number that is an array. ``ensemble`` makes one Model of P: it averages their probabilities.
+"""
+
+import dataclasses
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from mm_jax.config.base import InputError
+from mm_jax.data.batches import Batch
+from mm_jax.models.base import Model, Params
+from mm_jax.models.sampling import sample as sample_one
+from mm_jax.training.evaluate import evaluate as evaluate_one
+from mm_jax.training.step import TrainState, init_state
+from mm_jax.training.step import fit as fit_one
+
+OF_STATE = ("init_scale", "regularization", "label_smoothing", "average_decay")
+EXAMPLES = 65536  # of all members together that are evaluated at once
+
+
+def init_member(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, ""],
+    *,
+    key_data: Key[Array, ""] | None = None,
+    **numbers: float | Float[Array, ""],
+) -> TrainState:
+    """Return the state of one member before its first step.
+
+    ``numbers`` are those of init_state (init_scale, regularization, label_smoothing, average_decay)
+    and those that the optimizer keeps in its state; make_optimizer's has learning_rate,
+    weight_decay and clip_norm. Raises InputError where it keeps none of that name.
+    """
+    of_state: dict[str, Any] = {name: numbers.pop(name) for name in OF_STATE if name in numbers}
+    state = init_state(model, optimizer, key, key_data=key_data, **of_state)
+    for name in numbers:
+        if not optax.tree_utils.tree_get_all_with_path(state.opt_state, name):
+            raise InputError(
+                f"this optimizer keeps no {name} in its state, and a member can differ only in "
+                f"what is there or in {', '.join(OF_STATE)}"
+            )
+    varied = {name: jnp.asarray(number, jnp.float32) for name, number in numbers.items()}
+    opt_state = optax.tree_utils.tree_set(state.opt_state, **varied)
+    return dataclasses.replace(state, opt_state=opt_state)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def init(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, " P"],
+    *,
+    key_data: Key[Array, " P"] | None = None,
+    **numbers: Float[Array, " P"],
+) -> TrainState:
+    """Return the states of P members before their first step, each from its key.
+
+    ``key_data`` decides the order of the data in place of ``key``. ``numbers``: see init_member,
+    one for each member. Raises InputError where there are no members.
+    """
+    if not len(key):
+        raise InputError("a population has at least one member")
+    begin = partial(init_member, model, optimizer)
+    return jax.vmap(lambda key, other, numbers: begin(key, key_data=other, **numbers))(
+        key, key_data, numbers
+    )
+
+
+@partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"))
+def fit(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    *,
+    num_steps: int,
+    batch_size: int | None,
+    limit: int | Int[Array, ""] | None = None,
+    mesh: Mesh | None = None,
+) -> tuple[TrainState, Float[Array, "P steps"]]:
+    """Take ``num_steps`` steps with every member: train.fit, vmapped.
+
+    A member is what it would be alone, but for rounding: matrices that are multiplied together are
+    added up in another order. slices.py trains members one by one where that is as fast. On a
+    ``mesh`` P has to be a multiple of its axis "models", the batch one of its axis "data".
+    """
+    one = partial(fit_one, num_steps=num_steps, batch_size=batch_size, limit=limit, mesh=mesh)
+    axis = None if mesh is None else "models"
+    return jax.vmap(lambda state: one(model, optimizer, state, data), spmd_axis_name=axis)(state)
+
+
+@partial(jax.jit, static_argnames=("model", "mesh"))
+def evaluate(
+    model: Model, params: Params, data: Batch, *, mesh: Mesh | None = None
+) -> Float[Array, " P"]:
+    """Return the mean nats per symbol of each member over the whole of ``data``."""
+    num = jax.tree.leaves(params)[0].shape[0] // (1 if mesh is None else mesh.shape["models"])
+    size = max(1, min(4096, EXAMPLES // num))
+    one = partial(evaluate_one, model, data=data, batch_size=size, mesh=mesh)
+    axis = None if mesh is None else "models"
+    return jax.vmap(lambda params: one(params), spmd_axis_name=axis)(params)
+
+
+def sample(
+    model: Model, params: Params, key: Key[Array, " P"], **options: Any
+) -> tuple[Int[Array, "P num max_len"], Bool[Array, "P num"]]:
+    """Draw lines from each member with its key; ``options`` are those of sample.sample."""
+    draw = partial(sample_one, model, **options)
+    return jax.vmap(lambda params, key: draw(params, key))(params, key)
+
+
+@cache
+def ensemble(model: Model, num: int) -> Model:
+    """Return ``num`` members as one Model: its probabilities are the mean of theirs.
+
+    Its parameters are theirs, stacked. Its loss is at most the mean of their losses (Jensen).
+    """
+
+    def mean(logits: Float[Array, "P ... V"]) -> Float[Array, "... V"]:
+        log_probs = jax.nn.log_softmax(logits)
+        return jax.nn.logsumexp(log_probs, axis=0) - jnp.log(jnp.float32(len(logits)))
+
+    def init(key: Key[Array, ""]) -> Params:
+        return jax.vmap(model.init)(jax.random.split(key, num))
+
+    def apply(params: Params, tokens: Int[Array, "..."]) -> Float[Array, "..."]:
+        return mean(jax.vmap(model.apply, in_axes=(0, None))(params, tokens))
+
+    def step(params: Params, carry: Any, token: Int[Array, ""]) -> tuple[Any, Float[Array, " V"]]:
+        carry, logits = jax.vmap(model.step, in_axes=(0, 0, None))(params, carry, token)
+        return carry, mean(logits)
+
+    start = jax.vmap(model.start)
+    return Model(init, apply, start, step, model.context, model.max_len)

@@ -1,0 +1,1 @@
+"""Runs and sweeps as text, figures and pages."""

@@ -1,0 +1,230 @@
+"""A run, or a sweep -> all there is to see of it.
+
+Enters: a run directory. Leaves: a Sight, or a SweepSight, with the numbers behind figures and
+report. Without the data file there are fewer of them, and ``notes`` say which are missing.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from mm_jax.config.base import InputError
+from mm_jax.config.serialization import number, whole
+from mm_jax.config.training import LARGE, NUM_SAMPLES, RunConfig
+from mm_jax.data.text import Splits, Text, is_large, overlap
+from mm_jax.data.vocab import SymbolError, decode_lines
+from mm_jax.experiments.lr_range import make_optimizer
+from mm_jax.experiments.search_config import Search, read_search
+from mm_jax.experiments.search_space import Axis
+from mm_jax.experiments.setup import Source, load_task
+from mm_jax.models.sampling import sample
+from mm_jax.reports.analysis import Line, Shape, floor_lines, floors_of, lines_of, shapes_of
+from mm_jax.runs.layout import CONFIG, METRICS, SAMPLES, SETTINGS, SWEEP, check_data_record
+from mm_jax.runs.metrics import Curve, curves_of, read_lines
+from mm_jax.runs.reader import Run, read_samples, run_splits
+from mm_jax.training.diagnostics import Inside, look_inside
+
+LISTED = 8  # values of a list, up to which they stand evenly apart
+EXAMPLES = 4096  # that the inside of a net is looked at with
+
+
+class Sight(NamedTuple):
+    """What there is to see of a run."""
+
+    run: Run
+    curves: list[Curve]
+    losses: dict[str, float | None]  # exact, at the end: train_loss, dev_loss
+    text: Text | None  # None where the data file is gone, has changed, or is large
+    splits: Splits | None
+    floors: list[tuple[str, float]]
+    lines: list[Line]  # that it makes
+    shapes: list[Shape]  # of its parameters
+    notes: list[str]  # what is missing, and why
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return self.run.folder
+
+    @property
+    def embedding(self) -> np.ndarray | None:
+        """The embedding (V, D) of a single model; None where there is none."""
+        alone = getattr(self.run.config, "seeds", 1) == 1
+        return np.asarray(self.run.params["C"]) if alone and "C" in self.run.params else None
+
+
+def see(run: Run) -> Sight:
+    """Return what there is to see of a run. Raises InputError where its metrics are damaged."""
+    check_data_record(run.folder / CONFIG, run.data)
+    notes, text, splits = [], None, None
+    if is_large(run.config.data.data):
+        notes.append("its data file is large, and was not read for this")
+    else:
+        try:
+            text, splits = run_splits(run)
+        except InputError as error:
+            notes.append(str(error))
+    lines = read_lines(run.folder / METRICS)
+    arrays = flatten_dict(run.params, sep=".")
+    curves = [
+        curve._replace(looks=[look for look in curve.looks if _is_look(look, arrays)])
+        for curve in curves_of(lines)
+        if len(curve.steps) > 1
+    ]
+    last = lines[-1] if lines and run.step is None else {}
+    losses = {name: last.get(name) for name in ("train_loss", "dev_loss")}
+    floors = [("uniform", math.log(len(run.vocab)))]
+    if splits is not None:
+        floors = list(floor_lines(floors_of(splits, run.vocab)))
+    try:
+        looked_at = lines_of(samples_of(run), run.model, run.params, run.vocab, splits)
+    except SymbolError as error:
+        raise InputError(f"{run.folder / SAMPLES}: {error}") from None
+    return Sight(
+        run,
+        curves,
+        losses,
+        text,
+        splits,
+        floors,
+        looked_at,
+        shapes_of((name, np.asarray(leaf)) for name, leaf in arrays.items()),
+        notes,
+    )
+
+
+def _is_look(look: dict[str, Any], arrays: dict[str, Any]) -> bool:
+    """Tell whether a line is about these arrays, and has a ratio that can be drawn."""
+    ratios = look["update_to_data"]
+    return ratios.keys() == arrays.keys() and any(0 < x < LARGE for x in ratios.values())
+
+
+def samples_of(run: Run) -> list[str]:
+    """Return the lines that are kept with a run, or new ones where none are."""
+    if run.step is None and (run.folder / SAMPLES).is_file():
+        return read_samples(run.folder)[:NUM_SAMPLES]
+    tokens, _ = sample(run.model, run.params, jax.random.key(0), num=NUM_SAMPLES)
+    return decode_lines(run.vocab, jax.device_get(tokens))
+
+
+def insides(sight: Sight, config: RunConfig) -> tuple[Inside, Inside]:
+    """Return what the net looks like inside before its first step, and as it is now."""
+    run, text, splits = sight.run, sight.text, sight.splits
+    assert text is not None
+    assert splits is not None
+    both = overlap(splits.dev, splits.train) if splits.dev else 0.0
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    source = Source(text, splits, run.vocab, both, {})
+    task = load_task(config, optimizer, source=source)
+    state = task.begin_whole(optimizer)
+    count = len(task.data.targets)
+    ids = jnp.arange(count) if count <= EXAMPLES else jnp.arange(EXAMPLES) * count // EXAMPLES
+    batch = jax.tree.map(lambda leaf: leaf[ids], task.data)
+    look = jax.jit(partial(look_inside, task.model, optimizer))
+    before = look(state, batch)
+    return before, look(dataclasses.replace(state, params=run.params), batch)
+
+
+# Sweeps
+
+
+class Setting(NamedTuple):
+    """What a setting of a sweep reached."""
+
+    choices: dict[str, int | float | str]
+    num_params: int
+    steps: int  # less than all where it was dropped on the way
+    mean: float  # loss on dev over its seeds, nats; not finite where it diverged
+    losses: list[float]  # of each seed
+
+
+class SweepSight(NamedTuple):
+    """What there is to see of a sweep."""
+
+    folder: Path
+    search: Search
+    settings: list[Setting]  # the best first
+    train_command: str | None  # of the best; None where all diverged
+
+    @property
+    def names(self) -> list[str]:
+        """The choices that were varied."""
+        return [axis.name for axis in self.search.axes]
+
+    @property
+    def dropped(self) -> list[bool]:
+        """Which settings were dropped on the way, with fewer steps than they were to take."""
+        asked = self.search.config.steps
+        return [each.steps < int(each.choices.get("steps", asked)) for each in self.settings]
+
+    @property
+    def scales(self) -> dict[str, str]:
+        """How each choice is drawn: log, linear, or names."""
+        return {axis.name: _scale(axis) for axis in self.search.axes}
+
+
+def is_sweep(path: Path) -> bool:
+    """Tell whether a directory is a sweep, and not a run."""
+    try:
+        return (path / SETTINGS).is_file()
+    except OSError:
+        return False
+
+
+def see_sweep(path: Path) -> SweepSight:
+    """Return what there is to see of a sweep. Raises InputError where it is not at its end."""
+    search = read_search(path)
+    check_data_record(path / SETTINGS, dict(search.data))
+    if not (path / SWEEP).is_file():
+        raise InputError(f"{path} has not come to its end; mm-jax sweep --resume --out {path}")
+    try:
+        record = json.loads((path / SWEEP).read_bytes())
+        settings = [_setting(each, search.axes) for each in record["settings"]]
+        command = record.get("train_command")
+        if not settings or not isinstance(command, str | None):
+            raise InputError("it has no settings, or no command")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path / SWEEP} is damaged: {type(error).__name__}: {error}") from None
+    return SweepSight(path, search, settings, command)
+
+
+def _setting(each: dict[str, Any], axes: Sequence[Axis]) -> Setting:
+    choices = {}
+    for axis in axes:
+        value = choices[axis.name] = each["choices"][axis.name]
+        if not (isinstance(value, str) and any(isinstance(v, str) for v in axis.values or ())):
+            number(value, axis.name)
+    losses = [_loss(loss) for loss in each["dev_losses"]]
+    if not losses:
+        raise InputError("a setting has no losses")
+    return Setting(
+        choices,
+        whole(each["num_params"], "num_params"),
+        whole(each["steps"], "steps"),
+        _loss(each["mean_dev_loss"]),
+        losses,
+    )
+
+
+def _loss(value: Any) -> float:
+    found = number(value, "a loss")
+    return found if abs(found) < LARGE else math.inf
+
+
+def _scale(axis: Axis) -> str:
+    if axis.values is None:
+        return "log" if axis.log else "linear"
+    numbers = [float(value) for value in axis.values if not isinstance(value, str)]
+    if len(axis.values) <= LISTED or len(numbers) < len(axis.values):
+        return "names"  # as they are, evenly apart
+    low, high = min(numbers), max(numbers)
+    return "log" if low > 0 and high / low >= 8 else "linear"

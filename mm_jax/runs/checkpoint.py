@@ -1,0 +1,199 @@
+"""A checkpoint: one safetensors file with a checksum of all of it, and the two newest of a run.
+
+Enters and leaves: NumPy arrays by name, and a record of plain values that says what they are. The
+record stands in the file's header, its first entry the sha256 of the file (with that entry blank).
+Nothing is ever unpickled. Imports no jax.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from mm_jax.config.base import InputError
+from mm_jax.config.serialization import to_json
+from mm_jax.runs.layout import read_config
+from mm_jax.runtime.atomic_files import make_dir, read, remove, remove_parts, write_whole
+
+CHECKPOINTS = "checkpoints"  # a directory in a run's
+BEST = "best.safetensors"  # in it: the state with the lowest loss on dev
+NEWEST = 2  # how many others are kept
+SHARE = 0.01  # of the time, at most, that keeping things takes where nothing else is said
+ENTRY = "mm_jax"  # of the header
+BLANK = "-" * 64  # stands for the checksum while it is being computed
+
+
+class DamagedError(InputError):
+    """A file is not what was written."""
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds."""
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    record: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """How many steps had been taken."""
+        return self.record["step"]
+
+
+def seal(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a safetensors file of ``arrays``; the same for the same content."""
+    entry = to_json({"sha256": BLANK, **record})  # one entry: safetensors has no order of many
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    data = bytearray(save(whole, metadata={ENTRY: entry}))
+    place = data.index(BLANK.encode())
+    data[place : place + len(BLANK)] = hashlib.sha256(data).hexdigest().encode()
+    return bytes(data)
+
+
+def unseal(path: Path, data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return arrays and record of a file's bytes; raises DamagedError unless all are as written."""
+    record = read_record(path, data)
+    if record is None:
+        raise DamagedError(f"{path} is damaged: it has no checksum")
+    return verified(path, data, record), record
+
+
+def read_record(path: Path, data: bytes) -> dict[str, Any] | None:
+    """Return the record in a safetensors file, unchecked; None where others wrote the file."""
+    try:
+        length = int.from_bytes(data[:8], "little")
+        if len(data) < 8 or length > len(data) - 8:
+            raise ValueError("it is cut short")
+        header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        if ENTRY not in header:
+            if "sha256" in json.dumps(header):
+                raise ValueError("its header was changed")
+            return None
+        record = json.loads(header[ENTRY])
+        if not isinstance(record["sha256"], str) or len(record["sha256"]) != len(BLANK):
+            raise ValueError("its checksum is none")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
+    return record
+
+
+def verified(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the arrays of a file whose checksum is right; raises DamagedError where it is not."""
+    try:
+        place = data.index(record["sha256"].encode())
+        blank = data[:place] + BLANK.encode() + data[place + len(BLANK) :]
+        if hashlib.sha256(blank).hexdigest() != record["sha256"]:
+            raise DamagedError(f"{path} is damaged: its checksum is wrong")
+        return load(data)
+    except (SafetensorError, ValueError) as error:
+        if isinstance(error, DamagedError):
+            raise
+        raise DamagedError(f"{path} is damaged: {error}") from None
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint and verify all of it. Raises InputError, DamagedError where it is not."""
+    arrays, record = unseal(path, read(path))
+    if not isinstance(record.get("step"), int):
+        raise DamagedError(f"{path} is damaged: it names no step")
+    return Checkpoint(path, arrays, record)
+
+
+def path_of(run: Path, step: int) -> Path:
+    """Return where the checkpoint of a step is, or would be."""
+    return run / CHECKPOINTS / f"step-{step:010}.safetensors"
+
+
+def steps_of(run: Path) -> list[int]:
+    """Return the steps of which there are checkpoints, the newest first."""
+    names = (path.stem.removeprefix("step-") for path in run.glob(f"{CHECKPOINTS}/step-*[0-9].*"))
+    return sorted({int(name) for name in names if name.isdecimal()}, reverse=True)
+
+
+def save_checkpoint(
+    run: Path, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
+) -> Path:
+    """Keep a state, and of those before it the newest one. Raises InputError."""
+    path = path_of(run, step)
+    make_dir(path.parent)
+    write_whole(path, seal(arrays, {"step": step, **record}))
+    # Later ones can only be what was damaged, or from before a resume.
+    before = [other for other in steps_of(run) if other < step]
+    for other in steps_of(run):
+        if other > step or other in before[NEWEST - 1 :]:
+            remove(path_of(run, other))
+    return path
+
+
+def valid(run: Path, report: Callable[[DamagedError], None]) -> Iterator[Checkpoint]:
+    """Yield the checkpoints of a run, the newest first, and ``report`` those that are damaged.
+
+    While another process trains, one may have gone before it could be read: that is no error.
+    """
+    for step in steps_of(run):
+        path = path_of(run, step)
+        try:
+            yield open_checkpoint(path)
+        except DamagedError as error:
+            report(error)
+        except InputError:
+            if path.exists():
+                raise
+
+
+def newest(run: Path, report: Callable[[DamagedError], None]) -> Checkpoint | None:
+    """Return the newest checkpoint that is whole, or None; ``report`` those that are damaged."""
+    for _ in range(3):  # while training goes on, all that were listed may be gone
+        found = next(valid(run, report), None)
+        if found is not None or not steps_of(run):
+            break
+    return found
+
+
+def read_params(path: Path) -> dict[str, np.ndarray]:
+    """Read arrays and verify them, where they have a checksum: other programs write none."""
+    data = read(path)
+    record = read_record(path, data)
+    if record is not None:
+        return verified(path, data, record)
+    try:
+        return load(data)
+    except (SafetensorError, ValueError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from None
+
+
+def params_in(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the parameters to use of a state, by name: their average where one is kept."""
+    for table in ("average.", "params."):
+        found = {
+            name.removeprefix(table): array
+            for name, array in arrays.items()
+            if name.startswith(table)
+        }
+        if found:
+            break
+    return found
+
+
+def made_on(run: Path) -> dict[str, Any]:
+    """Return the fingerprint of the machine that took the last steps of a run."""
+    last = newest(run, lambda _: None)
+    if last is not None and isinstance(last.record.get("fingerprint"), dict):
+        return last.record["fingerprint"]
+    return read_config(run).fingerprint or {}
+
+
+def refuse(error: DamagedError) -> None:
+    """Report a damaged checkpoint as an error, as --strict asks for."""
+    raise error
+
+
+def tidy(run: Path) -> None:
+    """Remove what a crash left half-written. Raises InputError."""
+    remove_parts(run)
+    remove_parts(run / CHECKPOINTS)

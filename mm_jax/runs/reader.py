@@ -1,0 +1,214 @@
+"""A run directory, read: by any number of processes, also while another one trains.
+
+Without params.safetensors, which comes last, the newest checkpoint is what there is. Reading a run
+needs neither the flags that it was made with nor, without a loss on data, the data file.
+"""
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mm_jax.config.base import InputError
+from mm_jax.config.serialization import to_dict
+from mm_jax.config.training import CountConfig, RunConfig, TaskConfig
+from mm_jax.data.batches import LAYOUTS, Batch
+from mm_jax.data.text import Splits, Text, find_data, load_splits, unreadable
+from mm_jax.data.vocab import Vocab
+from mm_jax.models.base import Model, Params, num_params
+from mm_jax.models.registry import build_model
+from mm_jax.population.vmapped import ensemble
+from mm_jax.runs.checkpoint import (
+    Checkpoint,
+    newest,
+    open_checkpoint,
+    params_in,
+    read_params,
+)
+from mm_jax.runs.layout import (
+    CONFIG,
+    FORMAT,
+    PARAMS,
+    SAMPLES,
+    TEST_LOOKS,
+    Stored,
+    read_config,
+    stored_of,
+)
+from mm_jax.runs.named_arrays import check_arrays
+from mm_jax.runs.population_checkpoints import parts_of
+from mm_jax.runs.writer import append_lines
+
+
+class Run(NamedTuple):
+    """A trained model with all that is needed to use it."""
+
+    path: Path
+    config: RunConfig | CountConfig
+    vocab: Vocab
+    model: Model
+    params: Params
+    data: dict[str, Any]  # path, sha256 and counts of the file it was trained on
+    step: int | None = None  # where training has not come to its end: how far this is
+
+    @property
+    def folder(self) -> Path:
+        """The run directory, also where ``path`` is a checkpoint in it."""
+        return self.path if self.path.is_dir() else self.path.absolute().parents[1]
+
+
+def count_test_look(path: Path, loss_nats: float) -> int:
+    """Note that the test split was looked at; return how often it has been, this time included."""
+    if not (path / CONFIG).exists():
+        raise InputError(f"{path} is no run directory: a look at the test split cannot be counted")
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    append_lines(path / TEST_LOOKS, [{"time": now, "loss": loss_nats}])
+    return len((path / TEST_LOOKS).read_text().splitlines())
+
+
+def load_run(path: str | os.PathLike[str]) -> Run:
+    """Read a run directory, or a checkpoint in one.
+
+    Of a run in training, or stopped, it is the newest checkpoint that is whole, and of an ensemble
+    those members that are; ``step`` says so. Raises InputError where there is no such thing.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix == ".safetensors":
+        found = open_checkpoint(path)
+        try:
+            stored = stored_of({"format": FORMAT, **found.record})
+        except (LookupError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is not a checkpoint of a run: {error}") from None
+        return _from_checkpoint(path, stored, found)
+    if not path.is_dir():
+        what = "is not a run directory but a file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {what}")
+    if not (path / CONFIG).exists():
+        if (path / "best" / CONFIG).exists():
+            raise InputError(f"{path} is a sweep; its best run is {path / 'best'}")
+        raise InputError(f"{path} is not a run directory: it has no {CONFIG}")
+    stored = read_config(path)
+    config = stored.config
+    if not (path / PARAMS).exists():
+        if isinstance(config, RunConfig) and config.seeds > 1:
+            arrays, count = parts_of(path, config.steps)
+            if count:
+                return _made(path, stored, arrays, str(path), count, config.steps)
+        else:
+            checkpoint = newest(path, lambda _: None)
+            if checkpoint is not None:
+                return _from_checkpoint(path, stored, checkpoint)
+        raise InputError(
+            f"{path} is half-written: it has no {PARAMS}, and no checkpoint yet; its making did "
+            "not end"
+        )
+    arrays = read_params(path / PARAMS)
+    return _made(path, stored, arrays, str(path / PARAMS), _num_members(arrays), None)
+
+
+def _num_members(arrays: dict[str, np.ndarray]) -> int:
+    """Return how many members of an ensemble a file holds: all of them, or those that trained."""
+    shapes = [array.shape for array in arrays.values()]
+    return shapes[0][0] if shapes and shapes[0] else 0
+
+
+def _from_checkpoint(path: Path, stored: Stored, checkpoint: Checkpoint) -> Run:
+    arrays = params_in(checkpoint.arrays)
+    return _made(path, stored, arrays, str(checkpoint.path), 1, checkpoint.step)
+
+
+def _made(
+    path: Path,
+    stored: Stored,
+    arrays: dict[str, np.ndarray],
+    where: str,
+    members: int,
+    step: int | None,
+) -> Run:
+    config = stored.config
+    model = build_model(config.model, len(stored.symbols))
+    if isinstance(config, RunConfig) and config.seeds > 1:
+        if not members:
+            raise InputError(f"{where} holds no members of an ensemble")
+        model = ensemble(model, members)
+    params = _checked(arrays, where, model, config.model.grows)
+    return Run(path, config, Vocab(stored.symbols), model, params, stored.data, step)
+
+
+def _checked(named: dict[str, np.ndarray], where: str, model: Model, grows: bool) -> Params:
+    """Hold parameters against the shapes that the model would make.
+
+    Of a model that grows with its data the first axis may be longer, but the same for all arrays,
+    and its integers number the rows.
+    """
+    expected = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep=".")
+    if grows and named:
+        length = next(iter(named.values())).shape[:1]
+        expected = {
+            name: jax.ShapeDtypeStruct(length + leaf.shape[1:], leaf.dtype)
+            for name, leaf in expected.items()
+        }
+    check_arrays(named, expected, where, CONFIG)
+    for name, got in named.items():
+        if not got.size:
+            raise InputError(f"{where} holds no usable model: {name} is empty")
+        if not np.isfinite(got).all():
+            raise InputError(f"{where} holds no usable model: {name} is not finite")
+        if got.dtype.kind == "i" and (got.min() < 0 or (grows and got.max() >= len(got))):
+            raise InputError(f"{where} holds no usable model: {name} has a number out of its range")
+    return unflatten_dict({name: jnp.asarray(named[name]) for name in expected}, sep=".")
+
+
+def read_samples(folder: Path) -> list[str]:
+    """Return the lines that are kept with a run. Raises InputError where they cannot be read."""
+    try:
+        text = (folder / SAMPLES).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {folder / SAMPLES}: {error}") from None
+    return text.removesuffix("\n").split("\n")  # a line may hold what splitlines ends one at
+
+
+def unfinished(run: Run) -> str | None:
+    """Say that a run has not come to its end, and what is used of it; None where it has."""
+    if run.step is None or run.path.is_file():
+        return None
+    return f"{run.path} has not come to its end: this is what there is after step {run.step:,}"
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """Return what every command that reads a run says of it in --json."""
+    so_far = {} if run.step is None else {"step": run.step}
+    return {
+        "config": to_dict(run.config),
+        "vocab_size": len(run.vocab),
+        "num_params": num_params(run.params),
+        "run_dir": str(run.path),
+        **so_far,
+    }
+
+
+def run_splits(run: Run) -> tuple[Text, Splits]:
+    """Read the data that a run was trained on. Raises InputError where the file has changed."""
+    path = find_data(run.config.data.data)
+    try:
+        odd = path.exists() and not path.is_file()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if odd:
+        raise InputError(f"{path} is no regular file: what {run.path} was made from is gone")
+    text, splits = load_splits(run.config.data)
+    if text.sha256 != run.data["sha256"]:
+        raise InputError(f"{text.path} has changed since {run.path} was trained on it")
+    return text, splits
+
+
+def make_batch(
+    lines: list[str], vocab: Vocab, model: Model, config: TaskConfig | CountConfig
+) -> Batch:
+    """Return ``lines`` in the layout that the run's model is trained on."""
+    return LAYOUTS[config.model.layout](lines, vocab, model.context)

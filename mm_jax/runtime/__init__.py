@@ -1,0 +1,1 @@
+"""The host and its devices: files, console, memory, meshes, what decides bits."""

@@ -1,0 +1,1 @@
+"""One model: loss, steps, evaluation, optimizers, and what goes on inside it."""

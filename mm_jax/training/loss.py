@@ -1,0 +1,88 @@
+"""Weighted softmax cross-entropy in nats, through optax."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from mm_jax.config.base import InputError
+from mm_jax.data.batches import Batch
+from mm_jax.models.base import Model, Params
+
+
+def predict(
+    model: Model, params: Params, batch: Batch, key: Key[Array, ""] | None = None
+) -> Float[Array, "... V"]:
+    """Return the logits of each prediction, (*batch.targets.shape, V); with a key as training does.
+
+    Raises InputError where the batch was made for a model of another context.
+    """
+    if key is None or model.apply_train is None:
+        logits = model.apply(params, batch.tokens)
+    else:
+        logits = model.apply_train(params, batch.tokens, key)
+    if logits.size // logits.shape[-1] != batch.targets.size:
+        length = batch.tokens.shape[-1]
+        raise InputError(
+            f"the batch has {length} tokens an example, and this model needs batches that were "
+            f"made with context={model.context}"
+        )
+    return logits.reshape(*batch.targets.shape, logits.shape[-1])
+
+
+def nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
+    """Return -log p(target) of each prediction in nats, in the shape of ``batch.targets``.
+
+    Raises InputError where the batch was made for a model of another context.
+    """
+    logits = predict(model, params, batch)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+
+
+def weighted(batch: Batch, each: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return weight * value of each prediction; of weight 0 it is 0, even of an infinite value."""
+    return jnp.where(batch.weights > 0, batch.weights * each, 0.0)
+
+
+def weighted_nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
+    """Return weight * nats of each prediction; of weight 0 it is 0, even where it is infinite."""
+    return weighted(batch, nats(model, params, batch))
+
+
+def loss(model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
+    """Return the weighted mean of ``nats``: sum(weights * nats) / sum(weights)."""
+    return jnp.sum(weighted_nats(model, params, batch)) / jnp.sum(batch.weights)
+
+
+def training_loss(
+    model: Model,
+    params: Params,
+    batch: Batch,
+    *,
+    key: Key[Array, ""] | None = None,
+    label_smoothing: Float[Array, ""] | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return what training minimises, and the mean nats; the same where nothing is smoothed.
+
+    With ``label_smoothing`` e the target's probability should be 1 - e, and e is for all V symbols
+    alike: (1 - e) * nats + e * mean of the V symbols' nats (Szegedy et al. 2016, section 7).
+    """
+    logits = predict(model, params, batch, key)
+    with jax.named_scope("loss"):
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+        total = jnp.sum(batch.weights)
+        mean_nats = jnp.sum(weighted(batch, each)) / total
+        if label_smoothing is None:
+            return mean_nats, mean_nats
+        uniform = jnp.mean(jax.nn.logsumexp(logits, -1, keepdims=True) - logits, -1)
+        smooth = each + label_smoothing * (uniform - each)
+        return jnp.sum(weighted(batch, smooth)) / total, mean_nats
+
+
+def mean_square(params: Params) -> Float[Array, ""]:
+    """Return the mean of the squares of all parameters; of a single W it is mean(W**2).
+
+    Source: the first makemore lecture, which adds 0.01 * (W**2).mean() to its loss.
+    """
+    leaves = jax.tree.leaves(params)
+    return sum(jnp.sum(leaf**2) for leaf in leaves) / sum(leaf.size for leaf in leaves)

@@ -1,0 +1,265 @@
+"""Training: one step, many steps in one program, and a run in chunks.
+
+Enters: a Model, an optax optimizer, a Batch that holds the whole data set. Leaves: a TrainState and
+the loss of every step in nats. The minibatch of step i is drawn from fold_in(key, i) alone.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, Key
+
+from mm_jax.config.base import InputError
+from mm_jax.data.batches import Batch, filled
+from mm_jax.models.base import Model, Params
+from mm_jax.runtime.mesh import split
+from mm_jax.training.loss import mean_square, training_loss
+
+DROPOUT = 2**32 - 1  # folded into a run's key, which no step is; dropout comes from there
+CHUNK_TOKENS = 2**22  # a chunk's minibatches are gathered before its first step; this bounds them
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that training changes, and the key that decides its minibatches.
+
+    A population is a TrainState whose arrays have one more axis in front.
+    """
+
+    step: Int[Array, "..."]  # () steps taken
+    params: Params
+    opt_state: Any
+    key: Key[Array, "..."]  # ()
+    regularization: Float[Array, "..."] | None = None  # () times mean_square(params) is minimised
+    label_smoothing: Float[Array, "..."] | None = None  # () see training_loss
+    average: Params | None = None  # of the parameters after each step; see average_decay
+    average_decay: Float[Array, "..."] | None = None  # () how much of it stays at a step
+
+    @property
+    def best_params(self) -> Params:
+        """The parameters to use: their average where one is kept."""
+        return self.params if self.average is None else self.average
+
+
+Number: TypeAlias = float | Float[Array, ""]
+
+
+class NotFiniteError(ArithmeticError):
+    """The loss of a minibatch was NaN or infinite; ``state`` is the last one with a finite loss."""
+
+    def __init__(self, step: int, loss_nats: float, state: TrainState) -> None:
+        super().__init__(f"the loss became {loss_nats} at step {step}")
+        self.step, self.loss_nats, self.state = step, loss_nats, state
+
+
+def init_state(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, ""],
+    *,
+    params: Params | None = None,
+    key_data: Key[Array, ""] | None = None,
+    init_scale: Number | None = None,
+    regularization: Number | None = None,
+    label_smoothing: Number | None = None,
+    average_decay: Number | None = None,
+) -> TrainState:
+    """Return the state before the first step: parameters and minibatches both come from ``key``.
+
+    With ``params`` training goes on from them, with ``key_data`` the minibatches are those of that
+    key. ``init_scale`` multiplies the first parameters. With ``regularization`` the loss plus that
+    times mean_square(params) is minimised, with ``label_smoothing`` see training_loss; the losses
+    that come back are without both. With ``average_decay`` an exponential moving average of the
+    parameters is kept, of which that share stays at a step, less in the first ones (Polyak and
+    Juditsky 1992).
+    """
+    key_init = jax.random.split(key)[0]
+    key_batch = jax.random.split(key if key_data is None else key_data)[1]
+    params = model.init(key_init) if params is None else params
+    if init_scale is not None:
+        params = jax.tree.map(lambda leaf: init_scale * leaf, params)
+    numbers = (regularization, label_smoothing, average_decay)
+    strength, smoothing, decay = (
+        None if number is None else jnp.asarray(number, jnp.float32) for number in numbers
+    )
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        opt_state=optimizer.init(params),
+        key=key_batch,
+        regularization=strength,
+        label_smoothing=smoothing,
+        average=None if decay is None else jax.tree.map(jnp.copy, params),
+        average_decay=decay,
+    )
+
+
+class Descent(NamedTuple):
+    """What one step computes before it changes anything."""
+
+    loss_nats: Float[Array, ""]
+    grads: Params
+    updates: Params  # what is added to the parameters
+    opt_state: Any
+
+
+def descent(
+    model: Model, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
+) -> Descent:
+    """Return the loss of a batch, its gradients, and what the optimizer makes of them."""
+    key = None
+    if model.apply_train is not None:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, DROPOUT), state.step)
+
+    def objective(params: Params) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        smoothing = state.label_smoothing
+        value, loss_nats = training_loss(model, params, batch, key=key, label_smoothing=smoothing)
+        if state.regularization is not None:
+            value += state.regularization * mean_square(params)
+        return value, loss_nats
+
+    (value, loss_nats), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    with jax.named_scope("update"):
+        updates, opt_state = optax.with_extra_args_support(optimizer).update(
+            grads,
+            state.opt_state,
+            state.params,
+            value=value,  # these three are for a line search; other optimizers do not look at them
+            grad=grads,
+            value_fn=lambda params: objective(params)[0],
+        )
+    return Descent(loss_nats, grads, updates, opt_state)
+
+
+def _train_step(
+    model: Model, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """Take one gradient step: (state, batch) -> (state, {"loss_nats": before the step}).
+
+    Jitted; the state that is handed in is donated, so use the returned one.
+    """
+    loss_nats, _, updates, opt_state = descent(model, optimizer, state, batch)
+    with jax.named_scope("update"):
+        params = optax.apply_updates(state.params, updates)
+        average = state.average
+        if average is not None and state.average_decay is not None:
+            rest = jnp.maximum(1 - state.average_decay, 9 / (state.step + 10))
+            average = optax.incremental_update(params, average, rest)
+    step = state.step + 1
+    after = dataclasses.replace(
+        state, step=step, params=params, opt_state=opt_state, average=average
+    )
+    return after, {"loss_nats": loss_nats}
+
+
+train_step = jax.jit(_train_step, static_argnums=(0, 1), donate_argnums=2)
+
+
+def minibatch_ids(
+    key: Key[Array, ""], step: Int[Array, ""], num_examples: int, batch_size: int
+) -> Int[Array, " B"]:
+    """Return the examples of step ``step``: drawn with replacement, as the lecture does."""
+    key_step = jax.random.fold_in(key, step)
+    return jax.random.randint(key_step, (batch_size,), 0, num_examples)
+
+
+@partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"))
+def fit(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    *,
+    num_steps: int,
+    batch_size: int | None,
+    limit: int | Int[Array, ""] | None = None,
+    mesh: Mesh | None = None,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """Take ``num_steps`` steps in one program; return the state and the loss before each step.
+
+    A step takes a minibatch, or the whole of ``data`` where ``batch_size`` is None. A pure
+    function: vmap it over states for a population. All minibatches are gathered first, so memory
+    grows with num_steps * batch_size; ``fit_chunks`` is for long runs. With ``limit`` only the
+    first ``limit`` steps are taken and the other losses are NaN: one program serves them all.
+    On a ``mesh`` a batch is split over its axis "data". Raises InputError where ``batch_size`` is
+    below 1, or not a multiple of the devices of that axis.
+    """
+    devices = 1 if mesh is None else mesh.shape["data"]
+    if batch_size is not None:
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        if batch_size % devices:
+            raise InputError(f"{devices} devices do not divide a batch of {batch_size} examples")
+        with jax.named_scope("minibatches"):
+            steps = state.step + jnp.arange(num_steps)
+            draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
+            ids = jax.vmap(draw, in_axes=(None, 0))(state.key, steps)
+            batches = jax.tree.map(lambda array: array[ids], data)  # (steps, B, ...)
+        batches = split(batches, mesh, 1)
+    elif devices > 1:
+        data = split(filled(data, devices), mesh, 0)
+
+    def body(i: Int[Array, ""], carry: tuple) -> tuple:
+        state, losses = carry
+        with jax.named_scope("minibatches"):
+            batch = data if batch_size is None else jax.tree.map(lambda array: array[i], batches)
+        state, metrics = _train_step(model, optimizer, state, batch)
+        return state, losses.at[i].set(metrics["loss_nats"])
+
+    # A fori_loop that writes its losses is up to a quarter faster on the CPU than scan's stacking.
+    count = num_steps if limit is None else jnp.minimum(limit, num_steps)
+    return jax.lax.fori_loop(0, count, body, (state, jnp.full(num_steps, jnp.nan)))
+
+
+def chunk_length(data: Batch, batch_size: int | None, most: int = 1000) -> int:
+    """Return how many steps a chunk may have for what its steps read to fit CHUNK_TOKENS."""
+    examples = len(data.targets) if batch_size is None else max(1, batch_size)
+    return max(1, min(most, CHUNK_TOKENS // (examples * (data.tokens.shape[-1] + 1))))
+
+
+def fit_chunks(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    *,
+    num_steps: int,
+    batch_size: int | None,
+    chunk_steps: int | None = None,
+    every: int | None = None,
+    mesh: Mesh | None = None,
+) -> Iterator[tuple[TrainState, Float[np.ndarray, " steps"]]]:
+    """Train until ``state.step`` is ``num_steps``, yielding (state, losses) after every chunk.
+
+    Chunks end where a whole number of them has been taken, and after ``every`` so many steps; the
+    length of a chunk changes no bit of the result. Raises NotFiniteError at the first loss
+    that is NaN or infinite, with the state of the last step whose loss was finite.
+    """
+    length = chunk_steps or chunk_length(data, batch_size)
+    options = {"num_steps": length, "batch_size": batch_size, "mesh": mesh}
+    take = partial(fit, model, optimizer, data=data, **options)
+    before, step = state, int(state.step)
+    while step < num_steps:
+        ends = (step + each - step % each for each in (length, every or length))
+        count = min(num_steps, *ends) - step
+        after, losses = take(state, limit=np.int32(count))
+        losses = np.asarray(losses)[:count]
+        finite = np.isfinite(losses)
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            # Steps repeat bit for bit, so the last good state is found by taking them once more.
+            if bad > 0:
+                good = take(state, limit=np.int32(bad - 1))[0]
+            else:
+                good = take(before, limit=np.int32(step - 1 - int(before.step)))[0]
+            raise NotFiniteError(step + bad, float(losses[bad]), good)
+        before, state, step = state, after, step + count
+        yield state, losses
