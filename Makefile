@@ -12,7 +12,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:
 	@echo "make demo   train the lecture's MLP on names and make 20 new ones"
 	@echo "make test   run the whole test suite"
-	@echo "make lint   ruff and mypy"
+	@echo "make lint   ruff, mypy, and whether imports go up the layers only"
 	@echo "make bench  measure it beside PyTorch, which is installed (some twenty minutes)"
 
 demo: $(VENV)/.installed
@@ -25,6 +25,7 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/mm-jax bench $(ARGS)

@@ -57,10 +57,10 @@ def bowl() -> mm.Model:
     both = np.concatenate([half, -half])
     e = jnp.asarray(both / both.std(0), jnp.float32)  # mean 0 and variance 1, exactly
 
-    def init(key: Any) -> mm.model.Params:
+    def init(key: Any) -> mm.Params:
         return {"x": jax.random.normal(key, (SIZE,)), "h": jnp.ones(SIZE), "noise": jnp.ones(1)}
 
-    def predict(params: mm.model.Params, windows: Any) -> Any:
+    def predict(params: mm.Params, windows: Any) -> Any:
         h, noise = jax.lax.stop_gradient((params["h"], params["noise"]))
         # rank promotion is spelled out: whoever forbids it can run this too
         lead = (1,) * (windows.ndim - 1)

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mm_jax.cli.main import main
-from mm_jax.experiments.setup import load_source
+from mm_jax.data.dataset import load_source
 from mm_jax.models.base import scanned
 from mm_jax.models.bigram import bigram as neural_bigram
+from mm_jax.models.ensemble import ensemble
 from mm_jax.models.kneser_ney import fit_kneser_ney
 from mm_jax.models.ngram import fit_ngram
 from mm_jax.models.registry import build_model
-from mm_jax.population.vmapped import ensemble
 from mm_jax.runs import writer
 from mm_jax.runs.layout import Stored
 

@@ -52,7 +52,7 @@ def live(request):
 
     from mm_jax.cli import training
     from mm_jax.cli.main import main
-    from mm_jax.experiments.training_loop import Stop
+    from mm_jax.runtime.signals import Stop
 
     jax.config.update("jax_compilation_cache_dir", os.environ["MM_JAX_TEST_CACHE"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -15,12 +15,12 @@ from mm_jax.data.batches import distinct, windows
 from mm_jax.data.ngram_counts import count_ngrams
 from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
-from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.models.bigram import bigram
 from mm_jax.models.ngram import examples, ngram, probs
 from mm_jax.models.sampling import sample
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.loss import loss, mean_square
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import TrainState, fit, init_state
 
 MODEL = bigram(V)

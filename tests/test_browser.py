@@ -15,14 +15,9 @@ import pytest
 from helpers import call, make_run, quick_jit
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import (
-    BigramConfig,
-    CountConfig,
-    DataConfig,
-    MLPConfig,
-    NgramConfig,
-    RunConfig,
-)
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import BigramConfig, MLPConfig, NgramConfig
+from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.vocab import encode
 from mm_jax.runs.reader import load_run
 

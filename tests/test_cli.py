@@ -11,7 +11,9 @@ import pytest
 
 from mm_jax.cli.main import COMMANDS, main
 from mm_jax.config.base import flag
-from mm_jax.config.training import DataConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import MLPConfig
+from mm_jax.config.training import OptimizerConfig, RunConfig
 
 ROOT = Path(__file__).parents[1]
 NAMES = [

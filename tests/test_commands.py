@@ -31,7 +31,8 @@ from mm_jax.cli.main import main
 from mm_jax.config.base import InputError
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.serialization import to_dict
-from mm_jax.data.text import LECTURE_SHA256, find_data
+from mm_jax.data.text import LECTURE_SHA256
+from mm_jax.runtime.paths import find_data
 from mm_jax.training.evaluate import evaluate
 
 STEPS = 300

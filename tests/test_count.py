@@ -14,7 +14,8 @@ from helpers import call, record_of
 from safetensors.numpy import load_file, save_file
 
 from mm_jax.data import ngram_counts, text
-from mm_jax.data.text import overlap, read_lines, split_lines
+from mm_jax.data.splits import overlap, split_lines
+from mm_jax.data.text import read_lines
 
 NAMES = read_lines("names").lines
 FEW = ["emma", "ava", "mia", "amelia", "eva", "ema", "mae", "lea", "ela", "mila"] * 3

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import mm_jax
 from mm_jax.config.base import InputError
-from mm_jax.config.training import DataConfig
+from mm_jax.config.data import DataConfig
 from mm_jax.data import ngram_counts as counts_room
 from mm_jax.data.ngram_counts import (
     SLICE,
@@ -28,8 +28,8 @@ from mm_jax.data.ngram_counts import (
     ngram_keys,
     sum_by,
 )
+from mm_jax.data.splits import load_splits, split_lines
 from mm_jax.data.streaming import Stream, survey
-from mm_jax.data.text import load_splits, split_lines
 from mm_jax.data.vocab import SymbolError, Vocab, build_vocab
 from mm_jax.runtime import hardware
 from mm_jax.runtime.hardware import memory_bytes

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mm_jax.data.batches import windows
 from mm_jax.data.ngram_counts import Counts, count_lines
-from mm_jax.data.text import split_lines
+from mm_jax.data.splits import split_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.models import baselines
 from mm_jax.models.baselines import Rung, add_k, add_k_losses, best, best_smoothing, ladder

@@ -9,16 +9,11 @@ import pytest
 from helpers import call, make_run, record_of
 from PIL import Image
 
-from mm_jax.config.training import (
-    BigramConfig,
-    CountConfig,
-    DataConfig,
-    KneserNeyConfig,
-    MLPConfig,
-    NgramConfig,
-    RunConfig,
-)
-from mm_jax.data.text import num_predictions, split_lines
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
+from mm_jax.config.training import CountConfig, RunConfig
+from mm_jax.data.splits import split_lines
+from mm_jax.data.text import num_predictions
 from mm_jax.reports.figures import pair_counts, pictures
 from mm_jax.reports.run_summary import insides, see
 from mm_jax.runs.reader import load_run

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import DataConfig
+from mm_jax.config.data import DataConfig
+from mm_jax.data.dataset import load_source
 from mm_jax.data.text import clean, read_lines
 from mm_jax.data.vocab import build_vocab, decode, encode
-from mm_jax.experiments.setup import load_source
 from mm_jax.runs.checkpoint import steps_of
 from mm_jax.runtime import atomic_files
 

@@ -23,11 +23,11 @@ from mm_jax import population
 from mm_jax.config.training import OptimizerConfig
 from mm_jax.data.batches import windows
 from mm_jax.data.vocab import Vocab
-from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.experiments.training_loop import look as look_at_next
 from mm_jax.models.mlp import mlp
 from mm_jax.training.diagnostics import BINS, SATURATED, histogram, look_inside
 from mm_jax.training.loss import loss
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import fit, init_state, train_step
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))

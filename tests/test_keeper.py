@@ -12,12 +12,12 @@ from helpers import assert_trees_identical, bigram
 
 from mm_jax.config.base import InputError
 from mm_jax.config.training import OptimizerConfig
-from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.population.vmapped import init_member
 from mm_jax.runs import checkpoint_manager
 from mm_jax.runs.checkpoint_manager import Due
 from mm_jax.runs.named_arrays import check_arrays, from_arrays, shape_of, to_arrays
 from mm_jax.runtime.environment import differences, fingerprint, pin
+from mm_jax.training.optimizers import make_optimizer
 
 
 @pytest.fixture

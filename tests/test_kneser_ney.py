@@ -16,7 +16,7 @@ import mm_jax
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import rows, windows
 from mm_jax.data.ngram_counts import count_lines
-from mm_jax.data.text import split_lines
+from mm_jax.data.splits import split_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.models.kneser_ney import (
     FALLBACK_DISCOUNTS,

@@ -13,7 +13,7 @@ from mm_jax.config.base import InputError
 from mm_jax.config.training import OPTIMIZERS, OptimizerConfig
 from mm_jax.data.batches import windows
 from mm_jax.data.vocab import Vocab
-from mm_jax.experiments.lr_range import (
+from mm_jax.training.optimizers import (
     learning_rates,
     make_optimizer,
     make_schedule,

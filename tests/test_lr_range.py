@@ -23,18 +23,18 @@ from helpers import (
 from mm_jax.config.base import InputError
 from mm_jax.config.training import OPTIMIZERS, DescentConfig, LRRangeConfig, OptimizerConfig
 from mm_jax.data.batches import rows, windows
-from mm_jax.data.text import split_lines
+from mm_jax.data.splits import split_lines
 from mm_jax.data.vocab import Vocab, build_vocab
 from mm_jax.experiments.lr_range import (
     find_learning_rate,
     follow,
     following,
     lr_range_test,
-    make_optimizer,
     range_optimizer,
 )
 from mm_jax.models.mlp import mlp
 from mm_jax.population.grid import fit_members
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import fit, init_state, minibatch_ids
 
 VOCAB = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))

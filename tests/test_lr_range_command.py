@@ -13,10 +13,11 @@ from test_commands import LINES, SMALL, start
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import from_dict
 from mm_jax.config.training import RunConfig
-from mm_jax.experiments.lr_range import RangeTest, make_optimizer
+from mm_jax.experiments.lr_range import RangeTest
 from mm_jax.experiments.lr_suggestion import suggest
 from mm_jax.reports import plots
 from mm_jax.reports.text_tables import lr_chart
+from mm_jax.training.optimizers import make_optimizer
 
 MODEL = SMALL[: SMALL.index("--learning-rate")]
 LRS = np.geomspace(1e-3, 1, 200)

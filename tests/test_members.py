@@ -6,15 +6,18 @@ import pytest
 from helpers import assert_trees_close, assert_trees_identical
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import DataConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import MLPConfig
+from mm_jax.config.training import OptimizerConfig, RunConfig
+from mm_jax.data.dataset import load_source
 from mm_jax.data.text import read_lines
 from mm_jax.experiments.grouping import numbers_of, plan_programs, program_of
-from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.experiments.population_loop import Rung, train_members
-from mm_jax.experiments.setup import load_source, load_task
+from mm_jax.experiments.setup import load_task
 from mm_jax.experiments.successive_halving import search
 from mm_jax.runs.population_checkpoints import Parts
 from mm_jax.training.evaluate import evaluate
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import fit_chunks
 
 pytestmark = pytest.mark.slow

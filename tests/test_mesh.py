@@ -19,7 +19,7 @@ import jax, jax.numpy as jnp, numpy as np
 from mm_jax import population
 from mm_jax.config.base import InputError
 from mm_jax.config.training import OptimizerConfig
-from mm_jax.experiments.lr_range import make_optimizer
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.runtime.mesh import make_mesh, place, whole
 from mm_jax.models.mlp import mlp
 from mm_jax.data.text import read_lines

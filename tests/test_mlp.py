@@ -5,7 +5,7 @@ import pytest
 from helpers import V, as64, assert_trees_close, first_params, mlp64, quick_jit
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import MLPConfig
+from mm_jax.config.models import MLPConfig
 from mm_jax.models.base import num_params
 from mm_jax.models.layers import dense, dropout, embed
 from mm_jax.models.mlp import mlp

@@ -18,12 +18,12 @@ import optax
 import pytest
 from helpers import FIVE_NAMES, V, assert_trees_close, first_params, quick_jit
 
-from mm_jax.config.training import COUNTED, TRAINED
+from mm_jax.config.models import COUNTED, TRAINED
 from mm_jax.data.batches import rows
 from mm_jax.data.vocab import Vocab
+from mm_jax.models.ensemble import ensemble
 from mm_jax.models.mlp import mlp
 from mm_jax.models.registry import MODELS, build_model
-from mm_jax.population.vmapped import ensemble
 from mm_jax.training.loss import loss
 from mm_jax.training.step import TrainState, fit, init_state, train_step
 

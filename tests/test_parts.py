@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import DataConfig, RunConfig
+from mm_jax.config.data import DataConfig
+from mm_jax.config.training import RunConfig
 from mm_jax.runs.checkpoint import DamagedError
 from mm_jax.runs.population_checkpoints import Part, Parts, digest, parts_of
 

@@ -11,12 +11,12 @@ from mm_jax.config.base import InputError
 from mm_jax.config.training import OptimizerConfig
 from mm_jax.data.batches import windows
 from mm_jax.data.vocab import Vocab
-from mm_jax.experiments.lr_range import make_optimizer
+from mm_jax.models.ensemble import ensemble
 from mm_jax.models.mlp import mlp
 from mm_jax.models.sampling import sample
-from mm_jax.population.vmapped import ensemble
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.loss import loss
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import fit, init_state
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))

@@ -17,20 +17,13 @@ from mm_jax.cli.commands import count as count_command
 from mm_jax.cli.commands import sweep as sweep_command
 from mm_jax.cli.commands import train as train_command
 from mm_jax.cli.main import _parse
+from mm_jax.config.command_line import command_of
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
 from mm_jax.config.presets import PRESETS
-from mm_jax.config.training import (
-    BigramConfig,
-    CountConfig,
-    DataConfig,
-    KneserNeyConfig,
-    MLPConfig,
-    NgramConfig,
-    OptimizerConfig,
-    RunConfig,
-)
+from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig
 from mm_jax.experiments.search_config import Search
 from mm_jax.experiments.search_config import command_of as sweep_command_of
-from mm_jax.experiments.search_space import command_of
 from mm_jax.reports.browser_model import payload
 from mm_jax.reports.html import level_of
 from mm_jax.runs.reader import load_run

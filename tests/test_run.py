@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from mm_jax.config.base import InputError
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import MLPConfig
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.serialization import from_dict, to_dict
-from mm_jax.config.training import OPTIMIZERS, DataConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.config.training import OPTIMIZERS, OptimizerConfig, RunConfig
 from mm_jax.data.vocab import Vocab, build_vocab
+from mm_jax.models.ensemble import ensemble
 from mm_jax.models.registry import build_model
-from mm_jax.population.vmapped import ensemble
 from mm_jax.runs import writer
 from mm_jax.runs.layout import Stored
 from mm_jax.runs.reader import count_test_look, load_run

@@ -10,11 +10,11 @@ from mm_jax.config.base import InputError
 from mm_jax.config.training import OptimizerConfig
 from mm_jax.data.batches import windows
 from mm_jax.data.vocab import Vocab
-from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.models.mlp import mlp
 from mm_jax.population import scheduler
 from mm_jax.population.scheduler import Plan, make_plan, run_jobs, slice_arrays, train_slices
 from mm_jax.population.vmapped import init_member
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import fit_chunks, init_state
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))

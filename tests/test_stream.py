@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import DataConfig
+from mm_jax.config.data import DataConfig
+from mm_jax.data.splits import load_splits, overlap, split_lines
 from mm_jax.data.streaming import DEV, DROPPED, PIECE_BYTES, TEST, TRAIN, Meter, Stream, survey
-from mm_jax.data.text import load_splits, overlap, read_lines, split_lines
+from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
 
 BOM = "\ufeff".encode()
@@ -276,7 +277,7 @@ DATA = BOM + "ab\r\nb é\n\nab\rc\n".encode() * 5
 
 READ_TWICE = """
 import json, sys
-from mm_jax.config.training import DataConfig
+from mm_jax.config.data import DataConfig
 from mm_jax.data.streaming import Stream, survey
 
 for path in sys.argv[1:]:

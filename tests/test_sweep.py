@@ -9,18 +9,13 @@ import numpy as np
 import pytest
 
 from mm_jax.config.base import InputError
+from mm_jax.config.command_line import flags_of
+from mm_jax.config.models import BigramConfig, MLPConfig
 from mm_jax.config.presets import PRESETS
-from mm_jax.config.training import BigramConfig, MLPConfig, OptimizerConfig, RunConfig
-from mm_jax.experiments.search_space import (
-    changed,
-    fields_of,
-    flags_of,
-    read_axis,
-    rungs,
-    seeds_of,
-    settings,
-    spread_of,
-)
+from mm_jax.config.training import OptimizerConfig, RunConfig
+from mm_jax.experiments.search_space import changed, fields_of, read_axis, seeds_of, settings
+from mm_jax.experiments.statistics import spread_of
+from mm_jax.experiments.successive_halving import rungs
 
 CONFIG = RunConfig()
 

@@ -14,9 +14,9 @@ import pytest
 from helpers import call, record_of
 from safetensors.numpy import load_file
 
-from mm_jax.experiments.search_space import spread_of
+from mm_jax.experiments.statistics import spread_of
 from mm_jax.reports.figures import choices_picture
-from mm_jax.reports.run_summary import see_sweep
+from mm_jax.reports.sweep_summary import see_sweep
 
 pytestmark = pytest.mark.slow
 LINES = [

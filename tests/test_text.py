@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import DataConfig
-from mm_jax.data.text import find_data, load_splits, overlap, read_lines, split_lines
+from mm_jax.config.data import DataConfig
+from mm_jax.data.splits import load_splits, overlap, split_lines
+from mm_jax.data.text import read_lines
+from mm_jax.runtime.paths import find_data
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -25,9 +25,9 @@ from mm_jax.config.training import OptimizerConfig
 from mm_jax.data.batches import windows
 from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import Vocab
-from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.models.mlp import mlp
 from mm_jax.training.loss import loss
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import (
     CHUNK_TOKENS,
     NotFiniteError,

@@ -8,7 +8,7 @@ from helpers import V, bigram, first_params, nats64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_jax.data.text import Splits
+from mm_jax.data.splits import Splits
 from mm_jax.data.vocab import Vocab, build_vocab
 from mm_jax.reports.analysis import (
     bigrams_of,
@@ -116,7 +116,7 @@ def test_lines_know_their_surprise_where_they_were_seen_and_what_is_nearest():
 
 
 def test_floors_are_the_losses_of_counting(lecture_text):
-    from mm_jax.data.text import split_lines
+    from mm_jax.data.splits import split_lines
 
     splits = split_lines(lecture_text.lines)
     named = dict(floor_lines(floors_of(splits, LETTERS)))

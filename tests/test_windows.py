@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import rows, windows
-from mm_jax.data.text import split_lines
+from mm_jax.data.splits import split_lines
 from mm_jax.data.vocab import SymbolError, build_vocab
 from mm_jax.models.mlp import mlp
 from mm_jax.training.loss import loss, nats

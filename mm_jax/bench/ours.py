@@ -138,7 +138,7 @@ def sampling(run: str, num: int) -> dict[str, Any]:
 
 def counting(path: str) -> dict[str, Any]:
     """Count the bigrams of a file as mm-jax count does, in two readings."""
-    from mm_jax.config.training import DataConfig
+    from mm_jax.config.data import DataConfig
     from mm_jax.data.ngram_counts import count_stream
     from mm_jax.data.streaming import Stream, survey
 

@@ -25,7 +25,7 @@ def training_in_pytorch(steps: int, compiled: bool) -> dict[str, Any]:
     """
     import torch
 
-    from mm_jax.data.text import find_data
+    from mm_jax.runtime.paths import find_data
 
     words = find_data("names").read_text().splitlines()
     ids = {symbol: i for i, symbol in enumerate([".", *sorted(set("".join(words)))])}

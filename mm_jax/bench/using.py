@@ -80,7 +80,7 @@ def sampling(bench: Bench) -> list[Row]:
 
 def counting(bench: Bench) -> list[Row]:
     """Measure bigrams of a large file, beside numpy.add.at and the loop of the lecture."""
-    from mm_jax.data.text import find_data
+    from mm_jax.runtime.paths import find_data
 
     names = find_data("names").read_bytes()
     with tempfile.TemporaryDirectory() as folder:

@@ -13,24 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mm_jax.config.base import InputError
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import COUNTED, TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.runtime import MachineConfig
-from mm_jax.config.training import (
-    COUNTED,
-    TRAINED,
-    DataConfig,
-    RunConfig,
-)
-from mm_jax.data.text import DATA_SETS, find_data
-from mm_jax.experiments.search_space import spread_of
+from mm_jax.config.training import RunConfig
+from mm_jax.experiments.statistics import spread_of
 from mm_jax.runtime.console import Console, shown
 from mm_jax.runtime.environment import pin
+from mm_jax.runtime.paths import DATA_SETS, find_data
 
 if TYPE_CHECKING:
+    from mm_jax.data.dataset import Source
     from mm_jax.experiments.lr_range import RangeTest
     from mm_jax.experiments.population_loop import Member
-    from mm_jax.experiments.setup import Measured, Source, Task
-    from mm_jax.reports.run_summary import Sight, SweepSight
+    from mm_jax.experiments.setup import Measured, Task
+    from mm_jax.reports.run_summary import Sight
+    from mm_jax.reports.sweep_summary import SweepSight
 
 PRESET_HELP = "Choices to start from; other flags override them. " + " ".join(
     f"{name}: {preset.help}." for name, preset in PRESETS.items()
@@ -206,7 +205,8 @@ def range_record(test: "RangeTest") -> dict[str, Any]:
 def look_at(path: str, console: Console) -> "Sight | SweepSight":
     """Return what there is to see of a run, or of a sweep, and say what is missing."""
     import_plots()
-    from mm_jax.reports.run_summary import is_sweep, see, see_sweep
+    from mm_jax.reports.run_summary import see
+    from mm_jax.reports.sweep_summary import is_sweep, see_sweep
     from mm_jax.runs.reader import load_run, unfinished
 
     if is_sweep(Path(path)):

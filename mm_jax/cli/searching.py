@@ -6,31 +6,34 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mm_jax.cli.commands.sweep import Options
 from mm_jax.cli.common import describe_devices, describe_losses, describe_source, resume_command
 from mm_jax.cli.training import going_on, open_parts
+from mm_jax.config.command_line import command_of
+from mm_jax.config.runtime import KeepConfig
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import RunConfig
+from mm_jax.data.dataset import Source
 from mm_jax.experiments.grouping import Program
 from mm_jax.experiments.population_loop import save_members
-from mm_jax.experiments.search_space import command_of, rungs, seeds_of
-from mm_jax.experiments.setup import Source
-from mm_jax.experiments.successive_halving import Found, describe_result, member_rows, search
-from mm_jax.experiments.training_loop import interruptible
+from mm_jax.experiments.search_space import seeds_of
+from mm_jax.experiments.successive_halving import Found, describe_result, member_rows, rungs, search
 from mm_jax.reports.text_tables import sweep_table
 from mm_jax.runs import writer
 from mm_jax.runs.layout import MEMBERS, SWEEP
 from mm_jax.runtime.console import Console
+from mm_jax.runtime.signals import interruptible
 
 
 def search_in(
     path: Path,
-    options: Options,
     config: RunConfig,
     source: Source,
     chosen: list[tuple[dict[str, Any], RunConfig]],
     programs: list[Program],
     console: Console,
+    *,
+    halvings: int,
+    keep: KeepConfig,
 ) -> tuple[dict[str, Any], int, str | None]:
     """Train what was chosen; return the record, the exit code, and why where that is not 0."""
     configs = [one for _, of_setting in chosen for one in seeds_of(of_setting)]
@@ -41,7 +44,7 @@ def search_in(
         f"in {len(programs):,} programs"
     )
     console.say(describe_devices())
-    parts = open_parts(path, configs, source, options.pace, console)
+    parts = open_parts(path, configs, source, keep, console)
     begun, taken, first = time.perf_counter(), 0, parts.taken
 
     def note(steps: int, loss_nats: float) -> None:
@@ -49,16 +52,16 @@ def search_in(
         taken = steps
         update(steps, loss_nats)
 
-    total = total_steps(configs, config.seeds, options.halvings)
+    total = total_steps(configs, config.seeds, halvings)
     with interruptible() as stop, going_on("sweep", path):
         with console.progress(total, first=first) as update:
             found = search(
                 configs,
                 programs,
                 config.seeds,
-                halvings=options.halvings,
+                halvings=halvings,
                 parts=parts,
-                pace=options.pace,
+                pace=keep,
                 update=note,
                 stop=stop,
             )
@@ -78,7 +81,7 @@ def search_in(
             "sweep_dir": str(path),
         }
         single = all(program.plan.alone for program in programs)
-        for line in keep(path, found, source, record, single):
+        for line in keep_best(path, found, source, record, single):
             console.say(line)
         rows = list(member_rows(found.results, changes, config.seed))
         writer.save_table(path, rows, record if found.complete else None)
@@ -111,7 +114,7 @@ def total_steps(configs: Sequence[RunConfig], num_seeds: int, halvings: int) -> 
     return total
 
 
-def keep(
+def keep_best(
     path: Path,
     found: Found,
     source: Source,

@@ -14,12 +14,12 @@ from mm_jax.cli.common import describe_losses, describe_members, members_record,
 from mm_jax.config.base import InputError
 from mm_jax.config.runtime import KeepConfig
 from mm_jax.config.training import RunConfig
+from mm_jax.data.dataset import Source
 from mm_jax.experiments.grouping import Program
-from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.experiments.population_loop import save_results_of, train_members
 from mm_jax.experiments.search_space import seeds_of
-from mm_jax.experiments.setup import Source, Task, measure
-from mm_jax.experiments.training_loop import descend, interruptible
+from mm_jax.experiments.setup import Task, measure
+from mm_jax.experiments.training_loop import descend
 from mm_jax.runs import writer
 from mm_jax.runs.checkpoint_manager import Keeper
 from mm_jax.runs.layout import PROFILE, Stored
@@ -27,6 +27,8 @@ from mm_jax.runs.metrics import LossLines
 from mm_jax.runs.population_checkpoints import Parts, digest
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.mesh import is_primary, place, whole
+from mm_jax.runtime.signals import interruptible
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.profiler import Profile, profile
 
 

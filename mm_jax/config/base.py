@@ -6,6 +6,7 @@ room meets one. Imports no jax.
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from typing import Annotated, Any, Literal, NamedTuple
@@ -102,3 +103,22 @@ def _complaint(hint: Any, value: Any) -> str | None:
     if isinstance(value, bool) != (hint is bool) or not isinstance(value, accepted):
         return f"must be of type {hint.__name__}"
     return next(filter(None, (limit.complaint(value) for limit in limits)), None)
+
+
+LARGE = 1e30  # well inside float32
+
+
+Count = Annotated[int, Between(1, 2**31 - 1)]
+
+
+Seed = Annotated[int, Between(0, 2**32 - 1)]
+
+
+def check_path(path: str, what: str) -> None:
+    """Raise InputError for a path that no system call takes."""
+    try:
+        if b"\0" not in os.fsencode(path):
+            return
+    except UnicodeEncodeError:
+        pass
+    raise InputError(f"{what} {path!r} cannot be the name of a file")

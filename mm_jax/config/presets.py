@@ -5,7 +5,8 @@ Imports no jax.
 
 from typing import NamedTuple
 
-from mm_jax.config.training import BigramConfig, MLPConfig, OptimizerConfig, RunConfig
+from mm_jax.config.models import BigramConfig, MLPConfig
+from mm_jax.config.training import OptimizerConfig, RunConfig
 
 
 class Preset(NamedTuple):

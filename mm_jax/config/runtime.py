@@ -6,8 +6,7 @@ Imports no jax.
 import dataclasses
 from typing import Annotated
 
-from mm_jax.config.base import Between, Choices, InputError
-from mm_jax.config.training import LARGE, Count
+from mm_jax.config.base import LARGE, Between, Choices, Count, InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,15 +10,9 @@ import math
 from typing import Any, TypeVar
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import (
-    COUNTED,
-    MODEL_CONFIGS,
-    CountConfig,
-    DataConfig,
-    OptimizerConfig,
-    RunConfig,
-    TaskConfig,
-)
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import COUNTED, MODEL_CONFIGS
+from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig, TaskConfig
 
 T = TypeVar("T")
 

@@ -5,16 +5,13 @@ is their values.
 """
 
 import dataclasses
-import os
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from mm_jax.config.base import Between, Choices, InputError, OneOf
+from mm_jax.config.base import LARGE, Between, Choices, Count, InputError, OneOf, Seed
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import CountedConfig, MLPConfig, NgramConfig, TrainedConfig
 
-LARGE = 1e30  # well inside float32
 NUM_SAMPLES = 20  # lines that are shown and kept with a new run
-MAX_LEN = 64  # symbols after which a sampled line is cut, where nothing else is said
-Count = Annotated[int, Between(1, 2**31 - 1)]
-Seed = Annotated[int, Between(0, 2**32 - 1)]
 
 OPTIMIZERS = (
     *("sgd", "adam", "adamw", "lion", "adabelief", "adadelta", "adagrad", "adamax", "adamaxw"),
@@ -22,98 +19,6 @@ OPTIMIZERS = (
     *("sign_sgd", "yogi", "adafactor", "fromage", "lars", "signum", "sm3"),
     *("optimistic_adam_v2", "optimistic_gradient_descent", "lbfgs"),
 )
-
-
-def check_path(path: str, what: str) -> None:
-    """Raise InputError for a path that no system call takes."""
-    try:
-        if b"\0" not in os.fsencode(path):
-            return
-    except UnicodeEncodeError:
-        pass
-    raise InputError(f"{what} {path!r} cannot be the name of a file")
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig(Choices):
-    """What to learn from."""
-
-    data: str = "names"
-    """A text file with one item a line; or names (ships with mm-jax), or lecture-names."""
-    split: Literal["lecture", "unique", "none"] = "lecture"
-    """80/10/10 by count after a shuffle; unique drops repeated lines first; none holds none out."""
-    split_seed: Seed = 42
-    """Seed of the shuffle before the split."""
-
-    def __post_init__(self) -> None:
-        """Check what no file can be called."""
-        super().__post_init__()
-        check_path(self.data, "--data")
-
-
-class Traits:
-    """What the other rooms ask a model's config about its kind."""
-
-    name: ClassVar[str]
-    layout: ClassVar[Literal["windows", "rows"]] = "windows"
-    grows: ClassVar[bool] = False  # the first axis of its arrays is as long as its data asks for
-
-
-@dataclasses.dataclass(frozen=True)
-class NgramConfig(Choices, Traits):
-    """Counts of n-grams, each with k added."""
-
-    name: ClassVar[str] = "ngram"
-
-    order: Annotated[int, Between(1, 30)] = 2
-    """Symbols in an n-gram: the one that is predicted and those before it."""
-    smoothing: Annotated[float, Between(0, LARGE)] = 1.0
-    """The k that is added to every count; 0 is maximum likelihood."""
-
-    def __post_init__(self) -> None:
-        """Check what float32 cannot tell from 0."""
-        super().__post_init__()
-        if 0 < self.smoothing < 1 / LARGE:
-            raise InputError(f"--smoothing must be 0 or at least {1 / LARGE:g}")
-
-
-@dataclasses.dataclass(frozen=True)
-class KneserNeyConfig(Choices, Traits):
-    """Interpolated Kneser-Ney: each order is discounted and mixed with the one below."""
-
-    name: ClassVar[str] = "kneser-ney"
-    grows: ClassVar[bool] = True
-
-    order: Annotated[int, Between(2, 6)] = 6
-    """Symbols in the longest n-gram."""
-
-
-@dataclasses.dataclass(frozen=True)
-class BigramConfig(Choices, Traits):
-    """The bigram as a net: one matrix W, whose row W[last symbol] is the logits."""
-
-    name: ClassVar[str] = "bigram"
-
-    init: Literal["lecture", "scaled"] = "lecture"
-    """lecture: standard normal; scaled: a tenth of it, so that the first loss is near ln V."""
-
-
-@dataclasses.dataclass(frozen=True)
-class MLPConfig(Choices, Traits):
-    """The multilayer perceptron of Bengio et al. (2003)."""
-
-    name: ClassVar[str] = "mlp"
-
-    context: Count = 3
-    """How many symbols the model sees before it predicts the next."""
-    embed_dim: Count = 10
-    """Numbers per symbol in the embedding table C."""
-    hidden_dim: Count = 200
-    """Units of the tanh layer."""
-    init: Literal["lecture", "scaled"] = "lecture"
-    """lecture: all standard normal; scaled: by fan-in, so that the first loss is near ln V."""
-    dropout: Annotated[float, Between(0, 0.99)] = 0.0
-    """The share of hidden units that a training step leaves out, to the nearest of 256 parts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,18 +110,6 @@ class LRRangeConfig(Choices):
     def num_seeds(self) -> int:
         """How many seeds are tested."""
         return self.seeds or SEEDS_OF[self.mode]
-
-
-CountedConfig = NgramConfig | KneserNeyConfig
-TrainedConfig = MLPConfig | BigramConfig
-ModelConfig = CountedConfig | TrainedConfig
-COUNTED: dict[str, type[CountedConfig]] = {
-    config.name: config for config in (NgramConfig, KneserNeyConfig)
-}
-TRAINED: dict[str, type[TrainedConfig]] = {
-    config.name: config for config in (BigramConfig, MLPConfig)
-}
-MODEL_CONFIGS: dict[str, type[ModelConfig]] = {**COUNTED, **TRAINED}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,18 +18,11 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import DataConfig
-from mm_jax.data.text import (
-    BOUNDARY,
-    check_any,
-    check_name,
-    clean,
-    decode_utf8,
-    ends,
-    find_data,
-    unreadable,
-)
+from mm_jax.config.data import DataConfig
+from mm_jax.data.splits import ends
+from mm_jax.data.text import BOUNDARY, check_any, check_name, clean, decode_utf8, unreadable
 from mm_jax.data.vocab import Vocab, build_vocab
+from mm_jax.runtime.paths import find_data
 
 PIECE_BYTES = 2**18  # what is computed from a piece stays in the processor's cache
 BOM = b"\xef\xbb\xbf"

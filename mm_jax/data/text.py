@@ -8,20 +8,17 @@ counted. A symbol is a Unicode code point. Imports no jax.
 import errno
 import hashlib
 import os
-import random
 from pathlib import Path
 from typing import NamedTuple
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import DataConfig
+from mm_jax.config.data import DataConfig
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import memory_bytes
+from mm_jax.runtime.paths import find_data
 
 BOUNDARY = "."  # begins and ends every line inside the models, so no line may contain it
 LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
-LECTURE_VARIABLE = "MM_JAX_LECTURE_NAMES"
-DATA_SETS = ("names", "lecture-names")  # that have a name; any other is a path
-LARGE_FILE = 2**26  # bytes that take more than a moment to read
 TIMES = 6  # as many bytes as a file has are in memory while it is read
 
 
@@ -37,67 +34,6 @@ class Text(NamedTuple):
     def where(self, index: int) -> str:
         """Name the place of ``lines[index]``: file and line number."""
         return f"{self.path}, line {self.numbers[index]}"
-
-
-class Splits(NamedTuple):
-    """Three lists of lines."""
-
-    train: list[str]
-    dev: list[str]
-    test: list[str]
-
-
-def cache_dir() -> Path:
-    """Return the folder for downloads: $XDG_CACHE_HOME/mm-jax, or ~/.cache/mm-jax."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mm-jax"
-
-
-def lecture_path() -> Path:
-    """Return where the lectures' own file is or would be: as the variable says, or downloaded."""
-    given = os.environ.get(LECTURE_VARIABLE)
-    return Path(given) if given else cache_dir() / "lecture-names.txt"
-
-
-def shipped(path: str) -> Path:
-    """Return where a file of the project is: a wheel has it inside the package, a checkout beside.
-
-    >>> shipped("data/names.txt").exists()
-    True
-    """
-    package = Path(__file__).parents[1]
-    inside = package / path
-    return inside if inside.exists() else package.parent / path
-
-
-def find_data(name: str) -> Path:
-    """Return the path of a data set: ``names``, ``lecture-names``, or any path as it is.
-
-    ``names`` ships with the package. ``lecture-names`` is the file of the makemore lectures: the
-    path in $MM_JAX_LECTURE_NAMES, or what ``mm-jax data lecture-names`` downloaded.
-    """
-    if not name:
-        raise InputError("the name of the data is empty; give a path, names or lecture-names")
-    if name == "names":
-        return shipped("data/names.txt")
-    if name == "lecture-names":
-        path = lecture_path()
-        if not path.is_file():
-            mend = (
-                "correct that path"
-                if os.environ.get(LECTURE_VARIABLE)
-                else "download it: mm-jax data lecture-names"
-            )
-            raise InputError(f"lecture-names is not at {path}; {mend}")
-        return path
-    return Path(name)
-
-
-def is_large(name: str) -> bool:
-    """Tell whether a data set takes more than a moment to read; one that is not there does not."""
-    try:
-        return find_data(name).stat().st_size > LARGE_FILE
-    except (OSError, InputError):
-        return False
 
 
 def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
@@ -177,48 +113,6 @@ def check_any(path: Path, num_lines: int, num_raw: int) -> None:
         raise InputError(f"{path} has {what}; it needs one item a line")
 
 
-def split_lines(
-    lines: list[str], scheme: str = DataConfig.split, seed: int = DataConfig.split_seed
-) -> Splits:
-    """Shuffle lines and split them 80/10/10 by count, as the lecture does.
-
-    Source: the second makemore lecture, ``random.seed(42); random.shuffle(words)``. A line that
-    stands twice can fall into two splits; ``scheme="unique"`` drops repetitions first. With
-    ``"none"`` all lines are for training, in their order.
-    """
-    if scheme not in ("lecture", "unique", "none"):
-        raise InputError(f"unknown split {scheme!r}; there is lecture, unique, none")
-    if scheme == "none":
-        return Splits(list(lines), [], [])
-    shuffled = list(dict.fromkeys(lines)) if scheme == "unique" else list(lines)
-    random.Random(seed).shuffle(shuffled)
-    first, second = ends(len(shuffled))
-    return Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
-
-
-def ends(num_lines: int) -> tuple[int, int]:
-    """Return where train ends and where dev does."""
-    first, second = int(0.8 * num_lines), int(0.9 * num_lines)
-    if not 0 < first < second < num_lines:
-        raise InputError(f"{num_lines} lines are too few to split 80/10/10; give at least ten")
-    return first, second
-
-
-def load_splits(config: DataConfig) -> tuple[Text, Splits]:
-    """Read and split the data set of a run."""
-    text = read_lines(config.data)
-    try:
-        return text, split_lines(text.lines, config.split, config.split_seed)
-    except InputError as error:
-        raise InputError(f"{text.path}: {error}") from None
-
-
 def num_predictions(lines: list[str]) -> int:
     """Return how many predictions ``lines`` ask for: one a symbol, and one for each line's end."""
     return sum(map(len, lines)) + len(lines)
-
-
-def overlap(lines: list[str], train: list[str]) -> float:
-    """Return the share of ``lines`` that stand in ``train`` too, 0 to 1."""
-    known = set(train)
-    return sum(line in known for line in lines) / len(lines)

@@ -18,11 +18,12 @@ from jax.sharding import Mesh
 
 from mm_jax.config.base import InputError
 from mm_jax.config.training import RunConfig
-from mm_jax.experiments.lr_range import decay_of, make_optimizer
-from mm_jax.experiments.setup import Source, Task, load_task
+from mm_jax.data.dataset import Source
+from mm_jax.experiments.setup import Task, load_task
 from mm_jax.models.base import Model
 from mm_jax.population.scheduler import Plan, make_plan, member_bytes
 from mm_jax.population.vmapped import init_member
+from mm_jax.training.optimizers import decay_of, make_optimizer
 from mm_jax.training.step import TrainState
 
 NO_RATE = ("lbfgs",)  # optimizers whose state has no numbers to set

@@ -5,7 +5,6 @@ array, so that changing it never recompiles and a population can vmap it.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -23,94 +22,11 @@ from mm_jax.experiments.lr_suggestion import Suggestion, suggest
 from mm_jax.models.base import Model
 from mm_jax.population.grid import fit_members
 from mm_jax.training.evaluate import evaluate
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import TrainState, minibatch_ids
 
 AUTO_RANGE = 1e-6, 1e4  # where a rate is looked for that nobody has an idea of
 AUTO_WITHIN = 32.0  # a factor: how near to what that found it is then looked for
-
-
-def step_decay(learning_rate: float, num_steps: int) -> optax.Schedule:
-    """Return the lecture's schedule: the rate, and a tenth of it from the middle on."""
-    return optax.piecewise_constant_schedule(learning_rate, {(num_steps + 1) // 2: 0.1})
-
-
-def warmup_cosine(learning_rate: float, num_steps: int, warmup_steps: int = 0) -> optax.Schedule:
-    """Return linear warm-up from zero, then half a cosine to zero (Loshchilov and Hutter 2017)."""
-    rest = optax.cosine_decay_schedule(learning_rate, max(1, num_steps - warmup_steps))
-    if not warmup_steps:
-        return rest
-    warmup = optax.linear_schedule(0.0, learning_rate, warmup_steps)
-    return optax.join_schedules([warmup, rest], [warmup_steps])
-
-
-def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Return the schedule of ``config`` over a run of ``num_steps``: step -> learning rate."""
-    if config.schedule == "step":
-        return step_decay(config.rate, num_steps)
-    if config.schedule == "cosine":
-        return warmup_cosine(config.rate, num_steps, config.warmup_steps)
-    return optax.constant_schedule(config.rate)
-
-
-@cache
-def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Return the optax optimizer of ``config`` for a run of ``num_steps``.
-
-    One path for all: clip to a global norm, the optimizer by its name in optax, then decoupled
-    weight decay (Loshchilov and Hutter 2019): params -= learning_rate * weight_decay * params.
-    For adamw and its like that is their own formula. lbfgs (Liu and Nocedal 1989) finds the length
-    of each step by a line search and takes neither rate, decay nor clipping. Of all the others
-    ``state.opt_state.hyperparams`` holds learning_rate, weight_decay and clip_norm as arrays to
-    change, and the schedule as a factor.
-    """
-    if num_steps < 0:
-        raise InputError(f"steps must be at least 0, not {num_steps}")
-    by_name, own_decay, decay = getattr(optax, config.optimizer), _own(config), decay_of(config)
-    fixed = {} if own_decay is None else {"weight_decay": 0.0}
-    if config.optimizer == "lbfgs":
-        if config.weight_decay is not None or config.clip_norm is not None:
-            raise InputError("lbfgs takes no --weight-decay and no --clip-norm")
-        return optax.lbfgs()
-
-    def chain(
-        learning_rate: jax.Array,
-        schedule: jax.Array,
-        weight_decay: jax.Array,
-        clip_norm: jax.Array | None,
-    ) -> optax.GradientTransformation:
-        rate = learning_rate * schedule
-        parts = [by_name(learning_rate=rate, **fixed)]
-        if config.clip_norm is not None:
-            parts.insert(0, optax.clip_by_global_norm(clip_norm))
-        if decay:
-            parts.append(optax.add_decayed_weights(-rate * weight_decay))
-        return optax.chain(*parts)
-
-    return optax.inject_hyperparams(chain)(
-        learning_rate=config.rate,
-        schedule=make_schedule(dataclasses.replace(config, learning_rate=1.0), num_steps),
-        weight_decay=decay,
-        clip_norm=config.clip_norm,
-    )
-
-
-def _own(config: DescentConfig) -> float | None:
-    """Return the weight decay that optax gives an optimizer, or None where it takes none."""
-    parameter = inspect.signature(getattr(optax, config.optimizer)).parameters.get("weight_decay")
-    return None if parameter is None else parameter.default
-
-
-def decay_of(config: DescentConfig) -> float:
-    """Return the weight decay of the choices, or where they say nothing the optimizer's own."""
-    return (_own(config) or 0.0) if config.weight_decay is None else config.weight_decay
-
-
-def learning_rates(config: OptimizerConfig, num_steps: int, steps: Any) -> jax.Array:
-    """Return the learning rate at each of ``steps``, of the same shape."""
-    if not isinstance(steps, jax.Array):
-        steps = np.asarray(steps, np.int32)  # jnp.asarray would compile a program
-    rates = jax.jit(make_schedule(config, num_steps))(steps)  # one program, not one an operation
-    return jnp.broadcast_to(rates, steps.shape)
 
 
 # The learning-rate range test

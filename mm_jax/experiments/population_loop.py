@@ -17,9 +17,11 @@ from flax.traverse_util import unflatten_dict
 
 from mm_jax.config.runtime import KeepConfig
 from mm_jax.config.training import RunConfig
+from mm_jax.data.dataset import Source
 from mm_jax.experiments.grouping import Program, beginning, rows_of
-from mm_jax.experiments.setup import Measured, Source, measure
+from mm_jax.experiments.setup import Measured, measure
 from mm_jax.models.base import Params
+from mm_jax.models.ensemble import ensemble
 from mm_jax.models.registry import build_model
 from mm_jax.population.scheduler import (
     run_jobs,
@@ -29,7 +31,6 @@ from mm_jax.population.scheduler import (
     sliced,
     train_slices,
 )
-from mm_jax.population.vmapped import ensemble
 from mm_jax.runs.checkpoint import params_in
 from mm_jax.runs.checkpoint_manager import Due
 from mm_jax.runs.layout import Stored

@@ -9,10 +9,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mm_jax.config.base import InputError, flag
+from mm_jax.config.command_line import flags_of
+from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.serialization import from_dict, number, to_dict
-from mm_jax.config.training import TRAINED, RunConfig
-from mm_jax.experiments.search_space import Axis, fields_of, flags_of, settings
+from mm_jax.config.training import RunConfig
+from mm_jax.experiments.search_space import Axis, fields_of, settings
 from mm_jax.runs.layout import SETTINGS, differing
 
 

@@ -10,19 +10,16 @@ import itertools
 import math
 import random
 import re
-import shlex
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
-from mm_jax.config.base import Choices, InputError, flag
-from mm_jax.config.presets import PRESETS
-from mm_jax.config.training import TRAINED, CountConfig, DataConfig, RunConfig
+from mm_jax.config.base import InputError, flag
+from mm_jax.config.training import RunConfig
 
 TABLES = ("", "optimizer", "model")  # of a RunConfig, that a sweep may change
 FIXED = ("seed", "seeds", "full_batch")  # choices that it may not
-CONFIDENCE = 0.95
 Value: TypeAlias = int | float | str
 
 
@@ -192,74 +189,3 @@ def seeds_of(config: RunConfig) -> list[RunConfig]:
         )
     seeds = range(config.seed, config.seed + config.seeds)
     return [dataclasses.replace(config, seed=seed, seeds=1) for seed in seeds]
-
-
-class Spread(NamedTuple):
-    """The mean over seeds, and half of the interval that holds the true mean 19 times of 20."""
-
-    mean: float
-    half: float | None  # None for a single seed
-
-
-def spread_of(losses: Sequence[float]) -> Spread:
-    """Return the mean of losses and its 95% interval by Student's t; infinite where one is not.
-
-    >>> mean, half = spread_of([2.0, 2.2])
-    >>> round(mean, 4), round(half, 4)
-    (2.1, 1.2706)
-    """
-    if not all(map(math.isfinite, losses)):
-        return Spread(math.inf, None)
-    mean = math.fsum(losses) / len(losses)
-    if len(losses) == 1:
-        return Spread(mean, None)
-    from scipy.special import stdtrit  # Student's t
-
-    variance = math.fsum((loss - mean) ** 2 for loss in losses) / (len(losses) - 1)
-    quantile = float(stdtrit(len(losses) - 1, (1 + CONFIDENCE) / 2))
-    return Spread(mean, quantile * math.sqrt(variance / len(losses)))
-
-
-def rungs(num_settings: int, halvings: int) -> Iterator[tuple[int, int]]:
-    """Return how many settings go on at each rung, and which share of the steps, 1 / n, it ends at.
-
-    Successive halving (Jamieson and Talwalkar 2016): with each rung the steps double and the worse
-    half of the settings is dropped.
-
-    >>> list(rungs(16, 2))
-    [(16, 4), (8, 2), (4, 1)]
-    """
-    for rung in range(halvings + 1):
-        yield max(1, num_settings >> rung), 2 ** (halvings - rung)
-
-
-def command_of(config: RunConfig | CountConfig) -> str:
-    """Return the command that makes a run of these choices: of a preset, where that is shorter."""
-    if isinstance(config, CountConfig):
-        model = config.model
-        smoothing = getattr(model, "smoothing", model.name)
-        command = ["mm-jax", "count", *flags_of(config.data, DataConfig())]
-        return shlex.join([*command, "--order", str(model.order), "--smoothing", f"{smoothing}"])
-    name = config.model.name
-    own = [] if name == RunConfig().model.name else ["--model", name]
-    starts = [(own, RunConfig(model=TRAINED[name]()))]
-    starts += [
-        (["--preset", preset], each.config)
-        for preset, each in PRESETS.items()
-        if each.config.model.name == name
-    ]
-    ways = [begin + flags_of(config, base) for begin, base in starts]
-    sayable = [way for way in ways if not {"None", "False"} & {*way}]  # no flag takes back a choice
-    return shlex.join(["mm-jax", "train", *min(sayable, key=len)])
-
-
-def flags_of(config: Choices, base: Choices) -> list[str]:
-    """Return the flags that turn the choices ``base`` into ``config``."""
-    flags = []
-    for field in dataclasses.fields(config):
-        value, default = getattr(config, field.name), getattr(base, field.name)
-        if isinstance(value, Choices):
-            flags += flags_of(value, default)
-        elif value != default:
-            flags += [flag(field.name)] if value is True else [flag(field.name), str(value)]
-    return flags

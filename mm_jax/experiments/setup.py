@@ -14,14 +14,15 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Integer, Key
 
 from mm_jax.config.base import InputError, flag
-from mm_jax.config.training import NUM_SAMPLES, DataConfig, TaskConfig
+from mm_jax.config.training import NUM_SAMPLES, TaskConfig
 from mm_jax.data.batches import Batch, distinct
-from mm_jax.data.text import Splits, Text, load_splits, num_predictions, overlap
-from mm_jax.data.vocab import Vocab, build_vocab, decode_lines
+from mm_jax.data.dataset import Source, load_source
+from mm_jax.data.splits import Splits
+from mm_jax.data.text import Text, num_predictions
+from mm_jax.data.vocab import Vocab, decode_lines
 from mm_jax.models.base import Model, Params, num_params
 from mm_jax.models.registry import build_model
 from mm_jax.models.sampling import sample
-from mm_jax.runs.reader import make_batch
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes
 from mm_jax.training.evaluate import evaluate
@@ -29,42 +30,6 @@ from mm_jax.training.step import TrainState, init_state
 
 LINE_BYTES = 100  # that a line takes beside its symbols, in lists of strings
 EVALUATED = 4096  # examples that are evaluated at once
-
-
-class Source(NamedTuple):
-    """What is learned from."""
-
-    text: Text
-    splits: Splits
-    vocab: Vocab
-    dev_lines_in_train: float  # the share of dev lines that stand in train too
-    made: dict[Any, Batch]  # batches of a split that were made before
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What config.json says of it."""
-        return {
-            "path": str(self.text.path),
-            "sha256": self.text.sha256,
-            "num_lines": len(self.text.lines),
-            "num_blank": self.text.num_blank,
-            "split_lines": [len(lines) for lines in self.splits],
-            "dev_lines_in_train": self.dev_lines_in_train,
-        }
-
-    def batch(self, split: str, model: Model, config: TaskConfig) -> Batch:
-        """Return a split in the layout that a model is trained on; made once for a context."""
-        key = split, config.model.layout, model.context
-        if key not in self.made:
-            self.made[key] = make_batch(getattr(self.splits, split), self.vocab, model, config)
-        return self.made[key]
-
-
-def load_source(config: DataConfig) -> Source:
-    """Read and split the data."""
-    text, splits = load_splits(config)
-    both = overlap(splits.dev, splits.train) if splits.dev else 0.0
-    return Source(text, splits, build_vocab(text.lines), both, {})
 
 
 class Measured(NamedTuple):
@@ -79,10 +44,10 @@ def measure(model: Model, params: Params, source: Source, config: TaskConfig) ->
     """Return the exact losses of a model, in nats a symbol, and lines that it makes."""
     # mesh is named because it is where a session looks at dev: jit compiles other arguments anew.
     exact = partial(evaluate, model, params, mesh=None)
-    train_loss = float(exact(source.batch("train", model, config)))
+    train_loss = float(exact(source.batch("train", config.model.layout, model.context)))
     dev_loss = None
     if source.splits.dev:
-        dev_loss = float(exact(source.batch("dev", model, config)))
+        dev_loss = float(exact(source.batch("dev", config.model.layout, model.context)))
     tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
     return Measured(train_loss, dev_loss, decode_lines(source.vocab, jax.device_get(tokens)))
 
@@ -118,7 +83,11 @@ class Task(NamedTuple):
     def dev_data(self) -> Batch | None:
         """The lines held out for dev, or None where none are."""
         held_out = self.source.splits.dev
-        return self.source.batch("dev", self.model, self.config) if held_out else None
+        return (
+            self.source.batch("dev", self.config.model.layout, self.model.context)
+            if held_out
+            else None
+        )
 
     @property
     def batch_size(self) -> int | None:
@@ -163,7 +132,7 @@ def load_task(
     leaves, params = jax.eval_shape(arrays)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     most_seeds = check_memory(state_bytes, source, model.context, config, num_seeds)
-    data = source.batch("train", model, config)
+    data = source.batch("train", config.model.layout, model.context)
     return Task(
         config=config,
         source=source,

@@ -15,7 +15,7 @@ from mm_jax.config.runtime import KeepConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.experiments.grouping import Program
 from mm_jax.experiments.population_loop import Member, Rung, train_members
-from mm_jax.experiments.search_space import Spread, rungs, spread_of
+from mm_jax.experiments.statistics import Spread, spread_of
 from mm_jax.runs.population_checkpoints import Parts
 
 
@@ -164,3 +164,16 @@ def member_rows(
         for i, loss in enumerate(result.losses):
             values = changes[result.setting].values()
             yield [result.setting, *values, seed + i, result.num_params, result.steps, loss]
+
+
+def rungs(num_settings: int, halvings: int) -> Iterator[tuple[int, int]]:
+    """Return how many settings go on at each rung, and which share of the steps, 1 / n, it ends at.
+
+    Successive halving (Jamieson and Talwalkar 2016): with each rung the steps double and the worse
+    half of the settings is dropped.
+
+    >>> list(rungs(16, 2))
+    [(16, 4), (8, 2), (4, 1)]
+    """
+    for rung in range(halvings + 1):
+        yield max(1, num_settings >> rung), 2 ** (halvings - rung)

@@ -5,15 +5,9 @@ and where and why training ended. train.py has the mathematics, keeper.py the fi
 joins them.
 """
 
-import contextlib
 import math
-import os
-import signal
-import socket
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,14 +17,14 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from mm_jax.config.base import InputError
 from mm_jax.config.training import RunConfig
 from mm_jax.data.batches import Batch
-from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.models.base import Model
 from mm_jax.runs.checkpoint_manager import Keeper
+from mm_jax.runtime.signals import Stop
 from mm_jax.training.diagnostics import look_inside
 from mm_jax.training.evaluate import evaluate
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import (
     NotFiniteError,
     TrainState,
@@ -42,7 +36,6 @@ from mm_jax.training.step import (
 
 DEV_LOOKS = 20  # times that the dev loss is measured during a run
 INSIDE_LOOKS = 100  # times at least that the net is looked into, where that is asked for
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Ending(NamedTuple):
@@ -55,60 +48,6 @@ class Ending(NamedTuple):
     speed: float  # steps a second, without the first chunk, in which all is compiled
     complaint: str | None
     exit_code: int  # 1 where the loss is not finite, 128 + the signal where one came
-
-
-class Stop:
-    """Whether a signal asks to stop. From the first one on ``stop()`` is true."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self.hurry: Callable[[], None] = lambda: None  # called at the first, by another thread
-
-    def __call__(self) -> bool:
-        """Tell whether a signal has come."""
-        return self.signal is not None
-
-    @property
-    def exit_code(self) -> int:
-        """What a shell says of a process that such a signal ended."""
-        return 128 + (self.signal or 0)
-
-    def watch(self, signals: socket.socket) -> None:
-        """Take signals as they come, also while the main thread waits for a long chunk."""
-        while number := signals.recv(1):
-            if number[0] not in SIGNALS:
-                continue
-            if self.signal is None:
-                self.signal = number[0]
-                os.write(
-                    2, b"stopping after this chunk, which is kept; Ctrl-C again leaves at once\n"
-                )
-                with contextlib.suppress(InputError):  # the end of the chunk will meet it again
-                    self.hurry()
-            elif number[0] == signal.SIGINT:  # schedulers repeat SIGTERM without meaning more
-                cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""
-                os.write(2, cursor + b"left at once; the last checkpoint is kept\n")
-                os._exit(128 + number[0])
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Stop]:
-    """Turn the first Ctrl-C or SIGTERM into a Stop; another Ctrl-C ends the process at once."""
-    stop, (ours, theirs) = Stop(), socket.socketpair()
-    theirs.setblocking(False)
-    before_fd = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
-    watcher = threading.Thread(target=stop.watch, args=(ours,), daemon=True)
-    watcher.start()
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(before_fd)
-        theirs.close()
-        watcher.join()
-        ours.close()
 
 
 def descend(

@@ -15,7 +15,6 @@ import numpy as np
 
 from mm_jax.config.base import InputError
 from mm_jax.config.training import RunConfig
-from mm_jax.experiments.lr_range import make_optimizer
 from mm_jax.experiments.setup import load_task
 from mm_jax.runs.checkpoint import (
     CHECKPOINTS,
@@ -43,6 +42,7 @@ from mm_jax.runs.metrics import last_line
 from mm_jax.runs.named_arrays import check_arrays, from_arrays, shape_of, to_arrays
 from mm_jax.runtime.atomic_files import read
 from mm_jax.runtime.environment import differences, fingerprint
+from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import NotFiniteError, fit_chunks
 
 

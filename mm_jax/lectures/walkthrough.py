@@ -18,11 +18,12 @@ from matplotlib.figure import Figure
 from safetensors.numpy import load_file
 
 from mm_jax.config.base import InputError
-from mm_jax.data.text import LECTURE_SHA256, LECTURE_VARIABLE, lecture_path, read_lines, shipped
+from mm_jax.data.text import LECTURE_SHA256, read_lines
 from mm_jax.lectures.comparison import Row, agree, plain, spoken, table, written
 from mm_jax.models.base import Params
 from mm_jax.reports.plots import save
 from mm_jax.runtime.console import terminal_width
+from mm_jax.runtime.paths import LECTURE_VARIABLE, lecture_path, shipped
 
 DRAWN = "JAX draws other numbers than PyTorch"
 OTHER_FILE = "other names than the lecture's"

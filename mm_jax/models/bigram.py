@@ -10,7 +10,7 @@ import jax
 from jaxtyping import Array, Float, Int
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import BigramConfig
+from mm_jax.config.models import BigramConfig
 from mm_jax.models.base import Model, Params, windowed
 from mm_jax.models.layers import embed, normals
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import MLPConfig
+from mm_jax.config.models import MLPConfig
 from mm_jax.models.base import Model, Params, windowed
 from mm_jax.models.layers import dense, dropout, embed, normals
 

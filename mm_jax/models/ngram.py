@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import NgramConfig
+from mm_jax.config.models import NgramConfig
 from mm_jax.data.batches import Batch
 from mm_jax.data.ngram_counts import Counts, check_fits, count_ngrams
 from mm_jax.data.vocab import Vocab

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mm_jax.config.training import ModelConfig
+from mm_jax.config.models import ModelConfig
 from mm_jax.models import bigram as _bigram
 from mm_jax.models import kneser_ney as _kneser_ney
 from mm_jax.models import mlp as _mlp

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import MAX_LEN
+from mm_jax.config.models import MAX_LEN
 from mm_jax.models.base import Model, Params
 from mm_jax.runtime.hardware import num_cores
 

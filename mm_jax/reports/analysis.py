@@ -16,7 +16,8 @@ from rapidfuzz.distance import Levenshtein
 
 from mm_jax.data.batches import rows
 from mm_jax.data.ngram_counts import count_lines, highest_order
-from mm_jax.data.text import BOUNDARY, Splits
+from mm_jax.data.splits import Splits
+from mm_jax.data.text import BOUNDARY
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params
 from mm_jax.models.baselines import MAX_ORDER, floors, ladder

@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from mm_jax import __version__
 from mm_jax.config.base import InputError
-from mm_jax.config.training import MAX_LEN, MLPConfig, NgramConfig, RunConfig
+from mm_jax.config.models import MAX_LEN, MLPConfig, NgramConfig
+from mm_jax.config.training import RunConfig
 from mm_jax.models.base import num_params
 from mm_jax.models.ngram import count_logits
 from mm_jax.reports.analysis import readable

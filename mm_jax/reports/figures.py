@@ -9,12 +9,14 @@ import numpy as np
 from jaxtyping import Float, Integer
 from matplotlib.figure import Figure
 
-from mm_jax.config.training import NgramConfig, RunConfig
+from mm_jax.config.models import NgramConfig
+from mm_jax.config.training import RunConfig
 from mm_jax.data.vocab import Vocab
 from mm_jax.reports import plots
 from mm_jax.reports.analysis import Line, bigrams_of, neighbours_of, plane_of
 from mm_jax.reports.plots.histograms import counts_enough
-from mm_jax.reports.run_summary import Sight, SweepSight, insides
+from mm_jax.reports.run_summary import Sight, insides
+from mm_jax.reports.sweep_summary import SweepSight
 from mm_jax.runs.metrics import Curve
 
 

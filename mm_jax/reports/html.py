@@ -13,17 +13,19 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from mm_jax.config.base import InputError, flag
+from mm_jax.config.command_line import command_of
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.experiments.search_config import command_of as command_of_search
-from mm_jax.experiments.search_space import command_of, spread_of
+from mm_jax.experiments.statistics import spread_of
 from mm_jax.models.base import num_params
 from mm_jax.reports import plots
 from mm_jax.reports.analysis import Line, Shape, neighbours_of, readable, shortened
 from mm_jax.reports.browser_model import payload, render, title_of
 from mm_jax.reports.figures import Picture, choices_picture, pictures
 from mm_jax.reports.plots.symbols import SURPRISE
-from mm_jax.reports.run_summary import Setting, Sight, SweepSight
+from mm_jax.reports.run_summary import Sight
+from mm_jax.reports.sweep_summary import Setting, SweepSight
 from mm_jax.reports.text_tables import spread_text
 from mm_jax.runs.layout import CONFIG
 from mm_jax.runs.reader import Run, load_run

@@ -14,7 +14,7 @@ from mm_jax.data.ngram_counts import Counts
 from mm_jax.data.vocab import Vocab
 from mm_jax.experiments.lr_range import RangeTest
 from mm_jax.experiments.lr_suggestion import in_blocks, loss_limits
-from mm_jax.experiments.search_space import Spread
+from mm_jax.experiments.statistics import Spread
 from mm_jax.experiments.successive_halving import Result
 from mm_jax.models.baselines import Rung, best
 from mm_jax.models.kneser_ney import FALLBACK_DISCOUNTS

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mm_jax.config.base import InputError, flag
+from mm_jax.config.base import InputError, check_path, flag
 from mm_jax.config.serialization import from_dict, number, to_dict, whole
-from mm_jax.config.training import CountConfig, RunConfig, check_path
+from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.text import BOUNDARY
 from mm_jax.runtime.atomic_files import LOCK, PART
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from mm_jax.config.base import InputError
+from mm_jax.config.base import LARGE, InputError
 from mm_jax.config.serialization import number, whole
-from mm_jax.config.training import LARGE, OptimizerConfig
-from mm_jax.experiments.lr_range import learning_rates
+from mm_jax.config.training import OptimizerConfig
+from mm_jax.training.optimizers import learning_rates
 
 NUMBERS = ("loss", "learning_rate", "train_loss", "dev_loss")  # that a line may have
 TABLES = ("saturated", "update_to_data")

@@ -16,13 +16,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import CountConfig, RunConfig, TaskConfig
-from mm_jax.data.batches import LAYOUTS, Batch
-from mm_jax.data.text import Splits, Text, find_data, load_splits, unreadable
+from mm_jax.config.training import CountConfig, RunConfig
+from mm_jax.data.splits import Splits, load_splits
+from mm_jax.data.text import Text, unreadable
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, num_params
+from mm_jax.models.ensemble import ensemble
 from mm_jax.models.registry import build_model
-from mm_jax.population.vmapped import ensemble
 from mm_jax.runs.checkpoint import (
     Checkpoint,
     newest,
@@ -43,6 +43,7 @@ from mm_jax.runs.layout import (
 from mm_jax.runs.named_arrays import check_arrays
 from mm_jax.runs.population_checkpoints import parts_of
 from mm_jax.runs.writer import append_lines
+from mm_jax.runtime.paths import find_data
 
 
 class Run(NamedTuple):
@@ -205,10 +206,3 @@ def run_splits(run: Run) -> tuple[Text, Splits]:
     if text.sha256 != run.data["sha256"]:
         raise InputError(f"{text.path} has changed since {run.path} was trained on it")
     return text, splits
-
-
-def make_batch(
-    lines: list[str], vocab: Vocab, model: Model, config: TaskConfig | CountConfig
-) -> Batch:
-    """Return ``lines`` in the layout that the run's model is trained on."""
-    return LAYOUTS[config.model.layout](lines, vocab, model.context)

@@ -22,9 +22,9 @@ from pathlib import Path
 import filelock
 
 from mm_jax.config.base import InputError
-from mm_jax.data.text import cache_dir
 from mm_jax.runtime.atomic_files import remove, write_whole
 from mm_jax.runtime.hardware import num_cores
+from mm_jax.runtime.paths import cache_dir
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"  # set by who has a cache of their own; it is left alone
 SETTINGS = {

@@ -6,20 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from mm_jax.cli.common import Outcome, describe_split, with_absolute_path
-from mm_jax.config.base import Between, Choices, InputError
+from mm_jax.config.base import LARGE, Between, Choices, InputError
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import CountedConfig, KneserNeyConfig, NgramConfig
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import (
-    LARGE,
-    NUM_SAMPLES,
-    CountConfig,
-    CountedConfig,
-    DataConfig,
-    KneserNeyConfig,
-    NgramConfig,
-)
-from mm_jax.data.text import LARGE_FILE
+from mm_jax.config.training import NUM_SAMPLES, CountConfig
 from mm_jax.runs.layout import Stored
 from mm_jax.runtime.console import Console
+from mm_jax.runtime.paths import LARGE_FILE
 
 if TYPE_CHECKING:
     from mm_jax.data.ngram_counts import Counts

@@ -9,8 +9,9 @@ import tyro
 
 from mm_jax.cli.common import Outcome
 from mm_jax.config.base import InputError
-from mm_jax.data.text import LECTURE_SHA256, LECTURE_VARIABLE, lecture_path, read_lines
+from mm_jax.data.text import LECTURE_SHA256, read_lines
 from mm_jax.runtime.console import Console
+from mm_jax.runtime.paths import LECTURE_VARIABLE, lecture_path
 
 URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
 

@@ -41,16 +41,11 @@ def run(options: Options, console: Console) -> Outcome:
     import numpy as np
 
     from mm_jax.data.batches import never
-    from mm_jax.data.text import num_predictions, read_lines, split_lines
+    from mm_jax.data.dataset import make_batch
+    from mm_jax.data.splits import split_lines
+    from mm_jax.data.text import num_predictions, read_lines
     from mm_jax.data.vocab import SymbolError, encode_lines
-    from mm_jax.runs.reader import (
-        count_test_look,
-        describe,
-        load_run,
-        make_batch,
-        run_splits,
-        unfinished,
-    )
+    from mm_jax.runs.reader import count_test_look, describe, load_run, run_splits, unfinished
     from mm_jax.training.evaluate import evaluate
     from mm_jax.training.loss import nats
 
@@ -78,7 +73,7 @@ def run(options: Options, console: Console) -> Outcome:
             encode_lines(trained.vocab, text.lines)
         except SymbolError as error:
             raise InputError(f"{text.where(error.index)}: {error} of the run") from None
-    batch = make_batch(lines, trained.vocab, trained.model, trained.config)
+    batch = make_batch(lines, trained.vocab, trained.config.model.layout, trained.model.context)
     loss_nats = float(evaluate(trained.model, trained.params, batch))
     bits = loss_nats / math.log(2)
     perplexity = math.exp(loss_nats) if loss_nats < 700 else math.inf

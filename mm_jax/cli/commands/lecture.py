@@ -8,8 +8,8 @@ import tyro
 
 from mm_jax.cli.common import Outcome, import_plots
 from mm_jax.config.base import InputError
-from mm_jax.data.text import DATA_SETS
 from mm_jax.runtime.console import Console
+from mm_jax.runtime.paths import DATA_SETS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,9 +15,10 @@ from mm_jax.cli.common import (
     with_absolute_path,
 )
 from mm_jax.config.base import InputError
+from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import TRAINED, DescentConfig, RangeConfig, TaskConfig
+from mm_jax.config.training import DescentConfig, RangeConfig, TaskConfig
 from mm_jax.runtime.console import Console
 
 

@@ -6,10 +6,10 @@ from typing import Annotated
 import tyro
 
 from mm_jax.cli.common import Outcome
-from mm_jax.config.base import Between, Choices, InputError
-from mm_jax.config.training import LARGE, MAX_LEN, Count, Seed
-from mm_jax.data.text import is_large
+from mm_jax.config.base import LARGE, Between, Choices, Count, InputError, Seed
+from mm_jax.config.models import MAX_LEN
 from mm_jax.runtime.console import Console
+from mm_jax.runtime.paths import is_large
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,9 +17,10 @@ from mm_jax.cli.common import (
     with_absolute_path,
 )
 from mm_jax.config.base import Between, InputError
+from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.runtime import KeepConfig, MachineConfig
-from mm_jax.config.training import TRAINED, RunConfig
+from mm_jax.config.training import RunConfig
 from mm_jax.experiments.search_config import Search, check_same_search, read_search, search_record
 from mm_jax.experiments.search_space import (
     Axis,
@@ -108,8 +109,8 @@ def run(options: Options, console: Console) -> Outcome:
     """Train all settings, show how they compare, and keep the best."""
     speaks = join(options.machine, console)
     from mm_jax.cli.searching import search_in
+    from mm_jax.data.dataset import load_source
     from mm_jax.experiments.grouping import plan_programs
-    from mm_jax.experiments.setup import load_source
     from mm_jax.runs import writer
     from mm_jax.runs.checkpoint_manager import check_room
     from mm_jax.runs.population_checkpoints import Parts
@@ -157,7 +158,11 @@ def run(options: Options, console: Console) -> Outcome:
         if stored is None:
             about = wanted._replace(symbols=source.vocab.symbols, data=source.record)
             writer.save_settings(path, search_record(about))
-        found = search_in(path, options, config, source, chosen, programs, console)
+        found = search_in(
+            *(path, config, source, chosen, programs, console),
+            halvings=options.halvings,
+            keep=options.pace,
+        )
         record, code, complaint = found
     return Outcome(record if speaks else {}, code, complaint)
 

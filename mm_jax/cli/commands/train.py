@@ -20,10 +20,11 @@ from mm_jax.cli.common import (
     with_absolute_path,
 )
 from mm_jax.config.base import InputError
+from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.runtime import KeepConfig, MachineConfig
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import NUM_SAMPLES, TRAINED, RunConfig
+from mm_jax.config.training import NUM_SAMPLES, RunConfig
 from mm_jax.experiments.search_space import seeds_of
 from mm_jax.runs.layout import METRICS, PARAMS, Stored, check_data, check_same, there
 from mm_jax.runtime.console import Console
@@ -94,11 +95,12 @@ def run(options: Options, console: Console) -> Outcome:
     speaks = join(options.machine, console)
     from mm_jax.cli.training import train_one, train_seeds
     from mm_jax.experiments.grouping import Program, plan_programs
-    from mm_jax.experiments.lr_range import make_optimizer, range_optimizer
+    from mm_jax.experiments.lr_range import range_optimizer
     from mm_jax.experiments.setup import load_task
     from mm_jax.runs import writer
     from mm_jax.runs.checkpoint_manager import check_room
     from mm_jax.runtime.environment import fingerprint
+    from mm_jax.training.optimizers import make_optimizer
 
     config = dataclasses.replace(options.config, data=with_absolute_path(options.config.data))
     stored, resume = there(options.out, resume=options.keep.resume), options.keep.resume

@@ -1,0 +1,52 @@
+"""A file, read and split -> batches on the device, each made once."""
+
+from typing import Any, Literal, NamedTuple
+
+from mm_jax.config.data import DataConfig
+from mm_jax.data.batches import LAYOUTS, Batch
+from mm_jax.data.splits import Splits, load_splits, overlap
+from mm_jax.data.text import Text
+from mm_jax.data.vocab import Vocab, build_vocab
+
+
+def make_batch(
+    lines: list[str], vocab: Vocab, layout: Literal["windows", "rows"], context: int
+) -> Batch:
+    """Return ``lines`` in the layout that a model is trained on."""
+    return LAYOUTS[layout](lines, vocab, context)
+
+
+class Source(NamedTuple):
+    """What is learned from."""
+
+    text: Text
+    splits: Splits
+    vocab: Vocab
+    dev_lines_in_train: float  # the share of dev lines that stand in train too
+    made: dict[Any, Batch]  # batches of a split that were made before
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What config.json says of it."""
+        return {
+            "path": str(self.text.path),
+            "sha256": self.text.sha256,
+            "num_lines": len(self.text.lines),
+            "num_blank": self.text.num_blank,
+            "split_lines": [len(lines) for lines in self.splits],
+            "dev_lines_in_train": self.dev_lines_in_train,
+        }
+
+    def batch(self, split: str, layout: Literal["windows", "rows"], context: int) -> Batch:
+        """Return a split in the layout that a model is trained on; made once for a context."""
+        key = split, layout, context
+        if key not in self.made:
+            self.made[key] = make_batch(getattr(self.splits, split), self.vocab, layout, context)
+        return self.made[key]
+
+
+def load_source(config: DataConfig) -> Source:
+    """Read and split the data."""
+    text, splits = load_splits(config)
+    both = overlap(splits.dev, splits.train) if splits.dev else 0.0
+    return Source(text, splits, build_vocab(text.lines), both, {})

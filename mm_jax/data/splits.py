@@ -1,0 +1,58 @@
+"""Lines -> train, dev and test. Imports no jax."""
+
+import random
+from typing import NamedTuple
+
+from mm_jax.config.base import InputError
+from mm_jax.config.data import DataConfig
+from mm_jax.data.text import Text, read_lines
+
+
+class Splits(NamedTuple):
+    """Three lists of lines."""
+
+    train: list[str]
+    dev: list[str]
+    test: list[str]
+
+
+def split_lines(
+    lines: list[str], scheme: str = DataConfig.split, seed: int = DataConfig.split_seed
+) -> Splits:
+    """Shuffle lines and split them 80/10/10 by count, as the lecture does.
+
+    Source: the second makemore lecture, ``random.seed(42); random.shuffle(words)``. A line that
+    stands twice can fall into two splits; ``scheme="unique"`` drops repetitions first. With
+    ``"none"`` all lines are for training, in their order.
+    """
+    if scheme not in ("lecture", "unique", "none"):
+        raise InputError(f"unknown split {scheme!r}; there is lecture, unique, none")
+    if scheme == "none":
+        return Splits(list(lines), [], [])
+    shuffled = list(dict.fromkeys(lines)) if scheme == "unique" else list(lines)
+    random.Random(seed).shuffle(shuffled)
+    first, second = ends(len(shuffled))
+    return Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
+
+
+def ends(num_lines: int) -> tuple[int, int]:
+    """Return where train ends and where dev does."""
+    first, second = int(0.8 * num_lines), int(0.9 * num_lines)
+    if not 0 < first < second < num_lines:
+        raise InputError(f"{num_lines} lines are too few to split 80/10/10; give at least ten")
+    return first, second
+
+
+def load_splits(config: DataConfig) -> tuple[Text, Splits]:
+    """Read and split the data set of a run."""
+    text = read_lines(config.data)
+    try:
+        return text, split_lines(text.lines, config.split, config.split_seed)
+    except InputError as error:
+        raise InputError(f"{text.path}: {error}") from None
+
+
+def overlap(lines: list[str], train: list[str]) -> float:
+    """Return the share of ``lines`` that stand in ``train`` too, 0 to 1."""
+    known = set(train)
+    return sum(line in known for line in lines) / len(lines)

@@ -1,0 +1,35 @@
+"""Several models of one kind as one Model: the mean of their probabilities."""
+
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from mm_jax.models.base import Model, Params
+
+
+@cache
+def ensemble(model: Model, num: int) -> Model:
+    """Return ``num`` members as one Model: its probabilities are the mean of theirs.
+
+    Its parameters are theirs, stacked. Its loss is at most the mean of their losses (Jensen).
+    """
+
+    def mean(logits: Float[Array, "P ... V"]) -> Float[Array, "... V"]:
+        log_probs = jax.nn.log_softmax(logits)
+        return jax.nn.logsumexp(log_probs, axis=0) - jnp.log(jnp.float32(len(logits)))
+
+    def init(key: Key[Array, ""]) -> Params:
+        return jax.vmap(model.init)(jax.random.split(key, num))
+
+    def apply(params: Params, tokens: Int[Array, "..."]) -> Float[Array, "..."]:
+        return mean(jax.vmap(model.apply, in_axes=(0, None))(params, tokens))
+
+    def step(params: Params, carry: Any, token: Int[Array, ""]) -> tuple[Any, Float[Array, " V"]]:
+        carry, logits = jax.vmap(model.step, in_axes=(0, 0, None))(params, carry, token)
+        return carry, mean(logits)
+
+    start = jax.vmap(model.start)
+    return Model(init, apply, start, step, model.context, model.max_len)

@@ -1,0 +1,108 @@
+"""A sweep -> the numbers behind its figures and its report."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mm_jax.config.base import LARGE, InputError
+from mm_jax.config.serialization import number, whole
+from mm_jax.experiments.search_config import Search, read_search
+from mm_jax.experiments.search_space import Axis
+from mm_jax.runs.layout import SETTINGS, SWEEP, check_data_record
+
+LISTED = 8  # values of a list, up to which they stand evenly apart
+
+
+class Setting(NamedTuple):
+    """What a setting of a sweep reached."""
+
+    choices: dict[str, int | float | str]
+    num_params: int
+    steps: int  # less than all where it was dropped on the way
+    mean: float  # loss on dev over its seeds, nats; not finite where it diverged
+    losses: list[float]  # of each seed
+
+
+class SweepSight(NamedTuple):
+    """What there is to see of a sweep."""
+
+    folder: Path
+    search: Search
+    settings: list[Setting]  # the best first
+    train_command: str | None  # of the best; None where all diverged
+
+    @property
+    def names(self) -> list[str]:
+        """The choices that were varied."""
+        return [axis.name for axis in self.search.axes]
+
+    @property
+    def dropped(self) -> list[bool]:
+        """Which settings were dropped on the way, with fewer steps than they were to take."""
+        asked = self.search.config.steps
+        return [each.steps < int(each.choices.get("steps", asked)) for each in self.settings]
+
+    @property
+    def scales(self) -> dict[str, str]:
+        """How each choice is drawn: log, linear, or names."""
+        return {axis.name: _scale(axis) for axis in self.search.axes}
+
+
+def is_sweep(path: Path) -> bool:
+    """Tell whether a directory is a sweep, and not a run."""
+    try:
+        return (path / SETTINGS).is_file()
+    except OSError:
+        return False
+
+
+def see_sweep(path: Path) -> SweepSight:
+    """Return what there is to see of a sweep. Raises InputError where it is not at its end."""
+    search = read_search(path)
+    check_data_record(path / SETTINGS, dict(search.data))
+    if not (path / SWEEP).is_file():
+        raise InputError(f"{path} has not come to its end; mm-jax sweep --resume --out {path}")
+    try:
+        record = json.loads((path / SWEEP).read_bytes())
+        settings = [_setting(each, search.axes) for each in record["settings"]]
+        command = record.get("train_command")
+        if not settings or not isinstance(command, str | None):
+            raise InputError("it has no settings, or no command")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path / SWEEP} is damaged: {type(error).__name__}: {error}") from None
+    return SweepSight(path, search, settings, command)
+
+
+def _setting(each: dict[str, Any], axes: Sequence[Axis]) -> Setting:
+    choices = {}
+    for axis in axes:
+        value = choices[axis.name] = each["choices"][axis.name]
+        if not (isinstance(value, str) and any(isinstance(v, str) for v in axis.values or ())):
+            number(value, axis.name)
+    losses = [_loss(loss) for loss in each["dev_losses"]]
+    if not losses:
+        raise InputError("a setting has no losses")
+    return Setting(
+        choices,
+        whole(each["num_params"], "num_params"),
+        whole(each["steps"], "steps"),
+        _loss(each["mean_dev_loss"]),
+        losses,
+    )
+
+
+def _loss(value: Any) -> float:
+    found = number(value, "a loss")
+    return found if abs(found) < LARGE else math.inf
+
+
+def _scale(axis: Axis) -> str:
+    if axis.values is None:
+        return "log" if axis.log else "linear"
+    numbers = [float(value) for value in axis.values if not isinstance(value, str)]
+    if len(axis.values) <= LISTED or len(numbers) < len(axis.values):
+        return "names"  # as they are, evenly apart
+    low, high = min(numbers), max(numbers)
+    return "log" if low > 0 and high / low >= 8 else "linear"
