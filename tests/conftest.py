@@ -19,9 +19,10 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-PACKAGES = ["data", "models", "training", "population", "experiments", "reports", "lectures"]
-PACKAGES += ["runtime.mesh", "runs.named_arrays", "runs.population_checkpoints", "runs.metrics"]
-PACKAGES += ["runs.checkpoint_manager"]
+PACKAGES = ["data", "models", "training", "population", "experiments", "lectures", "runtime.mesh"]
+PACKAGES += [f"runs.{name}" for name in ("checkpoint_manager", "metrics", "named_arrays")]
+PACKAGES += ["runs.population_checkpoints", "reports.analysis", "reports.browser_model"]
+PACKAGES += ["reports.figures", "reports.html", "reports.run_summary", "reports.sweep_summary"]
 install_import_hook([f"mm_jax.{package}" for package in PACKAGES], "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile(

@@ -110,7 +110,7 @@ def _run(name: str, prog: str, flags: list[str]) -> int:
     from mm_jax.runtime import compilation_cache
     from mm_jax.runtime.console import Console
 
-    command = importlib.import_module(f"mm_jax.cli.main.common.{name.replace('-', '_')}")
+    command = importlib.import_module(f"mm_jax.cli.commands.{name.replace('-', '_')}")
     try:
         options = _parse(command, prog, flags)
         compilation_cache.turn_on()

@@ -32,7 +32,7 @@ def windows(lines: Sequence[str], vocab: Vocab, context: int) -> Batch:
     Raises SymbolError where a symbol is not in the vocabulary, InputError where there is no line.
     Source: the data set of Bengio et al. (2003), as the second makemore lecture builds it.
 
-    >>> from mm_jax.vocab import build_vocab
+    >>> from mm_jax.data.vocab import build_vocab
     >>> windows(["emma"], build_vocab(["emma"]), context=3).tokens.tolist()
     [[0, 0, 0], [0, 0, 2], [0, 2, 3], [2, 3, 3], [3, 3, 1]]
     """
@@ -55,7 +55,7 @@ def rows(lines: Sequence[str], vocab: Vocab, context: int, length: int | None = 
     L is ``length``, in symbols, or that of the longest line. Raises as ``windows`` does, and
     InputError where a line is longer.
 
-    >>> from mm_jax.vocab import build_vocab
+    >>> from mm_jax.data.vocab import build_vocab
     >>> rows(["emma", "em"], build_vocab(["emma"]), context=1).targets.tolist()
     [[2, 3, 3, 1, 0], [2, 3, 0, 0, 0]]
     """

@@ -186,7 +186,7 @@ def count_ngrams(lines: Sequence[str], vocab: Vocab, order: int = 2) -> Int32[np
 
     Raises InputError where the table does not fit in memory, SymbolError as encode_lines does.
 
-    >>> from mm_jax.vocab import build_vocab
+    >>> from mm_jax.data.vocab import build_vocab
     >>> count_ngrams(["emma"], build_vocab(["emma"]), order=2).tolist()  # rows and columns . a e m
     [[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 1]]
     """
