@@ -52,7 +52,12 @@ def arrays(step):
 def main(mode, folder):
     from mm_jax.config.base import InputError
     from mm_jax.runs import checkpoint
-    from mm_jax.runs.checkpoint import newest, refuse, save_checkpoint, steps_of
+    from mm_jax.runs.checkpoint import (
+        checkpoint_steps,
+        newest_checkpoint,
+        raise_damaged,
+        save_checkpoint,
+    )
     from mm_jax.runtime import atomic_files
 
     for there in (0, 1, 2):  # checkpoints before it
@@ -61,7 +66,7 @@ def main(mode, folder):
             run.mkdir()
             for step in (1, 2)[:there]:
                 save_checkpoint(run, step, arrays(step), {})
-            before, (reading, writing) = steps_of(run), os.pipe()
+            before, (reading, writing) = checkpoint_steps(run), os.pipe()
             child = os.fork()
             if not child:
                 complaint = None
@@ -76,9 +81,9 @@ def main(mode, folder):
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             reached, complaint = json.loads(os.read(reading, 9999) or "[null, null]")
             os.close(reading)
-            found = newest(run, refuse)
+            found = newest_checkpoint(run, raise_damaged)
             after = None if found is None else [found.step, float(found.arrays["params.W"].mean())]
-            checkpoint.tidy(run)
+            checkpoint.remove_partial_files(run)
             save_checkpoint(run, 4, arrays(4), {})  # and all goes on
             record = {
                 "number": number,
@@ -87,7 +92,7 @@ def main(mode, folder):
                 "complaint": complaint,
                 "before": before[:1],
                 "after": after,
-                "then": newest(run, refuse).step,
+                "then": newest_checkpoint(run, raise_damaged).step,
                 "files": sorted(path.name for path in run.rglob("*") if path.is_file()),
             }
             print(json.dumps(record))

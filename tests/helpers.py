@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mm_jax.cli.main import main
-from mm_jax.data.dataset import load_source
+from mm_jax.data.dataset import load_dataset
 from mm_jax.models.base import scanned
 from mm_jax.models.bigram import bigram as neural_bigram
 from mm_jax.models.ensemble import ensemble
@@ -18,7 +18,7 @@ from mm_jax.models.kneser_ney import fit_kneser_ney
 from mm_jax.models.ngram import fit_ngram
 from mm_jax.models.registry import build_model
 from mm_jax.runs import writer
-from mm_jax.runs.layout import Stored
+from mm_jax.runs.layout import RunMetadata
 
 V = 27  # the boundary and a to z
 FIVE_NAMES = ["emma", "olivia", "ava", "isabella", "sophia"]  # 32 examples: the lecture's first
@@ -135,20 +135,22 @@ def make_run(path, config, *, metrics=(), samples=None):
 
     Of counted models it is the counts of the training lines, of the others random numbers.
     """
-    source = load_source(config.data)
-    model = build_model(config.model, len(source.vocab))
+    dataset = load_dataset(config.data)
+    model = build_model(config.model, len(dataset.vocab))
     if config.model.name == "ngram":
-        params = fit_ngram(source.splits.train, source.vocab, config.model.order)
+        params = fit_ngram(dataset.splits.train, dataset.vocab, config.model.order)
     elif config.model.name == "kneser-ney":
-        params = fit_kneser_ney(source.splits.train, source.vocab, config.model.order)
+        params = fit_kneser_ney(dataset.splits.train, dataset.vocab, config.model.order)
     else:
         count = config.seeds
         params = (
             ensemble(model, count).init(jax.random.key(5)) if count > 1 else first_params(model)
         )
-    writer.create(path, Stored(config, source.vocab.symbols, source.record, None, {}))
+    writer.write_metadata(
+        path, RunMetadata(config, dataset.vocab.symbols, dataset.record, None, {})
+    )
     writer.append_metrics(path, metrics or [{"train_loss": 2.0, "dev_loss": 2.5}])
-    writer.save_results(path, params, source.text.lines[:4] if samples is None else samples)
+    writer.save_results(path, params, dataset.text.lines[:4] if samples is None else samples)
     return path
 
 

@@ -18,16 +18,16 @@ from mm_jax.config.base import InputError
 from mm_jax.runs.checkpoint import (
     Checkpoint,
     DamagedError,
-    newest,
+    checkpoint_path,
+    checkpoint_steps,
+    decode,
+    encode,
+    newest_checkpoint,
     open_checkpoint,
-    path_of,
+    raise_damaged,
     read_params,
-    refuse,
+    remove_partial_files,
     save_checkpoint,
-    seal,
-    steps_of,
-    tidy,
-    unseal,
 )
 
 HERE = Path("somewhere.safetensors")
@@ -49,7 +49,7 @@ def same(one, other):
 
 
 def test_what_is_sealed_is_what_is_unsealed():
-    arrays, record = unseal(HERE, seal(ARRAYS, RECORD))
+    arrays, record = decode(HERE, encode(ARRAYS, RECORD))
     assert same(arrays, ARRAYS)
     assert {name: record[name] for name in RECORD} == RECORD
 
@@ -67,7 +67,7 @@ def test_what_is_sealed_is_what_is_unsealed():
 )
 def test_any_arrays_and_any_record_come_back(arrays, record):
     record.pop("sha256", None)
-    found, told = unseal(HERE, seal(arrays, record))
+    found, told = decode(HERE, encode(arrays, record))
     assert same(found, arrays)
     assert {name: told[name] for name in record} == record
 
@@ -81,7 +81,7 @@ def test_the_same_content_gives_the_same_bytes():
         text=True,
         check=True,
     )
-    assert bytes.fromhex(found.stdout) == seal(ARRAYS, RECORD)
+    assert bytes.fromhex(found.stdout) == encode(ARRAYS, RECORD)
 
 
 def test_any_program_can_read_a_checkpoint(tmp_path):
@@ -92,45 +92,45 @@ def test_any_program_can_read_a_checkpoint(tmp_path):
 # Damage
 
 
-LARGE = {"params.W": np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)}
+MAX_FLOAT = {"params.W": np.random.default_rng(0).standard_normal((300, 300)).astype(np.float32)}
 
 
 def test_a_file_that_is_cut_anywhere_is_damaged():
-    whole = seal(LARGE, RECORD)
+    whole = encode(MAX_FLOAT, RECORD)
     sizes = [*range(0, len(whole), 4096), *range(200), len(whole) - 1]
     assert len(sizes) > 280
     for size in sizes:
         with pytest.raises(DamagedError, match="is damaged"):
-            unseal(HERE, whole[:size])
+            decode(HERE, whole[:size])
 
 
 def test_a_file_that_goes_on_is_damaged():
     for more in (b"\0", b"a" * 4096):
         with pytest.raises(DamagedError, match="is damaged"):
-            unseal(HERE, seal(LARGE, RECORD) + more)
+            decode(HERE, encode(MAX_FLOAT, RECORD) + more)
 
 
 def test_any_bit_that_is_flipped_is_noticed():
-    whole, source = seal(ARRAYS, RECORD), random.Random(0)
+    whole, source = encode(ARRAYS, RECORD), random.Random(0)
     bits = range(8 * len(whole))  # of a small file each one, of a large one some
-    large = seal(LARGE, RECORD)
+    large = encode(MAX_FLOAT, RECORD)
     cases = [(whole, bit) for bit in bits]
     cases += [(large, source.randrange(8 * len(large))) for _ in range(300)]
     for data, bit in cases:
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(DamagedError, match="is damaged"):
-            unseal(HERE, bytes(flipped))
+            decode(HERE, bytes(flipped))
 
 
 def test_a_block_that_is_zeroed_or_moved_is_noticed():
-    whole = seal(LARGE, RECORD)
+    whole = encode(MAX_FLOAT, RECORD)
     for first in range(0, len(whole) - 8192, 4096):
         zeroed = whole[:first] + bytes(4096) + whole[first + 4096 :]
         moved = whole[:first] + whole[first + 4096 : first + 8192] + whole[first : first + 4096]
         for data in (zeroed, moved + whole[first + 8192 :]):
             with pytest.raises(DamagedError, match="is damaged"):
-                unseal(HERE, data)
+                decode(HERE, data)
 
 
 def test_a_header_that_claims_two_gigabytes_is_no_header(tmp_path):
@@ -154,15 +154,15 @@ def test_a_file_of_another_program_is_no_checkpoint_and_may_be_parameters(tmp_pa
 
 def reports(run):
     said = []
-    found = newest(run, said.append)
+    found = newest_checkpoint(run, said.append)
     return found and found.step, said
 
 
 def test_the_two_newest_are_kept(tmp_path):
     for step in (5, 10, 15, 2**31 - 1):
         save_checkpoint(tmp_path, step, ARRAYS, {})
-    assert steps_of(tmp_path) == [2**31 - 1, 15]
-    found = newest(tmp_path, refuse)
+    assert checkpoint_steps(tmp_path) == [2**31 - 1, 15]
+    found = newest_checkpoint(tmp_path, raise_damaged)
     assert isinstance(found, Checkpoint)
     assert found.step == 2**31 - 1
 
@@ -170,18 +170,18 @@ def test_the_two_newest_are_kept(tmp_path):
 def test_of_a_damaged_one_the_one_before_is_used_and_it_is_said(tmp_path):
     for step in (5, 10):
         save_checkpoint(tmp_path, step, ARRAYS, {})
-    path_of(tmp_path, 10).write_bytes(b"nonsense")
+    checkpoint_path(tmp_path, 10).write_bytes(b"nonsense")
     step, said = reports(tmp_path)
     assert step == 5
     assert [str(error) for error in said] == [
-        f"{path_of(tmp_path, 10)} is damaged: it is cut short"
+        f"{checkpoint_path(tmp_path, 10)} is damaged: it is cut short"
     ]
     with pytest.raises(DamagedError, match="step-0000000010"):
-        newest(tmp_path, refuse)
+        newest_checkpoint(tmp_path, raise_damaged)
     save_checkpoint(tmp_path, 8, ARRAYS, {})  # training went on from 5
-    assert steps_of(tmp_path) == [8, 5]
+    assert checkpoint_steps(tmp_path) == [8, 5]
     for step in (5, 8):
-        path_of(tmp_path, step).write_bytes(b"")
+        checkpoint_path(tmp_path, step).write_bytes(b"")
     assert reports(tmp_path)[0] is None
 
 
@@ -190,9 +190,9 @@ def test_other_files_are_left_alone(tmp_path):
     for name in ("best.safetensors", "step-x.safetensors", "notes.txt"):
         (tmp_path / "checkpoints" / name).write_text("mine")
     (tmp_path / "checkpoints" / "step-0000000009.safetensors.part").write_text("half")
-    tidy(tmp_path)
+    remove_partial_files(tmp_path)
     save_checkpoint(tmp_path, 2, ARRAYS, {})
-    assert steps_of(tmp_path) == [2, 1]
+    assert checkpoint_steps(tmp_path) == [2, 1]
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "best.safetensors",
         "notes.txt",

@@ -13,8 +13,8 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.data import ngram_counts as counts_room
 from mm_jax.data.ngram_counts import (
-    SLICE,
-    TABLE,
+    CHUNK_SYMBOLS,
+    MAX_TABLE_CELLS,
     Counts,
     Tally,
     ascii_table,
@@ -29,13 +29,13 @@ from mm_jax.data.ngram_counts import (
     sum_by,
 )
 from mm_jax.data.splits import load_splits, split_lines
-from mm_jax.data.streaming import Stream, survey
+from mm_jax.data.streaming import Stream, summarize_file
 from mm_jax.data.vocab import SymbolError, Vocab, build_vocab
 from mm_jax.runtime import hardware
 from mm_jax.runtime.hardware import memory_bytes
 
 ORDERS = range(1, 7)
-TABLES = [0, TABLE]  # by sorting, and, where there are few cells, in a table
+TABLES = [0, MAX_TABLE_CELLS]  # by sorting, and, where there are few cells, in a table
 EMPTY = np.zeros(0, np.int64)
 ALPHABETS = ["a", "ab", "abc", "aé語\U0001f600"]
 some_lines = st.sampled_from(ALPHABETS).flatmap(
@@ -181,7 +181,7 @@ def of_file(path, lines, config, order, piece_bytes):
     """Count a file of lines, and say what train and dev should be."""
     path.write_bytes("".join(line + "\n" for line in lines).encode())
     stream = Stream(path, piece_bytes)
-    seen = survey(stream, config)
+    seen = summarize_file(stream, config)
     splits = split_lines(lines, config.split, config.split_seed)
     return seen.vocab, count_stream(stream, seen, order), (splits.train, splits.dev)
 
@@ -203,7 +203,7 @@ many_lines = st.sampled_from(ALPHABETS[1:]).flatmap(
     st.integers(0, 9),
     st.sampled_from([1, 2, 3, 7, 2**18]),
     st.sampled_from(TABLES),
-    st.sampled_from([1, 2, 5, SLICE]),
+    st.sampled_from([1, 2, 5, CHUNK_SYMBOLS]),
 )
 @settings(max_examples=200)
 def test_a_file_is_counted_as_its_train_and_dev_lines_are(
@@ -247,7 +247,7 @@ def test_lines_of_ascii_and_of_other_symbols_stand_in_one_file(path):
 def test_the_lectures_file_is_counted_in_pieces_as_at_once(lecture_text, scheme):
     config = DataConfig(data=str(lecture_text.path), split=scheme)
     stream = Stream(lecture_text.path, 10_000)
-    seen = survey(stream, config)
+    seen = summarize_file(stream, config)
     splits = load_splits(config)[1]
     for counts, part in zip(count_stream(stream, seen, 3), splits[:2], strict=True):
         assert_counts(counts, seen.vocab, 3, slow(part, 3))
@@ -260,7 +260,7 @@ def test_a_file_that_grows_before_it_is_counted_is_refused(path, scheme, piece_b
     for lines in ["ab", "ba"] * 10, ["aé", "ba"] * 10:
         path.write_text("\n".join(lines) + "\n", "utf-8")
         stream = Stream(path, piece_bytes)
-        seen = survey(stream, DataConfig(data=str(path), split=scheme))
+        seen = summarize_file(stream, DataConfig(data=str(path), split=scheme))
         path.write_text("\n".join(lines[1:]) + "\n" + more, "utf-8")
         with pytest.raises(InputError, match="has changed while it was read"):
             count_stream(stream, seen, 3)

@@ -14,7 +14,7 @@ from lives import Lives
 
 from mm_jax.config.base import InputError
 from mm_jax.data.text import read_lines
-from mm_jax.runs.checkpoint import steps_of, unseal
+from mm_jax.runs.checkpoint import checkpoint_steps, decode
 from mm_jax.runs.reader import load_run
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ def until_done(lives, folder, args, name, kills, seconds):
             break
         assert code == -9, out
         killed += 1
-        steps = steps_of(folder / name)
+        steps = checkpoint_steps(folder / name)
         if steps and "train" in args:  # such that it lives as long as it is to be killed
             far = steps[0] / STEPS - killed / kills
             share = 0.2 if far > 0.15 else 0.6 if far > 0 else 1.5 if far < -0.2 else 1
@@ -136,7 +136,7 @@ def test_members_that_are_finished_are_not_trained_again(lives, folder):
     code, out = lives(*args, chunks=46)  # of 60
     assert code == 143, out
     parts = {path: path.stat() for path in (folder / "some/checkpoints").iterdir()}
-    ended = [path for path in parts if unseal(path, path.read_bytes())[1]["dev_losses"]]
+    ended = [path for path in parts if decode(path, path.read_bytes())[1]["dev_losses"]]
     assert 1 <= len(ended) < len(parts) <= 3
     code, out = lives(*args, chunks=4)
     assert code == 143, out

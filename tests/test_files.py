@@ -14,8 +14,8 @@ from mm_jax.runtime.atomic_files import (
     append,
     check_space,
     cut,
+    exclusive_writer,
     make_dir,
-    only_writer,
     remove,
     size_text,
     sync,
@@ -73,7 +73,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_never_followed(tmp_path):
     for write in (lambda path: append(path, b"more"), sync, lambda path: cut(path, 0)):
         with pytest.raises(InputError, match=r"cannot write .*grows"):
             write(run / "grows")
-    with pytest.raises(InputError, match=r"cannot write .*\.lock"), only_writer(run):
+    with pytest.raises(InputError, match=r"cannot write .*\.lock"), exclusive_writer(run):
         pass
     (run / "checkpoints").symlink_to(tmp_path)
     with pytest.raises(InputError, match="is no directory of its own"):
@@ -117,11 +117,11 @@ def test_whatever_fails_is_one_line_that_names_the_file(tmp_path, monkeypatch, a
 
 
 def test_one_writer_at_a_time_and_its_number_is_said(tmp_path):
-    other = only_writer(tmp_path)
+    other = exclusive_writer(tmp_path)
     refused = pytest.raises(InputError, match=f"another process {os.getpid()} is writing")
-    with only_writer(tmp_path), refused, other:
+    with exclusive_writer(tmp_path), refused, other:
         pass
-    with only_writer(tmp_path):
+    with exclusive_writer(tmp_path):
         pass
 
 

@@ -13,7 +13,14 @@ from mm_jax.data.ngram_counts import Counts, count_lines
 from mm_jax.data.splits import split_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.models import baselines
-from mm_jax.models.baselines import Rung, add_k, add_k_losses, best, best_smoothing, ladder
+from mm_jax.models.baselines import (
+    Baseline,
+    add_k,
+    add_k_losses,
+    best,
+    best_smoothing,
+    count_baselines,
+)
 from mm_jax.models.kneser_ney import ORDERS, fit_kneser_ney, kneser_ney
 from mm_jax.models.ngram import fit_ngram, ngram
 from mm_jax.training.evaluate import evaluate
@@ -184,7 +191,7 @@ def test_the_rung_says_for_which_orders_there_are_no_discounts(lecture_text):
 @pytest.mark.parametrize("order", [1, 2, 4, 6, 8])
 def test_the_ladder_goes_up_to_the_order_of_the_counts_or_to_the_sixth(order):
     train, dev = counts_of(order, ["abcabc", "cab", "bcba"], ["abc", "bb"])
-    rungs = list(ladder(train, dev))
+    rungs = list(count_baselines(train, dev))
     most = min(order, 6)
     expected = [("uniform", 0)]
     expected += [("add-k", n) for n in range(1, most + 1)]
@@ -208,7 +215,7 @@ def test_without_dev_the_ladder_takes_the_k_that_it_is_given():
     (train,) = counts_of(3, lines)
     for given_k in (None, 0.5):
         options = {} if given_k is None else {"smoothing": given_k}
-        rungs = list(ladder(train, None, **options))
+        rungs = list(count_baselines(train, None, **options))
         assert [rung.dev_loss for rung in rungs] == [None] * 6
         for rung in rungs[1:4]:
             assert rung.smoothing == (given_k or 0.0)
@@ -219,19 +226,19 @@ def test_without_dev_the_ladder_takes_the_k_that_it_is_given():
 
 def test_a_context_more_is_a_lower_train_loss_without_smoothing(names):
     (train, _), vocab = names
-    rungs = list(ladder(count_lines(train, vocab, 6), None))
+    rungs = list(count_baselines(count_lines(train, vocab, 6), None))
     assert (np.diff([rung.train_loss for rung in rungs[:7]]) < 0).all()
     assert (np.diff([rung.train_loss for rung in rungs[7:]]) < 0).all()
 
 
 def test_the_best_rung_has_the_lowest_loss_on_dev():
     rungs = [
-        Rung("uniform", 0, None, 3.0, 3.0),
-        Rung("add-k", 1, 0.5, 2.5, 2.6),
-        Rung("add-k", 2, 0.5, 0.5, 2.2),
-        Rung("add-k", 3, 0.5, 0.1, 2.4),
-        Rung("kneser-ney", 2, None, 1.0, 2.1),
-        Rung("kneser-ney", 3, None, 0.0, None),
+        Baseline("uniform", 0, None, 3.0, 3.0),
+        Baseline("add-k", 1, 0.5, 2.5, 2.6),
+        Baseline("add-k", 2, 0.5, 0.5, 2.2),
+        Baseline("add-k", 3, 0.5, 0.1, 2.4),
+        Baseline("kneser-ney", 2, None, 1.0, 2.1),
+        Baseline("kneser-ney", 3, None, 0.0, None),
     ]
     assert best(rungs) == rungs[4]
     assert best(rungs, "add-k") == rungs[2]
@@ -245,7 +252,7 @@ def test_kneser_ney_is_the_best_way_to_count_names(lecture_text):
     splits = split_lines(lecture_text.lines)
     vocab = build_vocab(lecture_text.lines)
     train, dev = counts_of(6, splits.train, splits.dev, vocab=vocab)
-    rungs = list(ladder(train, dev))
+    rungs = list(count_baselines(train, dev))
     assert best(rungs)[:2] == ("kneser-ney", 6)
     by_kind = {
         kind: [r.dev_loss for r in rungs if r.kind == kind] for kind in ("add-k", "kneser-ney")

@@ -14,8 +14,8 @@ from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, Ngram
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.splits import split_lines
 from mm_jax.data.text import num_predictions
-from mm_jax.reports.figures import pair_counts, pictures
-from mm_jax.reports.run_summary import insides, see
+from mm_jax.reports.figures import make_figures, pair_counts
+from mm_jax.reports.run_summary import diagnostics_before_and_after, summarize_run
 from mm_jax.runs.reader import load_run
 
 STARTS = ("em", "av", "li", "no", "ka", "so", "ir", "be")
@@ -61,7 +61,7 @@ def run_of(path, data, model, **choices):
     ],
 )
 def test_each_model_has_its_pictures(tmp_path, data, model, choices, names):
-    shown = list(pictures(see(run_of(tmp_path / "run", data, model, **choices))))
+    shown = list(make_figures(summarize_run(run_of(tmp_path / "run", data, model, **choices))))
     assert [picture.name for picture in shown] == names.split()
     for picture in shown:
         assert picture.title
@@ -70,7 +70,7 @@ def test_each_model_has_its_pictures(tmp_path, data, model, choices, names):
 
 def test_counts_are_those_of_the_training_lines_whatever_the_order(tmp_path, data):
     tables = [
-        pair_counts(see(run_of(tmp_path / str(i), data, model)))
+        pair_counts(summarize_run(run_of(tmp_path / str(i), data, model)))
         for i, model in enumerate((NgramConfig(2), NgramConfig(4), BigramConfig()))
     ]
     for table in tables[1:]:
@@ -80,11 +80,11 @@ def test_counts_are_those_of_the_training_lines_whatever_the_order(tmp_path, dat
 
 def test_the_inside_is_that_of_the_first_and_of_the_last_parameters(tmp_path, data):
     run = run_of(tmp_path / "run", data, MLPConfig(3, 4, 8, "scaled"))
-    before, after = insides(see(run), run.config)
+    before, after = diagnostics_before_and_after(summarize_run(run), run.config)
     assert float(after.gradient_std["W2"]) > 0
     assert not np.isfinite(before.update_to_data["b1"])  # zeros before the first step
     lecture = run_of(tmp_path / "lecture", data, NET)
-    wild, _ = insides(see(lecture), lecture.config)
+    wild, _ = diagnostics_before_and_after(summarize_run(lecture), lecture.config)
     assert float(wild.saturated["h"]) > float(before.saturated["h"])
 
 
@@ -214,7 +214,7 @@ def test_lines_are_told_apart_by_line_ends_alone(tmp_path):
     (tmp_path / "odd.txt").write_text("\n".join(odd))
     config = CountConfig(DataConfig(str(tmp_path / "odd.txt")), NgramConfig())
     run = make_run(tmp_path / "run", config, samples=odd[7:11])
-    assert [line.text for line in see(load_run(run)).lines] == odd[7:11]
+    assert [line.text for line in summarize_run(load_run(run)).lines] == odd[7:11]
 
 
 def test_what_is_not_known_is_not_called_new(tmp_path, data):

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.data.dataset import load_source
+from mm_jax.data.dataset import load_dataset
 from mm_jax.data.text import clean, read_lines
 from mm_jax.data.vocab import build_vocab, decode, encode
-from mm_jax.runs.checkpoint import steps_of
+from mm_jax.runs.checkpoint import checkpoint_steps
 from mm_jax.runtime import atomic_files
 
 TINY = ["--embed-dim", "2", "--hidden-dim", "3", "--batch-size", "4", "--steps", "3"]
@@ -44,11 +44,11 @@ def inside(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("text", "symbols"), WORKS.values(), ids=WORKS.keys())
 def test_any_text_is_learned_from_symbol_by_symbol(text, symbols):
     Path("names.txt").write_bytes(text.encode())
-    source = load_source(DataConfig("names.txt"))
-    assert source.vocab.symbols == (".", *sorted(symbols))
-    assert min(map(len, source.splits)) > 0
-    lines = [decode(source.vocab, encode(source.vocab, line)) for line in source.text.lines]
-    assert lines == source.text.lines
+    dataset = load_dataset(DataConfig("names.txt"))
+    assert dataset.vocab.symbols == (".", *sorted(symbols))
+    assert min(map(len, dataset.splits)) > 0
+    lines = [decode(dataset.vocab, encode(dataset.vocab, line)) for line in dataset.text.lines]
+    assert lines == dataset.text.lines
 
 
 def test_whatever_it_was_learned_from_no_terminal_is_steered():
@@ -141,7 +141,7 @@ def test_a_rate_that_is_far_too_high_stops_with_the_step_and_keeps_what_was_good
     step = int(re.search(r"became (?:nan|inf) (?:at|by) step (\d+)", err)[1])
     assert 0 < step <= 50
     saved = int(re.search(r"the last checkpoint is of step (\d+)", err)[1])
-    assert (steps_of(Path("run"))[0], saved < step) == (saved, True)
+    assert (checkpoint_steps(Path("run"))[0], saved < step) == (saved, True)
     kept = int(re.search(r"parameters after step (\d+) are kept", err)[1])
     last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
     assert (last["step"], kept < step) == (kept, True)
@@ -242,5 +242,5 @@ def test_only_one_module_writes_to_a_run():
     rooms = [f"runs/{p.stem}" for p in (package / "runs").glob("*.py")]
     rooms += [f"experiments/{p.stem}" for p in (package / "experiments").glob("*.py")]
     for room in rooms:
-        source = (package / f"{room}.py").read_text()
-        assert not re.search(r"write_text|write_bytes|\.open\(|\bopen\(.*[\"'][wa]", source), room
+        dataset = (package / f"{room}.py").read_text()
+        assert not re.search(r"write_text|write_bytes|\.open\(|\bopen\(.*[\"'][wa]", dataset), room

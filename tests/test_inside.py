@@ -23,7 +23,7 @@ from mm_jax import population
 from mm_jax.config.training import OptimizerConfig
 from mm_jax.data.batches import windows
 from mm_jax.data.vocab import Vocab
-from mm_jax.experiments.training_loop import look as look_at_next
+from mm_jax.experiments.training_loop import diagnostics_line as look_at_next
 from mm_jax.models.mlp import mlp
 from mm_jax.training.diagnostics import BINS, SATURATED, histogram, look_inside
 from mm_jax.training.loss import loss
@@ -40,13 +40,13 @@ def begin(model=MODEL, optimizer=SGD, seed=0, **numbers):
     return init_state(model, optimizer, jax.random.key(seed), **numbers)
 
 
-def look(state, model=MODEL, optimizer=SGD, batch=BATCH):
+def diagnostics_line(state, model=MODEL, optimizer=SGD, batch=BATCH):
     return quick_jit(partial(look_inside, model, optimizer))(state, batch)
 
 
 def test_activations_are_those_of_the_layer():
     state = begin()
-    found = look(state)
+    found = diagnostics_line(state)
     h, _ = mlp64(state.params, BATCH.tokens)
     expected, _ = np.histogram(h, BINS, (-1, 1))
     counts = np.asarray(found.activations["h"].counts)
@@ -61,16 +61,16 @@ def test_activations_are_those_of_the_layer():
 def test_a_unit_that_never_leaves_saturation_is_stuck():
     state = begin()
     params = state.params | {"b1": jnp.full(20, -40.0).at[:15].set(0.0)}
-    found = look(dataclasses.replace(state, params=params))
+    found = diagnostics_line(dataclasses.replace(state, params=params))
     assert float(found.stuck["h"]) >= 5 / 20
     loose = params | {"W1": 1e-3 * params["W1"], "b1": jnp.zeros(20)}
-    assert float(look(dataclasses.replace(state, params=loose)).saturated["h"]) == 0
+    assert float(diagnostics_line(dataclasses.replace(state, params=loose)).saturated["h"]) == 0
 
 
 def test_gradients_and_the_loss_are_those_of_the_batch():
     state = begin()
     value, grads = quick_jit(jax.value_and_grad(partial(loss, MODEL)))(state.params, BATCH)
-    found = look(state)
+    found = diagnostics_line(state)
     assert float(found.loss_nats) == pytest.approx(float(value), rel=1e-5)
     assert found.gradients.keys() == grads.keys()
     for name, grad in grads.items():
@@ -91,7 +91,7 @@ def test_the_ratio_is_that_of_the_step_which_is_taken(config):
     optimizer = make_optimizer(config, 10)
     state = begin(optimizer=optimizer, regularization=0.1)
     before = jax.tree.map(np.array, state.params)
-    found = look(state, optimizer=optimizer)
+    found = diagnostics_line(state, optimizer=optimizer)
     after, _ = train_step(MODEL, optimizer, state, BATCH)
     for name in before:
         update = np.asarray(after.params[name], np.float64) - before[name]
@@ -115,13 +115,13 @@ def test_during_training_it_is_the_step_to_come_that_is_looked_at(size):
 def test_looking_takes_no_step():
     state = begin()
     kept = jax.tree.map(lambda leaf: leaf + 0 if leaf.dtype != state.key.dtype else leaf, state)
-    look(state)
+    diagnostics_line(state)
     assert_trees_identical(state, kept)
 
 
 def test_equal_biases_have_no_ratio():
     state = begin(mlp(V, 3, 4, 20, "scaled"))
-    found = look(state, mlp(V, 3, 4, 20, "scaled"))
+    found = diagnostics_line(state, mlp(V, 3, 4, 20, "scaled"))
     assert not np.isfinite(found.update_to_data["b1"])
     assert np.isfinite(found.update_to_data["W1"])
 
@@ -129,8 +129,8 @@ def test_equal_biases_have_no_ratio():
 def test_dropout_is_for_training_and_leaves_the_layer_whole():
     model = mlp(V, 3, 4, 20, "lecture", 0.5)
     state = begin(model)
-    found = look(state, model)
-    assert_trees_close(found.activations, look(begin()).activations)
+    found = diagnostics_line(state, model)
+    assert_trees_close(found.activations, diagnostics_line(begin()).activations)
 
 
 def test_it_vmaps_over_a_population():
@@ -139,7 +139,7 @@ def test_it_vmaps_over_a_population():
     together = quick_jit(jax.vmap(partial(look_inside, MODEL, SGD), in_axes=(0, None)))(many, BATCH)
     assert together.saturated["h"].shape == (3,)
     for i in range(3):
-        one = look(begin(seed=i))
+        one = diagnostics_line(begin(seed=i))
         for name, ratio in one.update_to_data.items():
             assert float(together.update_to_data[name][i]) == pytest.approx(float(ratio), rel=1e-3)
         assert float(together.saturated["h"][i]) == pytest.approx(
@@ -150,7 +150,7 @@ def test_it_vmaps_over_a_population():
 @pytest.mark.parametrize("model", [bigram(), gru()], ids=["bigram", "gru"])
 def test_a_model_without_hidden_layers_to_show_has_its_gradients(model):
     batch = windows(FIVE_NAMES, LETTERS, 1)
-    found = look(begin(model), model, batch=batch)
+    found = diagnostics_line(begin(model), model, batch=batch)
     assert found.activations == found.saturated == {}
     assert all(np.isfinite(leaf) for leaf in found.gradient_std.values())
     assert ("gate.x" in found.gradients) == (model is gru())

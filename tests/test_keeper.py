@@ -14,9 +14,9 @@ from mm_jax.config.base import InputError
 from mm_jax.config.training import OptimizerConfig
 from mm_jax.population.vmapped import init_member
 from mm_jax.runs import checkpoint_manager
-from mm_jax.runs.checkpoint_manager import Due
-from mm_jax.runs.named_arrays import check_arrays, from_arrays, shape_of, to_arrays
-from mm_jax.runtime.environment import differences, fingerprint, pin
+from mm_jax.runs.checkpoint_manager import CheckpointSchedule
+from mm_jax.runs.named_arrays import check_arrays, from_arrays, spec_of, to_arrays
+from mm_jax.runtime.environment import differences, fingerprint, pin_threads
 from mm_jax.training.optimizers import make_optimizer
 
 
@@ -33,7 +33,7 @@ def made(due, step, clock, seconds):
 
 
 def test_by_itself_a_checkpoint_is_due_every_ten_seconds(clock):
-    due = Due(None, None)
+    due = CheckpointSchedule(None, None)
     clock[0] = 9.9
     assert not due(1000)
     clock[0] = 10
@@ -45,7 +45,7 @@ def test_by_itself_a_checkpoint_is_due_every_ten_seconds(clock):
 
 
 def test_by_itself_it_never_costs_more_than_a_hundredth(clock):
-    due = Due(None, None)
+    due = CheckpointSchedule(None, None)
     made(due, 1000, clock, 3)
     clock[0] += 299
     assert not due(2000)
@@ -54,20 +54,20 @@ def test_by_itself_it_never_costs_more_than_a_hundredth(clock):
 
 
 def test_it_is_due_as_often_as_is_asked_for(clock):
-    due = Due(500, None)
+    due = CheckpointSchedule(500, None)
     assert next(step for step in range(0, 2000, 100) if due(step)) == 500
     made(due, 500, clock, 100)
     clock[0] = 1e9
     assert not due(999)
     assert due(1000)
     assert due(1700)
-    due = Due(None, 2.0)
+    due = CheckpointSchedule(None, 2.0)
     made(due, 10, clock, 100)
     assert not due(20)
     clock[0] += 2
     assert due(20)
     assert not due(10)  # where it was made already
-    due = Due(500, 2.0)
+    due = CheckpointSchedule(500, 2.0)
     assert due(500)
     clock[0] += 2
     assert due(1)
@@ -100,9 +100,9 @@ def test_the_number_of_threads_is_pinned_before_jax_starts(monkeypatch):
     assert done.stdout == "1 1 1\n"
     monkeypatch.setenv("PJRT_NPROC", "3")
     monkeypatch.setenv("XLA_FLAGS", "")
-    pin(3)
+    pin_threads(3)
     with pytest.raises(InputError, match="JAX has started with 3 threads; set PJRT_NPROC=1"):
-        pin()
+        pin_threads()
     assert os.environ["PJRT_NPROC"] == "3"
 
 
@@ -115,7 +115,7 @@ def state():
 
 
 def test_a_state_comes_back_from_its_arrays_bit_for_bit():
-    arrays, shape = to_arrays(state()), shape_of(state)
+    arrays, shape = to_arrays(state()), spec_of(state)
     assert {"params.W", "average.W", "average_decay", "key", "step"} <= arrays.keys()
     assert (arrays["key"].dtype, arrays["key"].shape) == (np.uint32, (2,))
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
@@ -125,7 +125,7 @@ def test_a_state_comes_back_from_its_arrays_bit_for_bit():
 
 def test_a_population_comes_back_too():
     both = {name: np.stack([array, array]) for name, array in to_arrays(state()).items()}
-    found = from_arrays(both, shape_of(state))
+    found = from_arrays(both, spec_of(state))
     assert found.key.shape == found.step.shape == (2,)
     assert_trees_identical(jax.tree.map(lambda leaf: leaf[1], found), state())
 
@@ -134,6 +134,6 @@ def test_another_implementation_of_keys_is_kept():
     def tree():
         return {"key": jax.random.key(1, impl="rbg"), "x": jnp.zeros(2)}
 
-    found = from_arrays(to_arrays(tree()), shape_of(tree))
+    found = from_arrays(to_arrays(tree()), spec_of(tree))
     assert jax.random.key_impl(found["key"]) == jax.random.key_impl(tree()["key"])
     assert_trees_identical(found, tree())

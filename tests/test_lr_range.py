@@ -21,7 +21,7 @@ from helpers import (
 )
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import OPTIMIZERS, DescentConfig, LRRangeConfig, OptimizerConfig
+from mm_jax.config.training import OPTIMIZERS, BaseOptimizerConfig, LRRangeConfig, OptimizerConfig
 from mm_jax.data.batches import rows, windows
 from mm_jax.data.splits import split_lines
 from mm_jax.data.vocab import Vocab, build_vocab
@@ -39,7 +39,7 @@ from mm_jax.training.step import fit, init_state, minibatch_ids
 
 VOCAB = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 BATCH = windows(FIVE_NAMES, VOCAB, 1)
-SGD = range_optimizer(DescentConfig())
+SGD = range_optimizer(BaseOptimizerConfig())
 
 
 def states(model, num, optimizer=SGD):
@@ -100,7 +100,7 @@ def test_a_grid_is_a_training_for_every_rate_from_the_same_start(which):
     model = gru(dim=8) if which == "rows" else mlp(27, 3, 4, 8, "scaled")
     data = rows(FIVE_NAMES, VOCAB, 1) if which == "rows" else windows(FIVE_NAMES, VOCAB, 3)
     batch_size = None if which == "all" else 4
-    adam = range_optimizer(DescentConfig("adam", weight_decay=0.1, clip_norm=1.0))
+    adam = range_optimizer(BaseOptimizerConfig("adam", weight_decay=0.1, clip_norm=1.0))
     config = LRRangeConfig("grid", min=1e-3, max=0.1, num=10, steps=40)
     population = states(model, 2, adam)
     test = lr_range_test(model, adam, population, data, config, batch_size=batch_size)
@@ -238,7 +238,7 @@ def test_an_optimizer_whose_rate_cannot_be_set_is_refused(optimizer, why):
 
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("lbfgs", "rprop")])
 def test_the_rate_of_every_optimizer_can_follow_the_test(name):
-    optimizer = range_optimizer(DescentConfig(name, clip_norm=1.0))
+    optimizer = range_optimizer(BaseOptimizerConfig(name, clip_norm=1.0))
 
     def take(key):
         state = follow(init_state(bigram(), optimizer, key), jnp.ones(5))
@@ -253,7 +253,7 @@ def test_the_rate_of_every_optimizer_can_follow_the_test(name):
 @pytest.mark.parametrize("name", ["lbfgs", "rprop"])
 def test_an_optimizer_that_finds_its_own_steps_has_no_rate_to_look_for(name):
     with pytest.raises(InputError, match=f"{name} finds the length of each step itself"):
-        range_optimizer(DescentConfig(name))
+        range_optimizer(BaseOptimizerConfig(name))
 
 
 @pytest.mark.slow

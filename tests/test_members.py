@@ -9,13 +9,13 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import MLPConfig
 from mm_jax.config.training import OptimizerConfig, RunConfig
-from mm_jax.data.dataset import load_source
+from mm_jax.data.dataset import load_dataset
 from mm_jax.data.text import read_lines
-from mm_jax.experiments.grouping import numbers_of, plan_programs, program_of
+from mm_jax.experiments.grouping import common_config, group_members, member_numbers
 from mm_jax.experiments.population_loop import Rung, train_members
-from mm_jax.experiments.setup import load_task
+from mm_jax.experiments.setup import load_setup
 from mm_jax.experiments.successive_halving import search
-from mm_jax.runs.population_checkpoints import Parts
+from mm_jax.runs.population_checkpoints import PopulationCheckpoints
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import fit_chunks
@@ -25,10 +25,10 @@ STEPS = 24
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def dataset(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "names.txt"
     path.write_text("\n".join(read_lines().lines[:200]))
-    return load_source(DataConfig(str(path)))
+    return load_dataset(DataConfig(str(path)))
 
 
 def config(rate=0.1, hidden=8, seed=0, **more):
@@ -54,49 +54,49 @@ MIX = [
 ]
 
 
-def alone(one, source):
+def alone(one, dataset):
     """The state and the dev loss of a run as mm-jax train makes it."""
     optimizer = make_optimizer(one.optimizer, one.steps)
-    task = load_task(one, optimizer, source=source)
-    state = jax.jit(task.begin, static_argnums=0)(optimizer, jax.random.key(one.seed))
-    chunks = fit_chunks(task.model, optimizer, state, task.data, num_steps=STEPS, batch_size=16)
+    setup = load_setup(one, optimizer, dataset=dataset)
+    state = jax.jit(setup.begin, static_argnums=0)(optimizer, jax.random.key(one.seed))
+    chunks = fit_chunks(setup.model, optimizer, state, setup.data, num_steps=STEPS, batch_size=16)
     [(state, _)] = list(chunks)
-    return state, float(evaluate(task.model, state.best_params, task.dev_data))
+    return state, float(evaluate(setup.model, state.best_params, setup.dev_data))
 
 
 @pytest.fixture(scope="module")
-def trained(source):
-    return train_members(MIX, plan_programs(MIX, source))
+def trained(dataset):
+    return train_members(MIX, group_members(MIX, dataset))
 
 
 @pytest.mark.parametrize("i", range(len(MIX)))
-def test_a_member_is_its_single_run_bit_for_bit(trained, source, i):
-    state, dev_loss = alone(MIX[i], source)
+def test_a_member_is_its_single_run_bit_for_bit(trained, dataset, i):
+    state, dev_loss = alone(MIX[i], dataset)
     assert_trees_identical(trained[i].params, jax.device_get(state.best_params))
     assert trained[i].dev_loss == dev_loss
     assert (trained[i].steps, trained[i].config) == (STEPS, MIX[i])
     assert [line["step"] for line in trained[i].lines] == list(range(1, STEPS + 1))
 
 
-def test_members_that_differ_in_numbers_alone_have_one_program(source):
-    assert [program.ids for program in plan_programs(MIX, source)] == [[0, 3], [1], [2], [4]]
-    assert program_of(MIX[0]) == program_of(MIX[3]) != program_of(MIX[1])
+def test_members_that_differ_in_numbers_alone_have_one_program(dataset):
+    assert [program.ids for program in group_members(MIX, dataset)] == [[0, 3], [1], [2], [4]]
+    assert common_config(MIX[0]) == common_config(MIX[3]) != common_config(MIX[1])
     # without decay there is nothing of it in the program, whatever the choices call that
-    assert program_of(config(weight_decay=0.0)) == program_of(config())
-    assert program_of(config(optimizer="adamw")) == program_of(
+    assert common_config(config(weight_decay=0.0)) == common_config(config())
+    assert common_config(config(optimizer="adamw")) == common_config(
         config(optimizer="adamw", weight_decay=0.3)
     )
-    assert numbers_of(config(optimizer="adamw"))["weight_decay"] == 1e-4
+    assert member_numbers(config(optimizer="adamw"))["weight_decay"] == 1e-4
 
 
 @pytest.mark.parametrize("members", [2, 3])
-def test_larger_slices_train_the_same_members_to_rounding(source, members):
+def test_larger_slices_train_the_same_members_to_rounding(dataset, members):
     configs = [config(rate, seed=i) for i, rate in enumerate((0.1, 0.2, 0.3))]
-    plans = plan_programs(configs, source, members_per_slice=members)
+    plans = group_members(configs, dataset, members_per_slice=members)
     assert [program.plan.members for program in plans] == [members]
     together, single = (
         train_members(configs, plans),
-        train_members(configs, plan_programs(configs, source)),
+        train_members(configs, group_members(configs, dataset)),
     )
     for i in range(3):
         assert_trees_close(together[i].params, single[i].params)
@@ -104,15 +104,15 @@ def test_larger_slices_train_the_same_members_to_rounding(source, members):
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_going_on_equals_not_stopping(source, members):
+def test_going_on_equals_not_stopping(dataset, members):
     """With dropout, an average, adam's moments, a schedule: all of a state is kept."""
     configs = [
         config(rate, seed=i, optimizer="adam", dropout=0.2, average_decay=0.9)
         for i, rate in enumerate((0.01, 0.02, 0.03))
     ]
-    programs = plan_programs(configs, source, members_per_slice=members)
+    programs = group_members(configs, dataset, members_per_slice=members)
     whole = train_members(configs, programs)
-    parts = Parts()
+    parts = PopulationCheckpoints()
     half = train_members(configs, programs, rung=Rung(lambda _: 11), parts=parts)
     assert {member.steps for member in half.values()} == {11}
     rung = Rung(before=lambda _: 11, only={0, 2})
@@ -124,18 +124,18 @@ def test_going_on_equals_not_stopping(source, members):
         assert again[i].steps == STEPS
 
 
-def test_a_member_that_diverges_is_no_good_and_spoils_no_other(source):
+def test_a_member_that_diverges_is_no_good_and_spoils_no_other(dataset):
     configs = [config(0.1), config(1e30, seed=1)]
-    members = train_members(configs, plan_programs(configs, source, members_per_slice=2))
+    members = train_members(configs, group_members(configs, dataset, members_per_slice=2))
     assert [members[i].good for i in range(2)] == [True, False]
     assert math.isfinite(members[0].dev_loss)
 
 
-def test_what_cannot_be_a_population_is_refused(source):
+def test_what_cannot_be_a_population_is_refused(dataset):
     with pytest.raises(InputError, match="there are no members"):
-        plan_programs([], source)
+        group_members([], dataset)
     with pytest.raises(InputError, match="--members-per-slice 6 is more than all 5 members"):
-        plan_programs(MIX, source, members_per_slice=6)
+        group_members(MIX, dataset, members_per_slice=6)
 
 
 # search
@@ -144,14 +144,14 @@ def test_what_cannot_be_a_population_is_refused(source):
 SETTINGS = [0.003, 0.3, 0.1, 1e30]  # learning rates, of two seeds each
 
 
-def searched(source, **options):
+def searched(dataset, **options):
     configs = [config(rate, seed=seed) for rate in SETTINGS for seed in range(2)]
-    return search(configs, plan_programs(configs, source), 2, **options)
+    return search(configs, group_members(configs, dataset), 2, **options)
 
 
 @pytest.fixture(scope="module")
-def found(source):
-    return searched(source)
+def found(dataset):
+    return searched(dataset)
 
 
 def test_settings_come_lowest_loss_first_and_diverged_ones_last(found):
@@ -162,17 +162,17 @@ def test_settings_come_lowest_loss_first_and_diverged_ones_last(found):
     assert {result.steps for result in found.results} == {STEPS}
 
 
-def test_the_members_of_the_best_setting_are_kept_and_no_others(found, source):
+def test_the_members_of_the_best_setting_are_kept_and_no_others(found, dataset):
     assert [member.config.seed for member in found.best] == [0, 1]
     assert [member.dev_loss for member in found.best] == found.results[0].losses
-    state, dev_loss = alone(config(0.3, seed=1), source)
+    state, dev_loss = alone(config(0.3, seed=1), dataset)
     assert found.best[1].dev_loss == dev_loss
     assert_trees_identical(found.best[1].params, jax.device_get(state.params))
 
 
-def test_halving_trains_half_of_the_settings_on_and_what_remains_is_the_same(found, source):
+def test_halving_trains_half_of_the_settings_on_and_what_remains_is_the_same(found, dataset):
     seen = []
-    halved = searched(source, halvings=2, update=lambda done, _: seen.append(done))
+    halved = searched(dataset, halvings=2, update=lambda done, _: seen.append(done))
     assert [result.steps for result in halved.results] == [
         STEPS,
         STEPS // 2,
@@ -188,31 +188,31 @@ def test_halving_trains_half_of_the_settings_on_and_what_remains_is_the_same(fou
     assert diverged.steps == STEPS // 4
 
 
-def test_what_is_stopped_before_its_end_has_no_result(source):
+def test_what_is_stopped_before_its_end_has_no_result(dataset):
     asked = []
-    found = searched(source, stop=lambda: len(asked) > 6 or asked.append(0))
+    found = searched(dataset, stop=lambda: len(asked) > 6 or asked.append(0))
     assert 0 < len(found.results) < len(SETTINGS)
     assert all(result.steps == STEPS for result in found.results)
     assert not found.complete
 
 
-def test_a_stop_on_a_rung_keeps_what_was_reached(source):
+def test_a_stop_on_a_rung_keeps_what_was_reached(dataset):
     asked = []
-    found = searched(source, halvings=1, stop=lambda: len(asked) > 6 or asked.append(0))
+    found = searched(dataset, halvings=1, stop=lambda: len(asked) > 6 or asked.append(0))
     assert found.results
     assert {result.steps for result in found.results} == {STEPS // 2}
     assert (found.best, found.complete) == ([], False)
 
 
-def test_the_test_split_is_not_looked_at(source, monkeypatch):
+def test_the_test_split_is_not_looked_at(dataset, monkeypatch):
     looked = []
-    batch = type(source).batch
+    batch = type(dataset).batch
 
     def noting(self, split, *args):
         looked.append(split)
         return batch(self, split, *args)
 
-    monkeypatch.setattr(type(source), "batch", noting)
+    monkeypatch.setattr(type(dataset), "batch", noting)
     one = dataclasses.replace(config(), seed=7)
-    train_members([one], plan_programs([one], source))
+    train_members([one], group_members([one], dataset))
     assert set(looked) == {"train", "dev"}

@@ -7,13 +7,18 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.runs.checkpoint import DamagedError
-from mm_jax.runs.population_checkpoints import Part, Parts, digest, parts_of
+from mm_jax.runs.population_checkpoints import (
+    PopulationCheckpoints,
+    SliceCheckpoint,
+    finished_members,
+    population_digest,
+)
 
 
 def part(*members, until=10, step=10, dev=True):
     """A part whose every number tells whose it is."""
     rows = np.array(members, np.float32)
-    return Part(
+    return SliceCheckpoint(
         members,
         until,
         step,
@@ -39,7 +44,7 @@ def same(one, other):
 
 @pytest.fixture(params=["a directory", "memory"])
 def parts(request, tmp_path):
-    return Parts(tmp_path if request.param == "a directory" else None, "mine")
+    return PopulationCheckpoints(tmp_path if request.param == "a directory" else None, "mine")
 
 
 def test_a_part_on_its_way_comes_back_as_it_is(parts):
@@ -67,7 +72,7 @@ def test_members_that_have_ended_are_found_in_any_slice_of_the_next_rung(parts):
 
 
 def test_what_waits_goes_into_one_file_and_can_be_asked_for_meanwhile(tmp_path):
-    parts = Parts(tmp_path, "mine")
+    parts = PopulationCheckpoints(tmp_path, "mine")
     parts.cost = 1e9  # as if writing took long, so that all wait
     parts.at = float("inf")
     parts.save(part(8, step=4, dev=False))
@@ -80,13 +85,13 @@ def test_what_waits_goes_into_one_file_and_can_be_asked_for_meanwhile(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == [
         "members-0000000010-000008.safetensors"
     ]
-    again = Parts(tmp_path, "mine")
+    again = PopulationCheckpoints(tmp_path, "mine")
     again.open(pytest.fail)
     for each in (parts, again):
         assert each.ended(10, range(9)) == [1, 5, 8]
         assert each.taken == 30
         assert all(same(each.member(10, number), part(number)) for number in (1, 5, 8))
-    arrays, count = parts_of(tmp_path, 10)
+    arrays, count = finished_members(tmp_path, 10)
     assert count == 3
     assert arrays["W"][:, 0].tolist() == [1, 5, 8]
     parts.remove()
@@ -94,32 +99,34 @@ def test_what_waits_goes_into_one_file_and_can_be_asked_for_meanwhile(tmp_path):
 
 
 def test_a_damaged_part_is_told_and_one_of_another_population_refused(tmp_path):
-    parts = Parts(tmp_path, "mine")
+    parts = PopulationCheckpoints(tmp_path, "mine")
     parts.save(part(0))
     parts.save(part(1))
     parts.flush()
     path = tmp_path / "checkpoints/members-0000000010-000000.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     told = []
-    again = Parts(tmp_path, "mine")
+    again = PopulationCheckpoints(tmp_path, "mine")
     again.open(told.append)
     assert [type(error) for error in told] == [DamagedError]
     assert again.ended(10, [0, 1]) == [1]
     with pytest.raises(InputError, match="of a population with other choices, or on other data"):
-        Parts(tmp_path, "other").open(told.append)
+        PopulationCheckpoints(tmp_path, "other").open(told.append)
 
 
 def test_the_digest_tells_choices_data_and_vocabulary_apart():
     data, configs = {"sha256": "1"}, [RunConfig(), RunConfig(seed=1)]
-    of = digest(configs, data, (".", "a"))
-    assert of == digest(list(configs), {"sha256": "1", "path": "elsewhere"}, (".", "a"))
+    of = population_digest(configs, data, (".", "a"))
+    assert of == population_digest(list(configs), {"sha256": "1", "path": "elsewhere"}, (".", "a"))
     moved = [RunConfig(DataConfig("elsewhere")), RunConfig(DataConfig("elsewhere"), seed=1)]
-    assert of == digest(moved, data, (".", "a"))
+    assert of == population_digest(moved, data, (".", "a"))
     others = (
-        digest(configs[:1], data, (".", "a")),
-        digest(configs[::-1], data, (".", "a")),
-        digest(configs, {"sha256": "2"}, (".", "a")),
-        digest(configs, data, (".", "b")),
-        digest([RunConfig(DataConfig(split_seed=1)), RunConfig(seed=1)], data, (".", "a")),
+        population_digest(configs[:1], data, (".", "a")),
+        population_digest(configs[::-1], data, (".", "a")),
+        population_digest(configs, {"sha256": "2"}, (".", "a")),
+        population_digest(configs, data, (".", "b")),
+        population_digest(
+            [RunConfig(DataConfig(split_seed=1)), RunConfig(seed=1)], data, (".", "a")
+        ),
     )
     assert len({of, *others}) == 6

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from mm_jax.config.base import InputError
 from mm_jax.data.vocab import Vocab
 from mm_jax.reports import plots
-from mm_jax.reports.analysis import Line, neighbours_of
+from mm_jax.reports.analysis import AnnotatedLine, neighbours_of
 from mm_jax.reports.plots import style, symbols
 from mm_jax.reports.plots.curves import smoothed, stacked
-from mm_jax.runs.metrics import Curve
-from mm_jax.training.diagnostics import Inside, histogram
+from mm_jax.runs.metrics import LossCurve
+from mm_jax.training.diagnostics import Diagnostics, histogram
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 ABC = Vocab((".", "a", "b"))
@@ -125,7 +125,7 @@ def curve(losses, dev=(), rates=None, looks=(), seed=None):
     rates = np.full(len(losses), 0.1) if rates is None else np.asarray(rates, float)
     dev_steps = steps[-len(dev) :] if len(dev) else np.zeros(0)
     end = int(steps[-1])
-    return Curve(
+    return LossCurve(
         seed, steps, np.array(losses), rates, dev_steps, np.array(dev, float), list(looks), end
     )
 
@@ -226,7 +226,7 @@ def test_the_ratio_of_update_to_data_over_time():
 def look(values, grads):
     edges = jnp.float32(-1), jnp.float32(1)
     std = float(np.std(grads))
-    return Inside(
+    return Diagnostics(
         loss_nats=jnp.float32(2.0),
         activations={"h": histogram(jnp.asarray(values, jnp.float32), *edges)},
         saturated={"h": jnp.mean(jnp.abs(jnp.asarray(values)) > 0.97)},
@@ -263,9 +263,9 @@ def test_the_neighbours_of_each_symbol_are_named_with_their_distance():
 
 def test_lines_have_their_symbols_where_they_were_seen_and_what_is_nearest():
     lines = [
-        Line("ab", [("a", 0.5), ("b", 9.0), (".", 1.0)], [], "abc", 1),
-        Line("ba", [("b", 0.1), ("a", 0.1), (".", 0.1)], ["train", "dev"], "ba", 0),
-        Line("b", [("b", 2.0), (".", 0.2)], [], None, None),
+        AnnotatedLine("ab", [("a", 0.5), ("b", 9.0), (".", 1.0)], [], "abc", 1),
+        AnnotatedLine("ba", [("b", 0.1), ("a", 0.1), (".", 0.1)], ["train", "dev"], "ba", 0),
+        AnnotatedLine("b", [("b", 2.0), (".", 0.2)], [], None, None),
     ]
     axes = plots.samples(lines).axes[0]
     said = [text.get_text() for text in axes.texts]
@@ -313,7 +313,7 @@ def test_long_names_of_symbols_and_lines_are_written_small_or_shortened():
     figure = plots.embedding(np.eye(3), odd)
     sizes = {text.get_text(): text.get_fontsize() for text in figure.axes[0].texts}
     assert sizes["U+202E"] < sizes["a"] / 2
-    lines = [Line("a", [("a", 1.0), (".", 1.0)], [], 5000 * "a", 4999)]
+    lines = [AnnotatedLine("a", [("a", 1.0), (".", 1.0)], [], 5000 * "a", 4999)]
     said = plots.samples(lines).axes[0].texts[-1].get_text()
     assert len(said) < 60
     assert "…, 4999 off" in said
@@ -351,7 +351,9 @@ def test_text_from_a_file_is_no_formula_and_steers_nothing():
     figure = plots.embedding(table, odd)
     svg = plots.to_page(figure, "odd", "odd")
     assert {"$", "U+202E", "␣"} <= set(re.findall(r">([^<]+)</text>", svg))
-    lines = [Line("$x$", [("$", 1.0), ("x", 1.0), ("$", 1.0), (".", 1.0)], [], "$x$ $y$", 4)]
+    lines = [
+        AnnotatedLine("$x$", [("$", 1.0), ("x", 1.0), ("$", 1.0), (".", 1.0)], [], "$x$ $y$", 4)
+    ]
     svg = plots.to_page(plots.samples(lines), "lines", "lines")
     assert "new; nearest: $x$␣$y$, 4 off" in svg
 

@@ -22,7 +22,7 @@ from mm_jax.config.data import DataConfig
 from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig
-from mm_jax.experiments.search_config import Search
+from mm_jax.experiments.search_config import SearchConfig
 from mm_jax.experiments.search_config import command_of as sweep_command_of
 from mm_jax.reports.browser_model import payload
 from mm_jax.reports.html import level_of
@@ -311,7 +311,7 @@ def test_the_command_that_sweeps_again_is_the_same_sweep(line):
     def searched(command):
         found = parsed(command)
         asked = (found.preset, found.num, found.halvings, found.max_params)
-        return Search(found.config, found.axes, *asked, found.machine.deterministic)
+        return SearchConfig(found.config, found.axes, *asked, found.machine.deterministic)
 
     search = searched(f"mm-jax sweep {line}")
     assert len(search.axes) >= 1

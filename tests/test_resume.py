@@ -20,7 +20,7 @@ from helpers import call, record_of
 from safetensors.numpy import load_file
 
 from mm_jax.cli.main import main
-from mm_jax.runs.checkpoint import open_checkpoint, path_of, seal, steps_of
+from mm_jax.runs.checkpoint import checkpoint_path, checkpoint_steps, encode, open_checkpoint
 from mm_jax.runtime import atomic_files
 from mm_jax.runtime.hardware import num_cores
 
@@ -59,9 +59,9 @@ def contents(run):
 
 def back_to(run, step):
     """Make a run as if it had been killed after a step's checkpoint."""
-    for each in steps_of(run):
+    for each in checkpoint_steps(run):
         if each > step:
-            path_of(run, each).unlink()
+            checkpoint_path(run, each).unlink()
     for name in ("params.safetensors", "samples.txt", "SHA256SUMS"):
         (run / name).unlink()
     with (run / "metrics.jsonl").open("a") as file:
@@ -73,7 +73,7 @@ def reseal(path, change):
     found = open_checkpoint(path)
     change(found)
     found.record.pop("sha256")
-    path.write_bytes(seal(found.arrays, found.record))
+    path.write_bytes(encode(found.arrays, found.record))
 
 
 def resume(*more, code=0):
@@ -271,7 +271,7 @@ WRONG = {
 @pytest.mark.parametrize(("change", "words"), WRONG.values(), ids=WRONG.keys())
 def test_a_checkpoint_that_is_whole_and_does_not_fit_is_named(folder, change, words):
     back_to(folder / "run", 40)
-    reseal(path_of(folder / "run", 40), change)
+    reseal(checkpoint_path(folder / "run", 40), change)
     _, err = resume(code=2)
     assert re.search(words, err), err
     assert "step-0000000040.safetensors" in err
@@ -281,7 +281,7 @@ def test_a_checkpoint_that_is_whole_and_does_not_fit_is_named(folder, change, wo
 def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_it_used(whole, folder):
     run = folder / "run"
     back_to(run, 60)
-    newest = path_of(run, 60)
+    newest = checkpoint_path(run, 60)
     newest.write_bytes(newest.read_bytes()[:-4096])
     complaint = resume("--strict", code=2)[1]
     assert "step-0000000060.safetensors is damaged" in complaint
@@ -308,7 +308,7 @@ def test_elsewhere_a_run_goes_on_and_says_that_its_bits_may_differ(folder):
     def elsewhere(found):
         found.record["fingerprint"] |= {"jaxlib": "0.1", "num_threads": 64, "backend": "tpu"}
 
-    reseal(path_of(folder / "run", 40), elsewhere)
+    reseal(checkpoint_path(folder / "run", 40), elsewhere)
     _, err = resume()
     assert "not bit-exact from here: jaxlib 0.1 before, jaxlib " in err
     assert "not bit-exact from here: 64 thread(s) before" in err
@@ -401,14 +401,14 @@ def test_sigterm_stops_after_the_chunk_and_what_it_says_goes_on(folder):
     first, last = err.splitlines()
     assert first == "stopping after this chunk, which is kept; Ctrl-C again leaves at once"
     [step] = re.findall(r"interrupted after step (\d+); go on with: mm-jax train --resume", last)
-    assert steps_of(folder / "long")[0] == int(step) > 0
+    assert checkpoint_steps(folder / "long")[0] == int(step) > 0
     process = start("train", "--resume", "--out", "long")
     wait_for(folder / "long/metrics.jsonl", (folder / "long/metrics.jsonl").stat().st_size)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"resumed    after step {int(step):,}\n" in out
-    assert steps_of(folder / "long")[0] > int(step)
+    assert checkpoint_steps(folder / "long")[0] > int(step)
 
 
 LONG_CHUNKS = """
@@ -432,14 +432,14 @@ def test_a_second_ctrl_c_leaves_at_once_and_loses_at_most_the_chunk(folder):
     time.sleep(0.3)  # into the next chunk
     process.send_signal(signal.SIGINT)
     begun = time.monotonic()
-    while not steps_of(folder / "long"):
+    while not checkpoint_steps(folder / "long"):
         assert time.monotonic() - begun < 5
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=2)
     assert process.returncode == 130
     assert err.splitlines()[1:] == ["left at once; the last checkpoint is kept"]
-    assert steps_of(folder / "long") == [100_000]
+    assert checkpoint_steps(folder / "long") == [100_000]
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ from mm_jax.data.vocab import Vocab, build_vocab
 from mm_jax.models.ensemble import ensemble
 from mm_jax.models.registry import build_model
 from mm_jax.runs import writer
-from mm_jax.runs.layout import Stored
-from mm_jax.runs.reader import count_test_look, load_run
+from mm_jax.runs.layout import RunMetadata
+from mm_jax.runs.reader import count_test_evaluation, load_run
 from mm_jax.runs.writer import choose_dir
 
 SHAPES = {"C": (6, 2), "W1": (4, 3), "b1": (3,), "W2": (3, 6), "b2": (6,)}  # V 6, C 2, D 2, H 3
@@ -39,7 +39,7 @@ SAMPLES = ["emma", "", "жé"]
 def make_run(path):
     """Write a run that was never trained; return its parameters."""
     params = build_model(CONFIG.model, len(VOCAB)).init(jax.random.key(3))
-    writer.create(path, Stored(CONFIG, VOCAB.symbols, DATA))
+    writer.write_metadata(path, RunMetadata(CONFIG, VOCAB.symbols, DATA))
     writer.append_metrics(path, [{"step": 1, "loss": 2.5}])
     writer.save_results(path, params, SAMPLES)
     return params
@@ -114,7 +114,7 @@ def test_metrics_and_test_looks_are_appended(copy):
     writer.append_metrics(copy, [{"step": 2, "loss": float("nan")}, {"step": 3, "loss": 1.0}])
     rows = [json.loads(row) for row in (copy / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]
-    assert [count_test_look(copy, loss) for loss in (2.5, 2.25)] == [1, 2]
+    assert [count_test_evaluation(copy, loss) for loss in (2.5, 2.25)] == [1, 2]
     looks = [json.loads(row) for row in (copy / "test_looks.jsonl").read_text().splitlines()]
     assert [look["loss"] for look in looks] == [2.5, 2.25]
 
@@ -182,7 +182,7 @@ def test_a_preset_survives_json(config):
 
 
 def test_a_half_written_run_is_called_so(tmp_path):
-    writer.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
+    writer.write_metadata(tmp_path / "run", RunMetadata(CONFIG, VOCAB.symbols, DATA))
     with pytest.raises(InputError, match=r"half-written.*params\.safetensors"):
         load_run(tmp_path / "run")
 
@@ -279,7 +279,7 @@ def test_a_run_of_an_earlier_format_is_read(copy, written):
 def test_an_ensemble_is_read_with_as_many_members_as_it_has(tmp_path):
     config = dataclasses.replace(CONFIG, seeds=3)
     one = build_model(CONFIG.model, len(VOCAB))
-    writer.create(tmp_path / "run", Stored(config, VOCAB.symbols, DATA))
+    writer.write_metadata(tmp_path / "run", RunMetadata(config, VOCAB.symbols, DATA))
     params = ensemble(one, 2).init(jax.random.key(0))  # one of three diverged
     writer.save_results(tmp_path / "run", params, SAMPLES)
     loaded = load_run(tmp_path / "run")
@@ -371,7 +371,7 @@ def test_a_failing_write_leaves_the_old_file(copy, monkeypatch, broken):
 
 def test_parameters_are_written_last(tmp_path, monkeypatch):
     """Where the disk fills up before the end, the run is half-written, not wrong."""
-    writer.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
+    writer.write_metadata(tmp_path / "run", RunMetadata(CONFIG, VOCAB.symbols, DATA))
     params = build_model(CONFIG.model, len(VOCAB)).init(jax.random.key(3))
     real, calls = os.fsync, []
 
@@ -390,10 +390,10 @@ def test_parameters_are_written_last(tmp_path, monkeypatch):
 def test_a_config_that_cannot_be_written_is_an_input_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("text")
     with pytest.raises(InputError, match="cannot make"):
-        writer.create(tmp_path / "file" / "run", Stored(CONFIG, VOCAB.symbols, DATA))
+        writer.write_metadata(tmp_path / "file" / "run", RunMetadata(CONFIG, VOCAB.symbols, DATA))
     monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(InputError, match=r"config\.json.*No space left"):
-        writer.create(tmp_path / "run", Stored(CONFIG, VOCAB.symbols, DATA))
+        writer.write_metadata(tmp_path / "run", RunMetadata(CONFIG, VOCAB.symbols, DATA))
     assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -425,6 +425,6 @@ def test_a_vocabulary_is_stored_as_it_is(tmp_path):
     vocab = Vocab((".", "\x00", "\n", '"', "\\", "\u2028", "😀"))
     config = RunConfig(model=CONFIG.model)
     params = build_model(config.model, len(vocab)).init(jax.random.key(0))
-    writer.create(tmp_path / "run", Stored(config, vocab.symbols, {"sha256": ""}))
+    writer.write_metadata(tmp_path / "run", RunMetadata(config, vocab.symbols, {"sha256": ""}))
     writer.save_results(tmp_path / "run", params, [])
     assert load_run(tmp_path / "run").vocab == vocab

@@ -16,7 +16,7 @@ from helpers import (
 
 from mm_jax.config.base import InputError
 from mm_jax.models import sampling
-from mm_jax.models.sampling import filter_logits, likeliest, sample, sample_parts
+from mm_jax.models.sampling import filter_logits, likeliest, sample, sample_in_chunks
 
 KEY = jax.random.key(0)
 LOGITS = np.log(np.array([0.05, 0.5, 0.15, 0.3], np.float32))  # the nucleus: 1, then 3, 2, 0
@@ -273,7 +273,7 @@ def test_parts_side_by_side_are_the_lines_of_one_call(monkeypatch):
     for symbols in (2**20, 11 * 20):  # a part on each core; more parts than cores
         monkeypatch.setattr(sampling, "SYMBOLS", symbols)
         options = {"num": 100, "max_len": 20, "temperature": 1.0, "prefix": None}
-        parts = list(sample_parts(bigram(), params, KEY, **options))
+        parts = list(sample_in_chunks(bigram(), params, KEY, **options))
         assert [len(tokens) for tokens, _ in parts] == (
             [34, 34, 32] if symbols > 10**4 else [11] * 9 + [1]
         )

@@ -12,7 +12,7 @@ from mm_jax.data.batches import windows
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.mlp import mlp
 from mm_jax.population import scheduler
-from mm_jax.population.scheduler import Plan, make_plan, run_jobs, slice_arrays, train_slices
+from mm_jax.population.scheduler import SlicePlan, make_plan, run_jobs, slice_arrays, train_slices
 from mm_jax.population.vmapped import init_member
 from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import fit_chunks, init_state
@@ -78,7 +78,7 @@ def alone():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_slices_of_one_are_the_single_runs_bit_for_bit(alone, workers):
-    params, losses = train(Plan(1, workers))
+    params, losses = train(SlicePlan(1, workers))
     assert np.array_equal(losses, alone[1])
     for i in range(5):
         assert_trees_identical(params[i], alone[0][i])
@@ -87,7 +87,7 @@ def test_slices_of_one_are_the_single_runs_bit_for_bit(alone, workers):
 @pytest.mark.parametrize("members", [2, 5])
 def test_larger_slices_are_the_single_runs_to_rounding(alone, members, monkeypatch):
     monkeypatch.setattr(scheduler, "chunk_length", lambda *_: 7 * members)  # 30 steps in 5 chunks
-    params, losses = train(Plan(members, 1))
+    params, losses = train(SlicePlan(members, 1))
     np.testing.assert_allclose(losses, alone[1], atol=1e-5)
     assert sorted(params) == [0, 1, 2, 3, 4]  # the last slice of two has a member and a copy
     for i in range(5):
@@ -97,7 +97,7 @@ def test_larger_slices_are_the_single_runs_to_rounding(alone, members, monkeypat
 def test_a_stop_ends_the_slice_in_work_and_begins_no_other(monkeypatch):
     monkeypatch.setattr(scheduler, "chunk_length", lambda *_: 10)
     asked = []
-    params, losses = train(Plan(1, 1), stop=lambda: len(asked) >= 4 or asked.append(0))
+    params, losses = train(SlicePlan(1, 1), stop=lambda: len(asked) >= 4 or asked.append(0))
     # asked before a slice and after each of its chunks but the last
     assert sorted(params) == [0, 1]
     assert np.isfinite(losses).sum(1).tolist() == [30, 10, 0, 0, 0]
@@ -144,7 +144,7 @@ class Device:
 def test_a_gpu_trains_what_fits_in_half_of_its_memory(monkeypatch, fits, wanted, expected):
     monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
     monkeypatch.setattr(scheduler, "device_bytes", lambda _: 2000 * fits)
-    assert make_plan(20, 1000, members_per_slice=wanted) == Plan(expected, 1)
+    assert make_plan(20, 1000, members_per_slice=wanted) == SlicePlan(expected, 1)
 
 
 def test_what_does_not_fit_is_refused_with_how_many_would(monkeypatch):

@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.data.splits import load_splits, overlap, split_lines
-from mm_jax.data.streaming import DEV, DROPPED, PIECE_BYTES, TEST, TRAIN, Meter, Stream, survey
+from mm_jax.data.streaming import (
+    DEV,
+    DROPPED,
+    PIECE_BYTES,
+    TEST,
+    TRAIN,
+    Meter,
+    Stream,
+    summarize_file,
+)
 from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
 
@@ -76,7 +85,7 @@ def whole(config):
 def assert_same(path, size, scheme="none", seed=42):
     """A stream of pieces of ``size`` tells the same as the whole file, or complains the same."""
     config = DataConfig(data=str(path), split=scheme, split_seed=seed)
-    expected, seen = outcome(whole, config), outcome(survey, Stream(path, size), config)
+    expected, seen = outcome(whole, config), outcome(summarize_file, Stream(path, size), config)
     if isinstance(expected, str):
         assert seen == expected
         return
@@ -143,7 +152,7 @@ def test_a_file_of_many_pieces_is_the_whole(folder, scheme, seed):
 def test_the_lectures_file_is_surveyed_as_it_is_read(lecture_text, scheme):
     path = lecture_text.path
     assert_same(path, 4096, scheme)
-    seen = survey(Stream(path), DataConfig(data=str(path), split=scheme))
+    seen = summarize_file(Stream(path), DataConfig(data=str(path), split=scheme))
     assert seen.num_lines == 32_033
     assert len(seen.vocab) == 27
     sizes = {"lecture": [25_626, 3_203, 3_204], "unique": [23_595, 2_949, 2_950]}
@@ -183,7 +192,7 @@ def complaints(path):
     expected = outcome(read_lines, path)
     assert isinstance(expected, str)
     for size in SIZES:
-        assert outcome(lambda size=size: survey(Stream(path, size), config)) == expected
+        assert outcome(lambda size=size: summarize_file(Stream(path, size), config)) == expected
     return expected
 
 
@@ -247,9 +256,9 @@ def test_lecture_names_is_known_by_its_checksum(folder, lecture_text, monkeypatc
     config = DataConfig(data="lecture-names")
     monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(write(folder, b"emma\nolivia\n")))
     with pytest.raises(InputError, match="is not the lecture's"):
-        survey(Stream("lecture-names"), config)
+        summarize_file(Stream("lecture-names"), config)
     monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(lecture_text.path))
-    assert survey(Stream("lecture-names"), config).num_lines == 32_033
+    assert summarize_file(Stream("lecture-names"), config).num_lines == 32_033
 
 
 @pytest.mark.parametrize("scheme", ["lecture", "unique"])
@@ -258,7 +267,7 @@ def test_too_few_lines_to_split_are_refused(folder, scheme, num):
     path = write(folder, b"".join(b"w%d\n" % i for i in range(num)))
     config = DataConfig(data=str(path), split=scheme)
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}: {num} lines are too few"):
-        survey(Stream(path), config)
+        summarize_file(Stream(path), config)
     assert_same(path, 3, scheme)
     assert_same(write(folder, b"".join(b"w%d\n" % i for i in range(6))), 3, scheme)
 
@@ -266,7 +275,7 @@ def test_too_few_lines_to_split_are_refused(folder, scheme, num):
 def test_repetitions_do_not_make_enough_lines_for_a_unique_split(folder):
     path = write(folder, b"a\nb\nc\n" * 20)
     with pytest.raises(InputError, match=": 3 lines are too few"):
-        survey(Stream(path), DataConfig(data=str(path), split="unique"))
+        summarize_file(Stream(path), DataConfig(data=str(path), split="unique"))
 
 
 # Files that cannot be read again, and files that change
@@ -324,13 +333,13 @@ def test_a_file_that_changes_between_two_readings_is_refused(folder, change):
     path = write(folder, DATA)
     stream, config = Stream(path, 4), DataConfig(data=str(path))
     for _ in range(2):
-        survey(stream, config)
+        summarize_file(stream, config)
     assert list(stream.pieces())
     change(path)
     with pytest.raises(InputError, match=f"{re.escape(str(path))} has changed while it was read"):
         list(stream.pieces())
     with pytest.raises(InputError, match="has changed while it was read"):
-        survey(stream, config)
+        summarize_file(stream, config)
 
 
 @pytest.mark.parametrize("change", [change_size, change_time])

@@ -13,7 +13,13 @@ from mm_jax.config.command_line import flags_of
 from mm_jax.config.models import BigramConfig, MLPConfig
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.training import OptimizerConfig, RunConfig
-from mm_jax.experiments.search_space import changed, fields_of, read_axis, seeds_of, settings
+from mm_jax.experiments.search_space import (
+    apply_setting,
+    list_settings,
+    read_axis,
+    seeds_of,
+    sweepable_fields,
+)
 from mm_jax.experiments.statistics import spread_of
 from mm_jax.experiments.successive_halving import rungs
 
@@ -71,18 +77,20 @@ def test_what_is_no_list_and_no_range_is_refused_with_what_is_wrong(name, text, 
 
 
 def test_every_number_and_name_of_a_run_can_be_swept_but_its_data_seed_and_switches():
-    names = set(fields_of(CONFIG))
+    names = set(sweepable_fields(CONFIG))
     assert {"learning_rate", "hidden_dim", "dropout", "init", "optimizer", "steps"} <= names
     assert not {"seed", "seeds", "data", "split", "full_batch", "model"} & names
-    assert "hidden_dim" not in fields_of(RunConfig(model=BigramConfig()))
+    assert "hidden_dim" not in sweepable_fields(RunConfig(model=BigramConfig()))
 
 
 def test_lists_are_a_grid():
-    grid = settings([axis("hidden_dim", "64,128"), axis("learning_rate", "0.1,0.2,0.3")], None, 0)
+    grid = list_settings(
+        [axis("hidden_dim", "64,128"), axis("learning_rate", "0.1,0.2,0.3")], None, 0
+    )
     assert len(grid) == 6
     assert grid[0] == {"hidden_dim": 64, "learning_rate": 0.1}
     assert grid[-1] == {"hidden_dim": 128, "learning_rate": 0.3}
-    some = settings([axis("hidden_dim", "64,128"), axis("learning_rate", "0.1,0.2,0.3")], 4, 0)
+    some = list_settings([axis("hidden_dim", "64,128"), axis("learning_rate", "0.1,0.2,0.3")], 4, 0)
     assert len(some) == 4
     assert all(setting in grid for setting in some)
 
@@ -93,7 +101,7 @@ def test_ranges_are_drawn_from_within_and_by_the_seed_alone():
         axis("context", "2:4"),
         axis("init", "lecture,scaled"),
     ]
-    drawn = settings(axes, 400, 0)
+    drawn = list_settings(axes, 400, 0)
     assert len(drawn) == 400
     rates = np.array([setting["learning_rate"] for setting in drawn])
     assert 0.01 <= rates.min() < 0.0125
@@ -101,19 +109,19 @@ def test_ranges_are_drawn_from_within_and_by_the_seed_alone():
     below = (rates < 0.1).mean()  # half of them, in log: within 5 sigma
     assert abs(below - 0.5) < 5 * 0.5 / math.sqrt(400)
     assert {setting["context"] for setting in drawn} == {2, 3, 4}
-    assert settings(axes, 400, 0) == drawn != settings(axes, 400, 1)
-    assert len(settings(axes, None, 0)) == 16
+    assert list_settings(axes, 400, 0) == drawn != list_settings(axes, 400, 1)
+    assert len(list_settings(axes, None, 0)) == 16
 
 
 def test_fewer_whole_numbers_than_draws_are_all_of_them():
-    drawn = settings([axis("context", "2:4")], 50, 0)
+    drawn = list_settings([axis("context", "2:4")], 50, 0)
     assert sorted(setting["context"] for setting in drawn) == [2, 3, 4]
 
 
 def test_a_grid_that_is_too_large_is_refused():
     axes = [axis("learning_rate", "0.1:1:2000"), axis("hidden_dim", "1:2000:2000")]
     with pytest.raises(InputError, match="a grid of 4,000,000 settings"):
-        settings(axes, None, 0)
+        list_settings(axes, None, 0)
 
 
 def test_a_setting_changes_its_own_choices_and_no_others():
@@ -122,7 +130,7 @@ def test_a_setting_changes_its_own_choices_and_no_others():
         axis("hidden_dim", "64,128"),
         axis("batch_size", "8,16"),
     ]
-    one = changed(CONFIG, axes, {"learning_rate": 0.2, "hidden_dim": 64, "batch_size": 16})
+    one = apply_setting(CONFIG, axes, {"learning_rate": 0.2, "hidden_dim": 64, "batch_size": 16})
     expected = dataclasses.replace(
         CONFIG,
         optimizer=OptimizerConfig(learning_rate=0.2),
@@ -131,7 +139,7 @@ def test_a_setting_changes_its_own_choices_and_no_others():
     )
     assert one == expected
     with pytest.raises(InputError, match="--hidden-dim must be at least 1, not 0"):
-        changed(CONFIG, [axis("hidden_dim", "0,1")], {"hidden_dim": 0})
+        apply_setting(CONFIG, [axis("hidden_dim", "0,1")], {"hidden_dim": 0})
 
 
 def test_seeds_are_counted_from_the_first():

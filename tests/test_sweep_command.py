@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from mm_jax.experiments.statistics import spread_of
 from mm_jax.reports.figures import choices_picture
-from mm_jax.reports.sweep_summary import see_sweep
+from mm_jax.reports.sweep_summary import summarize_sweep
 
 pytestmark = pytest.mark.slow
 LINES = [
@@ -107,9 +107,9 @@ def test_the_command_that_is_told_trains_the_best_again_bit_for_bit(swept):
 def test_a_sweep_over_steps_is_drawn_with_its_best_and_nothing_dropped():
     sweep = ["sweep", *DATA[:2], *NET, "--learning-rate", "0.3", "--steps", "5,40", "--seeds", "1"]
     found = record_of(*sweep, "--out", "steps")["settings"]
-    sight = see_sweep(Path("steps"))
-    assert sight.dropped == [False, False]
-    assert f"the best, {found[0]['mean_dev_loss']:.4f}" in choices_picture(sight).description
+    summary = summarize_sweep(Path("steps"))
+    assert summary.dropped == [False, False]
+    assert f"the best, {found[0]['mean_dev_loss']:.4f}" in choices_picture(summary).description
 
 
 def test_a_sweep_that_diverged_is_called_so():

@@ -9,7 +9,7 @@ from helpers import call, record_of
 from safetensors.numpy import load_file, save_file
 from test_resume import TRAIN, back_to, reseal
 
-from mm_jax.runs.checkpoint import path_of
+from mm_jax.runs.checkpoint import checkpoint_path
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +47,13 @@ def test_a_run_is_verified_and_its_last_steps_repeat(run):
 
 
 def test_without_a_checkpoint_before_it_begins_at_the_first_step(run):
-    path_of(run, 40).unlink()
+    checkpoint_path(run, 40).unlink()
     assert "steps      0 to 60, taken again" in call("verify", "run")[0]
 
 
 def test_a_run_that_has_not_ended_is_verified_up_to_its_newest_checkpoint(run):
     back_to(run, 60)
-    path_of(run, 40).unlink()
+    checkpoint_path(run, 40).unlink()
     out, err = call("verify", "run")
     assert err == ""
     assert "files      run: 2 of 2" in out
@@ -108,7 +108,7 @@ def test_steps_that_do_not_repeat_are_told(run):
         name = next(name for name in found.arrays if name.endswith("mu.W1"))
         found.arrays[name] = found.arrays[name] + np.float32(1e-3)
 
-    reseal(path_of(run, 40), change)
+    reseal(checkpoint_path(run, 40), change)
     out, err = call("verify", "run", code=1)
     assert "steps      40 to 60, taken again" in out
     assert "other bits in" in out
@@ -123,8 +123,8 @@ def test_bits_that_differ_elsewhere_are_no_fault(run):
     def elsewhere(found):
         found.record["fingerprint"] |= {"jaxlib": "0.1"}
 
-    reseal(path_of(run, 40), change)
-    reseal(path_of(run, 60), elsewhere)
+    reseal(checkpoint_path(run, 40), change)
+    reseal(checkpoint_path(run, 60), elsewhere)
     out, err = call("verify", "run")
     assert err == ""
     assert "as may be: jaxlib 0.1 before" in out

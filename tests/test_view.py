@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from mm_jax.data.splits import Splits
 from mm_jax.data.vocab import Vocab, build_vocab
 from mm_jax.reports.analysis import (
+    annotate_lines,
+    array_stats,
+    baseline_losses,
     bigrams_of,
-    floor_lines,
-    floors_of,
     groups_of,
-    lines_of,
+    named_baselines,
     neighbours_of,
-    plane_of,
+    project_embedding,
     readable,
-    shapes_of,
 )
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
@@ -28,7 +28,7 @@ SPLITS = Splits(["emma", "ava", "olivia", "emma"], ["ava", "mia"], ["liam"])
 
 def test_an_embedding_of_two_dimensions_stays_as_it_is():
     table = np.random.default_rng(0).standard_normal((V, 2))
-    plane = plane_of(table, LETTERS)
+    plane = project_embedding(table, LETTERS)
     np.testing.assert_array_equal(plane.places, table)
     assert (plane.explained, plane.dim, plane.axes) == (1.0, 2, ("C[:, 0]", "C[:, 1]"))
 
@@ -38,7 +38,7 @@ def test_of_more_dimensions_the_plane_with_the_most_variance_is_found():
     flat = source.standard_normal((V, 2)) * [5, 2]
     directions = np.linalg.qr(source.standard_normal((6, 6)))[0]
     table = flat @ directions[:2] + 0.1 * source.standard_normal((V, 6)) + 7
-    plane = plane_of(table, LETTERS)
+    plane = project_embedding(table, LETTERS)
     values = np.sort(np.linalg.eigvalsh(np.cov(table.T)))[::-1]
     assert plane.explained == pytest.approx(values[:2].sum() / values.sum())
     assert plane.explained > 0.99
@@ -48,17 +48,21 @@ def test_of_more_dimensions_the_plane_with_the_most_variance_is_found():
         return np.linalg.norm(places[:, None] - places, axis=-1)
 
     np.testing.assert_allclose(distances(plane.places), distances(flat), atol=1.0)
-    again = plane_of(table @ directions, LETTERS)  # turned, it looks the same but for mirroring
+    again = project_embedding(
+        table @ directions, LETTERS
+    )  # turned, it looks the same but for mirroring
     np.testing.assert_allclose(np.abs(again.places), np.abs(plane.places), atol=1e-9)
     order = np.random.default_rng(3).permutation(V)
-    mixed = plane_of(table[order], LETTERS)  # neither mirrored nor turned by the order of rows
+    mixed = project_embedding(
+        table[order], LETTERS
+    )  # neither mirrored nor turned by the order of rows
     np.testing.assert_allclose(mixed.places, plane.places[order], atol=1e-9)
     assert f"{values[0] / values.sum():.0%}" in plane.axes[0]
 
 
 @pytest.mark.parametrize("table", [np.ones((3, 1)), np.ones((3, 5)), np.zeros((1, 4))])
 def test_an_embedding_with_nothing_to_tell_apart_is_drawn_all_the_same(table):
-    plane = plane_of(table, Vocab((".", "a", "b")[: len(table)]))
+    plane = project_embedding(table, Vocab((".", "a", "b")[: len(table)]))
     assert plane.places.shape == (len(table), 2)
     assert np.isfinite(plane.places).all()
     assert np.isfinite(plane.explained)
@@ -99,7 +103,7 @@ def test_lines_know_their_surprise_where_they_were_seen_and_what_is_nearest():
     model = bigram()
     params = first_params(model)
     texts = ["emma", "ava", "", "liamx", "mia"]
-    lines = lines_of(texts, model, params, LETTERS, SPLITS)
+    lines = annotate_lines(texts, model, params, LETTERS, SPLITS)
     assert [line.text for line in lines] == ["emma", "ava", "liamx", "mia"]
     assert [line.seen for line in lines] == [["train"], ["train", "dev"], [], ["dev"]]
     logits = np.asarray(params["W"])
@@ -110,16 +114,16 @@ def test_lines_know_their_surprise_where_they_were_seen_and_what_is_nearest():
         np.testing.assert_allclose([nats for _, nats in line.symbols], expected, rtol=1e-5)
         assert line.distance == min(edits(line.text, other) for other in SPLITS.train)
         assert edits(line.text, line.nearest) == line.distance
-    alone = lines_of(["emma"], model, params, LETTERS, None)[0]
+    alone = annotate_lines(["emma"], model, params, LETTERS, None)[0]
     assert (alone.seen, alone.nearest, alone.distance) == ([], None, None)
-    assert lines_of([""], model, params, LETTERS, SPLITS) == []
+    assert annotate_lines([""], model, params, LETTERS, SPLITS) == []
 
 
 def test_floors_are_the_losses_of_counting(lecture_text):
     from mm_jax.data.splits import split_lines
 
     splits = split_lines(lecture_text.lines)
-    named = dict(floor_lines(floors_of(splits, LETTERS)))
+    named = dict(named_baselines(baseline_losses(splits, LETTERS)))
     assert list(named) == ["uniform", "unigram", "bigram", "order 6, Kneser-Ney"]
     assert named["uniform"] == pytest.approx(math.log(27))
     assert named["bigram"] == pytest.approx(2.453, abs=5e-4)
@@ -127,7 +131,9 @@ def test_floors_are_the_losses_of_counting(lecture_text):
 
 
 def test_without_dev_the_floors_are_of_train_and_no_best_is_named():
-    named = dict(floor_lines(floors_of(Splits(SPLITS.train, [], []), build_vocab(SPLITS.train))))
+    named = dict(
+        named_baselines(baseline_losses(Splits(SPLITS.train, [], []), build_vocab(SPLITS.train)))
+    )
     assert list(named) == ["uniform", "unigram", "bigram"]
 
 
@@ -137,7 +143,7 @@ def test_bigrams_are_counted():
 
 
 def test_arrays_are_described():
-    shape = shapes_of([("W", np.array([[1.0, 2], [3, 6]], np.float32))])[0]
+    shape = array_stats([("W", np.array([[1.0, 2], [3, 6]], np.float32))])[0]
     assert (shape.name, shape.shape, shape.size) == ("W", (2, 2), 4)
     assert (shape.mean, shape.low, shape.high) == (3.0, 1.0, 6.0)
     assert shape.std == pytest.approx(np.std([1, 2, 3, 6]))

@@ -117,7 +117,7 @@ def sampling(run: str, num: int) -> dict[str, Any]:
     """Make lines as mm-jax sample does; return the lines a second, the median of five times."""
     import jax
 
-    from mm_jax.models.sampling import sample, sample_parts
+    from mm_jax.models.sampling import sample, sample_in_chunks
     from mm_jax.runs.reader import load_run
 
     trained = load_run(run)
@@ -128,7 +128,7 @@ def sampling(run: str, num: int) -> dict[str, Any]:
             key = jax.random.key(1)
             jax.block_until_ready(sample(trained.model, trained.params, key, num=num))
         else:
-            for _ in sample_parts(trained.model, trained.params, jax.random.key(1), num=num):
+            for _ in sample_in_chunks(trained.model, trained.params, jax.random.key(1), num=num):
                 pass
         return num / (time.perf_counter() - begun)
 
@@ -140,11 +140,11 @@ def counting(path: str) -> dict[str, Any]:
     """Count the bigrams of a file as mm-jax count does, in two readings."""
     from mm_jax.config.data import DataConfig
     from mm_jax.data.ngram_counts import count_stream
-    from mm_jax.data.streaming import Stream, survey
+    from mm_jax.data.streaming import Stream, summarize_file
 
     begun = time.perf_counter()
     stream = Stream(path)
-    seen = survey(stream, DataConfig(split="none"))
+    seen = summarize_file(stream, DataConfig(split="none"))
     total = count_stream(stream, seen, order=2)[0].total
     return {"total": total, "seconds": time.perf_counter() - begun}
 

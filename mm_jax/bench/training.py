@@ -15,7 +15,7 @@ from mm_jax.config.base import InputError
 STEPS = 200_000  # of the lecture's job
 PEER_STEPS = 10_000  # that a peer takes; the others are added at the speed of these
 LECTURE = {"vocab_size": 27, "context": 3, "embed_dim": 10, "hidden_dim": 200, "batch": 32}
-LARGE = {"context": 16, "embed_dim": 64, "hidden_dim": 1024, "batch_size": 4096}
+MAX_FLOAT = {"context": 16, "embed_dim": 64, "hidden_dim": 1024, "batch_size": 4096}
 OURS = "mm-jax train"
 
 
@@ -88,7 +88,7 @@ def large(bench: Bench) -> list[Row]:
     """Measure a step that is bounded by arithmetic, as a share of the speed of large products."""
     found = bench.alternate(
         {
-            "step": partial(job, "large_training", steps=5, **LARGE),
+            "step": partial(job, "large_training", steps=5, **MAX_FLOAT),
             "large products": partial(job, "large_products"),
         }
     )

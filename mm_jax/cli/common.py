@@ -16,20 +16,20 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import COUNTED, TRAINED
 from mm_jax.config.presets import PRESETS
-from mm_jax.config.runtime import MachineConfig
+from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.experiments.statistics import spread_of
 from mm_jax.runtime.console import Console, shown
-from mm_jax.runtime.environment import pin
+from mm_jax.runtime.environment import pin_threads
 from mm_jax.runtime.paths import DATA_SETS, find_data
 
 if TYPE_CHECKING:
-    from mm_jax.data.dataset import Source
+    from mm_jax.data.dataset import Dataset
     from mm_jax.experiments.lr_range import RangeTest
     from mm_jax.experiments.population_loop import Member
-    from mm_jax.experiments.setup import Measured, Task
-    from mm_jax.reports.run_summary import Sight
-    from mm_jax.reports.sweep_summary import SweepSight
+    from mm_jax.experiments.setup import EvalResult, Setup
+    from mm_jax.reports.run_summary import RunSummary
+    from mm_jax.reports.sweep_summary import SweepSummary
 
 PRESET_HELP = "Choices to start from; other flags override them. " + " ".join(
     f"{name}: {preset.help}." for name, preset in PRESETS.items()
@@ -60,7 +60,7 @@ def describe_split(split_lines: list[int], dev_lines_in_train: float) -> str:
     return f"{counts} lines ({dev_lines_in_train:.1%} of dev is in train too{mend})"
 
 
-def choices_of(given: dict[str, str]) -> RunConfig:
+def config_of(given: dict[str, str]) -> RunConfig:
     """Return the choices that a --preset and a --model among the ``given`` flags begin with."""
     preset, model = given.get("preset"), given.get("model")
     if preset is not None and preset not in PRESETS:
@@ -77,21 +77,21 @@ def choices_of(given: dict[str, str]) -> RunConfig:
     return config
 
 
-def describe_source(name: str, source: "Source") -> Iterator[str]:
+def describe_source(name: str, dataset: "Dataset") -> Iterator[str]:
     """Say what is learned from."""
     yield (
-        f"data       {name}: {len(source.text.lines):,} lines, "
-        f"{len(source.vocab)} symbols, {source.text.num_blank:,} blank lines dropped"
+        f"data       {name}: {len(dataset.text.lines):,} lines, "
+        f"{len(dataset.vocab)} symbols, {dataset.text.num_blank:,} blank lines dropped"
     )
-    yield f"split      {describe_split(list(map(len, source.splits)), source.dev_lines_in_train)}"
+    yield f"split      {describe_split(list(map(len, dataset.splits)), dataset.dev_lines_in_train)}"
 
 
-def describe_task(task: "Task") -> Iterator[str]:
+def describe_task(setup: "Setup") -> Iterator[str]:
     """Say what is learned from what, and where."""
-    yield from describe_source(task.config.data.data, task.source)
+    yield from describe_source(setup.config.data.data, setup.dataset)
     yield (
-        f"model      {task.config.model.name}, {task.num_params:,} parameters; "
-        f"{task.num_examples:,} training examples"
+        f"model      {setup.config.model.name}, {setup.num_params:,} parameters; "
+        f"{setup.num_examples:,} training examples"
     )
     yield describe_devices()
 
@@ -105,10 +105,10 @@ def describe_devices() -> str:
     return f"device     {jax.devices()[0].device_kind} x {jax.device_count()}{among}"
 
 
-def join(machine: MachineConfig, console: Console) -> bool:
+def join_processes(machine: RuntimeConfig, console: Console) -> bool:
     """Make this process one of many, where the choices say so; only the first one speaks."""
     if machine.deterministic:
-        pin()
+        pin_threads()
     from mm_jax.runtime import mesh
 
     if machine.coordinator is None:
@@ -120,7 +120,7 @@ def join(machine: MachineConfig, console: Console) -> bool:
     return mesh.is_primary()
 
 
-def mesh_of(machine: MachineConfig, num_members: int) -> Any:
+def mesh_of(machine: RuntimeConfig, num_members: int) -> Any:
     """Return the mesh for so many members, or None where there is but one device to use."""
     import jax
 
@@ -132,7 +132,7 @@ def mesh_of(machine: MachineConfig, num_members: int) -> Any:
     return mesh if mesh.size > 1 else None
 
 
-def check_machine(config: RunConfig, machine: MachineConfig) -> None:
+def check_machine(config: RunConfig, machine: RuntimeConfig) -> None:
     """Raise InputError for slices larger than the population, or devices that divide no batch."""
     if machine.members_per_slice is not None and machine.members_per_slice > config.seeds:
         raise InputError(f"--members-per-slice {machine.members_per_slice} needs as many --seeds")
@@ -143,7 +143,7 @@ def check_machine(config: RunConfig, machine: MachineConfig) -> None:
         )
 
 
-def describe_losses(found: "Measured", what: str = "loss") -> Iterator[str]:
+def describe_losses(found: "EvalResult", what: str = "loss") -> Iterator[str]:
     """Say the losses of a model, or of an ensemble."""
     which, last = ("train", found.train_loss)
     held_out = ""
@@ -202,24 +202,24 @@ def range_record(test: "RangeTest") -> dict[str, Any]:
     }
 
 
-def look_at(path: str, console: Console) -> "Sight | SweepSight":
+def summarize(path: str, console: Console) -> "RunSummary | SweepSummary":
     """Return what there is to see of a run, or of a sweep, and say what is missing."""
     import_plots()
-    from mm_jax.reports.run_summary import see
-    from mm_jax.reports.sweep_summary import is_sweep, see_sweep
-    from mm_jax.runs.reader import load_run, unfinished
+    from mm_jax.reports.run_summary import summarize_run
+    from mm_jax.reports.sweep_summary import is_sweep, summarize_sweep
+    from mm_jax.runs.reader import load_run, unfinished_note
 
     if is_sweep(Path(path)):
-        return see_sweep(Path(path))
+        return summarize_sweep(Path(path))
     trained = load_run(path)
     if trained.path.is_file():
         raise InputError(f"{path} is a checkpoint; give the run directory that it is of")
-    if so_far := unfinished(trained):
+    if so_far := unfinished_note(trained):
         console.note(so_far)
-    sight = see(trained)
-    for note in sight.notes:
+    summary = summarize_run(trained)
+    for note in summary.notes:
         console.note(f"{note}: some figures are left out")
-    return sight
+    return summary
 
 
 def import_plots() -> Any:

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from mm_jax.cli.common import describe_devices, describe_losses, describe_source, resume_command
-from mm_jax.cli.training import going_on, open_parts
+from mm_jax.cli.training import open_checkpoints, resume_hint
 from mm_jax.config.command_line import command_of
-from mm_jax.config.runtime import KeepConfig
+from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import RunConfig
-from mm_jax.data.dataset import Source
-from mm_jax.experiments.grouping import Program
+from mm_jax.data.dataset import Dataset
+from mm_jax.experiments.grouping import Group
 from mm_jax.experiments.population_loop import save_members
 from mm_jax.experiments.search_space import seeds_of
-from mm_jax.experiments.successive_halving import Found, describe_result, member_rows, rungs, search
+from mm_jax.experiments.successive_halving import (
+    SearchResult,
+    describe_result,
+    member_rows,
+    rungs,
+    search,
+)
 from mm_jax.reports.text_tables import sweep_table
 from mm_jax.runs import writer
 from mm_jax.runs.layout import MEMBERS, SWEEP
@@ -27,24 +33,24 @@ from mm_jax.runtime.signals import interruptible
 def search_in(
     path: Path,
     config: RunConfig,
-    source: Source,
+    dataset: Dataset,
     chosen: list[tuple[dict[str, Any], RunConfig]],
-    programs: list[Program],
+    programs: list[Group],
     console: Console,
     *,
     halvings: int,
-    keep: KeepConfig,
+    keep: CheckpointConfig,
 ) -> tuple[dict[str, Any], int, str | None]:
     """Train what was chosen; return the record, the exit code, and why where that is not 0."""
     configs = [one for _, of_setting in chosen for one in seeds_of(of_setting)]
-    for line in describe_source(config.data.data, source):
+    for line in describe_source(config.data.data, dataset):
         console.say(line)
     console.say(
         f"sweep      {len(chosen):,} settings x {config.seeds:,} seeds, {config.steps:,} steps, "
         f"in {len(programs):,} programs"
     )
     console.say(describe_devices())
-    parts = open_parts(path, configs, source, keep, console)
+    parts = open_checkpoints(path, configs, dataset, keep, console)
     begun, taken, first = time.perf_counter(), 0, parts.taken
 
     def note(steps: int, loss_nats: float) -> None:
@@ -53,7 +59,7 @@ def search_in(
         update(steps, loss_nats)
 
     total = total_steps(configs, config.seeds, halvings)
-    with interruptible() as stop, going_on("sweep", path):
+    with interruptible() as stop, resume_hint("sweep", path):
         with console.progress(total, first=first) as update:
             found = search(
                 configs,
@@ -73,15 +79,15 @@ def search_in(
         record = {
             "command": "sweep",
             "config": to_dict(config),
-            "vocab_size": len(source.vocab),
-            "num_examples": programs[0].task.num_examples,
+            "vocab_size": len(dataset.vocab),
+            "num_examples": programs[0].setup.num_examples,
             "settings": [describe_result(result, changes) for result in found.results],
             "seconds": seconds,
             "steps_per_second": taken / seconds,
             "sweep_dir": str(path),
         }
         single = all(program.plan.alone for program in programs)
-        for line in keep_best(path, found, source, record, single):
+        for line in keep_best(path, found, dataset, record, single):
             console.say(line)
         rows = list(member_rows(found.results, changes, config.seed))
         writer.save_table(path, rows, record if found.complete else None)
@@ -116,8 +122,8 @@ def total_steps(configs: Sequence[RunConfig], num_seeds: int, halvings: int) -> 
 
 def keep_best(
     path: Path,
-    found: Found,
-    source: Source,
+    found: SearchResult,
+    dataset: Dataset,
     record: dict[str, Any],
     single: bool,
 ) -> Iterator[str]:
@@ -126,7 +132,7 @@ def keep_best(
         return
     best = min(found.best, key=lambda member: member.dev_loss or 0.0)
     alone, together = path / "best", path / "ensemble"
-    saved = save_members(alone, best.config, [best], source, alone=single)
+    saved = save_members(alone, best.config, [best], dataset, alone=single)
     record |= {
         "num_params": best.num_params,
         "best_setting": found.results[0].setting,
@@ -142,7 +148,7 @@ def keep_best(
     if len(found.best) > 1:
         first = found.best[0].config
         config = dataclasses.replace(first, seeds=len(found.best))
-        saved = save_members(together, config, found.best, source, alone=single)
+        saved = save_members(together, config, found.best, dataset, alone=single)
         record |= {
             "ensemble_train_loss": saved.train_loss,
             "ensemble_dev_loss": saved.dev_loss,

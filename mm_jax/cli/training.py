@@ -12,19 +12,19 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mm_jax.cli.common import describe_losses, describe_members, members_record, resume_command
 from mm_jax.config.base import InputError
-from mm_jax.config.runtime import KeepConfig
+from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import RunConfig
-from mm_jax.data.dataset import Source
-from mm_jax.experiments.grouping import Program
+from mm_jax.data.dataset import Dataset
+from mm_jax.experiments.grouping import Group
 from mm_jax.experiments.population_loop import save_results_of, train_members
 from mm_jax.experiments.search_space import seeds_of
-from mm_jax.experiments.setup import Task, measure
-from mm_jax.experiments.training_loop import descend
+from mm_jax.experiments.setup import Setup, evaluate_and_sample
+from mm_jax.experiments.training_loop import train_loop
 from mm_jax.runs import writer
-from mm_jax.runs.checkpoint_manager import Keeper
-from mm_jax.runs.layout import PROFILE, Stored
-from mm_jax.runs.metrics import LossLines
-from mm_jax.runs.population_checkpoints import Parts, digest
+from mm_jax.runs.checkpoint_manager import CheckpointManager
+from mm_jax.runs.layout import PROFILE, RunMetadata
+from mm_jax.runs.metrics import LossLog
+from mm_jax.runs.population_checkpoints import PopulationCheckpoints, population_digest
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.mesh import is_primary, place, whole
 from mm_jax.runtime.signals import interruptible
@@ -32,7 +32,7 @@ from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.profiler import Profile, profile
 
 
-class Trained(NamedTuple):
+class RunResult(NamedTuple):
     """What came of it."""
 
     record: dict[str, Any]  # for --json
@@ -49,42 +49,42 @@ NOTHING: dict[str, Any] = {
 
 
 def train_one(
-    stored: Stored,
-    task: Task,
+    metadata: RunMetadata,
+    setup: Setup,
     mesh: Mesh | None,
     path: Path,
-    keep: KeepConfig,
+    keep: CheckpointConfig,
     console: Console,
     *,
     inside: bool = False,
     profiled: bool = False,
-) -> Trained:
+) -> RunResult:
     """Train one model; with ``inside`` its metrics say what it looks like inside, too.
 
     With ``profiled`` some steps more are traced at the end.
     """
-    config = stored.config
+    config = metadata.config
     assert isinstance(config, RunConfig)
     optimizer, data, dev_data = (
         make_optimizer(config.optimizer, config.steps),
-        task.data,
-        task.dev_data,
+        setup.data,
+        setup.dev_data,
     )
     everywhere = None
     if mesh is not None:
         everywhere = NamedSharding(mesh, PartitionSpec())
         data = place(data, mesh)
         dev_data = None if dev_data is None else place(dev_data, mesh)
-    state = task.begin_whole(optimizer, everywhere)
-    keeper = Keeper(path, stored, keep, LossLines(config.optimizer, config.steps))
-    found = keeper.find(state, console.note)
+    state = setup.begin_whole(optimizer, everywhere)
+    manager = CheckpointManager(path, metadata, keep, LossLog(config.optimizer, config.steps))
+    found = manager.find(state, console.note)
     if found is not None:
         state = found if mesh is None else place(found, mesh)
         console.say(f"resumed    after step {int(state.step):,}")
     aside = ThreadPoolExecutor(1) if mesh is None else None
     with interruptible() as stop:
         with (
-            going_on("train", path),
+            resume_hint("train", path),
             console.progress(config.steps, first=int(state.step)) as show,
         ):
 
@@ -93,43 +93,45 @@ def train_one(
                 show(step, loss_nats)
                 if aside is not None and step < config.steps:
                     # What follows training is compiled while that goes on, on another core.
-                    aside.submit(measure, task.model, state.params, task.source, config)
+                    aside.submit(
+                        evaluate_and_sample, setup.model, state.params, setup.dataset, config
+                    )
                     aside.shutdown(wait=False)
                     aside = None
 
-            end = descend(
-                *(config, task.model, state, data, dev_data, keeper, update, stop, mesh),
+            end = train_loop(
+                *(config, setup.model, state, data, dev_data, manager, update, stop, mesh),
                 inside=inside,
             )
         record: dict[str, Any] = {
             "steps": end.steps,
             "seconds": end.seconds,
             "steps_per_second": end.speed,
-            "checkpoint_seconds": keeper.seconds,
+            "checkpoint_seconds": manager.seconds,
         }
         said = [f"time       {end.taken:,} steps in {end.seconds:.1f} s; {end.speed:,.0f} steps/s"]
         if end.exit_code > 1:
-            return Trained(record | NOTHING, said, end.exit_code, end.complaint)
+            return RunResult(record | NOTHING, said, end.exit_code, end.complaint)
         params = end.state.best_params if mesh is None else whole(end.state.best_params)
-        measured = measure(task.model, params, task.source, config)
+        measured = evaluate_and_sample(setup.model, params, setup.dataset, config)
         if not (math.isfinite(measured.train_loss + (measured.dev_loss or 0)) or end.complaint):
             both = f"train {measured.train_loss}, dev {measured.dev_loss}"
             why = f"the loss at the end is not finite ({both}); lower --learning-rate"
             end = end._replace(complaint=why, exit_code=1)
         losses = {"train_loss": measured.train_loss, "dev_loss": measured.dev_loss}
-        with going_on("train", path):
+        with resume_hint("train", path):
             writer.append_metrics(path, [{"step": end.steps, **losses}])
             writer.save_results(path, params, measured.samples)
     record |= losses | {"samples": measured.samples}
     if profiled:
         made = profile(
-            *(path / PROFILE, task.model, optimizer, end.state, data),
-            batch_size=task.batch_size,
+            *(path / PROFILE, setup.model, optimizer, end.state, data),
+            batch_size=setup.batch_size,
             mesh=mesh,
         )
         record["profile"] = {"trace": str(made.path), "microseconds": made.microseconds}
         said += describe_profile(made)
-    return Trained(record, [*describe_losses(measured), *said], end.exit_code, end.complaint)
+    return RunResult(record, [*describe_losses(measured), *said], end.exit_code, end.complaint)
 
 
 def describe_profile(made: Profile) -> list[str]:
@@ -143,7 +145,7 @@ def describe_profile(made: Profile) -> list[str]:
 
 
 @contextlib.contextmanager
-def going_on(command: str, path: Path) -> Iterator[None]:
+def resume_hint(command: str, path: Path) -> Iterator[None]:
     """Add to an error how to go on, once what is wrong has been put right."""
     try:
         yield
@@ -154,18 +156,18 @@ def going_on(command: str, path: Path) -> Iterator[None]:
 
 
 def train_seeds(
-    stored: Stored,
-    task: Task,
-    programs: list[Program],
+    metadata: RunMetadata,
+    setup: Setup,
+    programs: list[Group],
     path: Path,
-    keep: KeepConfig,
+    keep: CheckpointConfig,
     console: Console,
-) -> Trained:
+) -> RunResult:
     """Train a member for each seed and keep their ensemble."""
-    config = stored.config
+    config = metadata.config
     assert isinstance(config, RunConfig)
     begun, taken, members = time.perf_counter(), 0, seeds_of(config)
-    parts = open_parts(path, members, task.source, keep, console)
+    parts = open_checkpoints(path, members, setup.dataset, keep, console)
     total, first = config.steps * config.seeds, parts.taken
 
     def note(steps: int, loss_nats: float) -> None:
@@ -174,7 +176,7 @@ def train_seeds(
         update(steps, loss_nats)
 
     with interruptible() as stop:
-        with going_on("train", path), console.progress(total, first=first) as update:
+        with resume_hint("train", path), console.progress(total, first=first) as update:
             trained = train_members(
                 members, programs, parts=parts, pace=keep, update=note, stop=stop
             )
@@ -184,7 +186,7 @@ def train_seeds(
         said = [f"time       {len(trained)} members in {seconds:.1f} s; {speed:,.0f} steps/s"]
         if len(trained) < config.seeds:
             why = f"interrupted; {len(trained)} of {config.seeds} members are trained"
-            return Trained(record | NOTHING, said, stop.exit_code, why)
+            return RunResult(record | NOTHING, said, stop.exit_code, why)
         complaint, code = None, 0
         good = [trained[i] for i in sorted(trained) if trained[i].good]
         if len(good) < config.seeds:
@@ -192,8 +194,8 @@ def train_seeds(
             complaint, code = f"training diverged for --seed {seeds}; lower --learning-rate", 1
         if not good:
             raise InputError(f"{complaint}; there is nothing to keep, and {path} is half-written")
-        with going_on("train", path):
-            saved = save_results_of(path, config, good, task.source)
+        with resume_hint("train", path):
+            saved = save_results_of(path, config, good, setup.dataset)
             parts.remove()
     record |= {
         "steps": config.steps,
@@ -203,15 +205,15 @@ def train_seeds(
         "samples": saved.samples,
     }
     said = [*describe_members(good), *describe_losses(saved, "ensemble"), *said]
-    return Trained(record, said, code, complaint)
+    return RunResult(record, said, code, complaint)
 
 
-def open_parts(
-    path: Path, members: list[RunConfig], source: Source, keep: KeepConfig, console: Console
-) -> Parts:
+def open_checkpoints(
+    path: Path, members: list[RunConfig], dataset: Dataset, keep: CheckpointConfig, console: Console
+) -> PopulationCheckpoints:
     """Return what there is of a population, and say so. Raises InputError: see Parts.open."""
-    about = digest(members, source.record, source.vocab.symbols)
-    parts = Parts(path, about, writes=is_primary())
+    about = population_digest(members, dataset.record, dataset.vocab.symbols)
+    parts = PopulationCheckpoints(path, about, writes=is_primary())
 
     def report(error: InputError) -> None:
         if keep.strict:

@@ -105,7 +105,7 @@ def _complaint(hint: Any, value: Any) -> str | None:
     return next(filter(None, (limit.complaint(value) for limit in limits)), None)
 
 
-LARGE = 1e30  # well inside float32
+MAX_FLOAT = 1e30  # well inside float32
 
 
 Count = Annotated[int, Between(1, 2**31 - 1)]

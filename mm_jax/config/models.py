@@ -3,12 +3,12 @@
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 
-from mm_jax.config.base import LARGE, Between, Choices, Count, InputError
+from mm_jax.config.base import MAX_FLOAT, Between, Choices, Count, InputError
 
 MAX_LEN = 64  # symbols after which a sampled line is cut, where nothing else is said
 
 
-class Traits:
+class ModelTraits:
     """What the other rooms ask a model's config about its kind."""
 
     name: ClassVar[str]
@@ -17,25 +17,25 @@ class Traits:
 
 
 @dataclasses.dataclass(frozen=True)
-class NgramConfig(Choices, Traits):
+class NgramConfig(Choices, ModelTraits):
     """Counts of n-grams, each with k added."""
 
     name: ClassVar[str] = "ngram"
 
     order: Annotated[int, Between(1, 30)] = 2
     """Symbols in an n-gram: the one that is predicted and those before it."""
-    smoothing: Annotated[float, Between(0, LARGE)] = 1.0
+    smoothing: Annotated[float, Between(0, MAX_FLOAT)] = 1.0
     """The k that is added to every count; 0 is maximum likelihood."""
 
     def __post_init__(self) -> None:
         """Check what float32 cannot tell from 0."""
         super().__post_init__()
-        if 0 < self.smoothing < 1 / LARGE:
-            raise InputError(f"--smoothing must be 0 or at least {1 / LARGE:g}")
+        if 0 < self.smoothing < 1 / MAX_FLOAT:
+            raise InputError(f"--smoothing must be 0 or at least {1 / MAX_FLOAT:g}")
 
 
 @dataclasses.dataclass(frozen=True)
-class KneserNeyConfig(Choices, Traits):
+class KneserNeyConfig(Choices, ModelTraits):
     """Interpolated Kneser-Ney: each order is discounted and mixed with the one below."""
 
     name: ClassVar[str] = "kneser-ney"
@@ -46,7 +46,7 @@ class KneserNeyConfig(Choices, Traits):
 
 
 @dataclasses.dataclass(frozen=True)
-class BigramConfig(Choices, Traits):
+class BigramConfig(Choices, ModelTraits):
     """The bigram as a net: one matrix W, whose row W[last symbol] is the logits."""
 
     name: ClassVar[str] = "bigram"
@@ -56,7 +56,7 @@ class BigramConfig(Choices, Traits):
 
 
 @dataclasses.dataclass(frozen=True)
-class MLPConfig(Choices, Traits):
+class MLPConfig(Choices, ModelTraits):
     """The multilayer perceptron of Bengio et al. (2003)."""
 
     name: ClassVar[str] = "mlp"

@@ -6,11 +6,11 @@ Imports no jax.
 import dataclasses
 from typing import Annotated
 
-from mm_jax.config.base import LARGE, Between, Choices, Count, InputError
+from mm_jax.config.base import MAX_FLOAT, Between, Choices, Count, InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class MachineConfig(Choices):
+class RuntimeConfig(Choices):
     """Where to run, which decides how fast, and what comes out at most to rounding."""
 
     members_per_slice: Annotated[int | None, Between(1, 10**6)] = None
@@ -53,7 +53,7 @@ class MachineConfig(Choices):
 
 
 @dataclasses.dataclass(frozen=True)
-class KeepConfig(Choices):
+class CheckpointConfig(Choices):
     """What is kept while training goes on, so that it can be stopped and go on at any moment."""
 
     resume: bool = False
@@ -63,7 +63,7 @@ class KeepConfig(Choices):
     """
     checkpoint_every: Annotated[int | None, Between(1, 2**31 - 1)] = None
     """Keep a checkpoint every so many steps; --checkpoint-seconds counts too where it is given."""
-    checkpoint_seconds: Annotated[float | None, Between(0, LARGE)] = None
+    checkpoint_seconds: Annotated[float | None, Between(0, MAX_FLOAT)] = None
     """Keep a checkpoint every so many seconds, by default every 10; without this flag never so
     often that it costs more than 1% of the time."""
 

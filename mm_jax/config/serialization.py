@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import COUNTED, MODEL_CONFIGS
-from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig, TaskConfig
+from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig, TrainingConfig
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def whole(value: Any, name: str) -> int:
     raise InputError(f"{name} is no count")
 
 
-def to_dict(config: TaskConfig | CountConfig) -> dict[str, Any]:
+def to_dict(config: TrainingConfig | CountConfig) -> dict[str, Any]:
     """Return the choices as plain nested values for JSON, the model's name among them."""
     values = dataclasses.asdict(config)
     values["model"] = {"name": config.model.name, **values["model"]}

@@ -7,7 +7,7 @@ is their values.
 import dataclasses
 from typing import Annotated, Literal
 
-from mm_jax.config.base import LARGE, Between, Choices, Count, InputError, OneOf, Seed
+from mm_jax.config.base import MAX_FLOAT, Between, Choices, Count, InputError, OneOf, Seed
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import CountedConfig, MLPConfig, NgramConfig, TrainedConfig
 
@@ -22,15 +22,15 @@ OPTIMIZERS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class DescentConfig(Choices):
+class BaseOptimizerConfig(Choices):
     """How to descend, whatever the learning rate."""
 
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "sgd"
     """An optax optimizer: sgd, adam, adamw, lion, ... (a wrong name lists them all).
     lbfgs finds the length of each step itself and needs --full-batch."""
-    weight_decay: Annotated[float | None, Between(0, LARGE)] = None
+    weight_decay: Annotated[float | None, Between(0, MAX_FLOAT)] = None
     """Decoupled weight decay; by default the optimizer's own (adamw 1e-4, sgd none)."""
-    clip_norm: Annotated[float | None, Between(0, LARGE, open_low=True)] = None
+    clip_norm: Annotated[float | None, Between(0, MAX_FLOAT, open_low=True)] = None
     """Scale gradients down to this global norm where theirs is larger."""
 
     def check_has_rate(self) -> None:
@@ -43,10 +43,10 @@ class DescentConfig(Choices):
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig(DescentConfig):
+class OptimizerConfig(BaseOptimizerConfig):
     """How to descend."""
 
-    learning_rate: Annotated[float, Between(0, LARGE, open_low=True)] | Literal["auto"] = 0.1
+    learning_rate: Annotated[float, Between(0, MAX_FLOAT, open_low=True)] | Literal["auto"] = 0.1
     """The highest rate of the schedule; auto: what a range test finds best for the first steps."""
     schedule: Literal["constant", "step", "cosine"] = "step"
     """step: a tenth of the rate from the middle on; cosine: warm-up, then down to zero."""
@@ -77,9 +77,9 @@ class LRRangeConfig(Choices):
 
     mode: Literal["sweep", "grid"] = "sweep"
     """sweep: one training whose rate rises from --min to --max; grid: a training for each rate."""
-    min: Annotated[float, Between(0, LARGE, open_low=True)] = 1e-3
+    min: Annotated[float, Between(0, MAX_FLOAT, open_low=True)] = 1e-3
     """The lowest learning rate."""
-    max: Annotated[float, Between(0, LARGE, open_low=True)] = 1.0
+    max: Annotated[float, Between(0, MAX_FLOAT, open_low=True)] = 1.0
     """The highest learning rate; those between rise by a constant factor."""
     num: Annotated[int | None, Between(10, 10**6)] = None
     """How many rates; of a sweep also its steps. By default 1000 in a sweep, 64 in a grid."""
@@ -121,21 +121,21 @@ class CountConfig(Choices):
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskConfig(Choices):
+class TrainingConfig(Choices):
     """What is minimised on what, and from where: the choices of training and of range tests."""
 
     data: DataConfig = DataConfig()
     model: TrainedConfig = MLPConfig()
-    optimizer: DescentConfig = DescentConfig()
+    optimizer: BaseOptimizerConfig = BaseOptimizerConfig()
     batch_size: Count = 32
     """Examples per minibatch."""
     full_batch: bool = False
     """Every step takes all examples, equal ones as one with a weight; not --batch-size of them."""
-    regularization: Annotated[float, Between(0, LARGE)] = 0.0
+    regularization: Annotated[float, Between(0, MAX_FLOAT)] = 0.0
     """Adds this times the mean square of the parameters to what training minimises."""
     label_smoothing: Annotated[float, Between(0, 0.99)] = 0.0
     """Trains for this share of probability to go to all symbols alike; losses are told without."""
-    init_scale: Annotated[float, Between(0, LARGE)] = 1.0
+    init_scale: Annotated[float, Between(0, MAX_FLOAT)] = 1.0
     """Multiplies the first parameters."""
     seed: Seed = 0
     """Decides the first parameters and the minibatches."""
@@ -150,7 +150,7 @@ class TaskConfig(Choices):
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(TaskConfig):
+class RunConfig(TrainingConfig):
     """All choices of one training run."""
 
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -163,13 +163,13 @@ class RunConfig(TaskConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class RangeConfig(TaskConfig):
+class RangeTestConfig(TrainingConfig):
     """All choices of one learning-rate range test."""
 
     lr_range: LRRangeConfig = LRRangeConfig()
 
     def __post_init__(self) -> None:
         """Check what no field can tell by itself."""
-        if isinstance(self.optimizer, DescentConfig):
+        if isinstance(self.optimizer, BaseOptimizerConfig):
             self.optimizer.check_has_rate()
         super().__post_init__()

@@ -97,7 +97,7 @@ def on_device(tokens: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> B
     return Batch(*jax.device_put((tokens, targets, weights)))
 
 
-def filled(batch: Batch, multiple: int) -> Batch:
+def pad_batch(batch: Batch, multiple: int) -> Batch:
     """Add examples of weight 0 until there are a multiple of so many: the same loss."""
     more = -len(batch.targets) % multiple
 
@@ -107,7 +107,7 @@ def filled(batch: Batch, multiple: int) -> Batch:
     return Batch(pad(batch.tokens), pad(batch.targets), pad(batch.weights))
 
 
-def never(batch: Batch, nats: Float[np.ndarray, "..."], vocab: Vocab) -> list[str]:
+def impossible_ngrams(batch: Batch, nats: Float[np.ndarray, "..."], vocab: Vocab) -> list[str]:
     """Return what has no probability, where nats are infinite: context and symbol, in their order.
 
     ``batch`` is one of windows, ``nats`` those of its predictions.

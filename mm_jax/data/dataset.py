@@ -16,7 +16,7 @@ def make_batch(
     return LAYOUTS[layout](lines, vocab, context)
 
 
-class Source(NamedTuple):
+class Dataset(NamedTuple):
     """What is learned from."""
 
     text: Text
@@ -45,8 +45,8 @@ class Source(NamedTuple):
         return self.made[key]
 
 
-def load_source(config: DataConfig) -> Source:
+def load_dataset(config: DataConfig) -> Dataset:
     """Read and split the data."""
     text, splits = load_splits(config)
     both = overlap(splits.dev, splits.train) if splits.dev else 0.0
-    return Source(text, splits, build_vocab(text.lines), both, {})
+    return Dataset(text, splits, build_vocab(text.lines), both, {})

@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64, Integer
 
 from mm_jax.config.base import InputError
-from mm_jax.data.streaming import DEV, Stream, Survey
+from mm_jax.data.streaming import DEV, FileSummary, Stream
 from mm_jax.data.vocab import Vocab, encode_lines
 from mm_jax.runtime.hardware import memory_bytes
 
-TABLE = 2**20  # cells up to which n-grams are counted in a table, not by sorting
-MOST = 2**23  # distinct n-grams that are held: 0.13 GB, five times that while they are merged
-PARTS = 2  # train and dev
-SLICE = 2**20  # symbols that are counted at once
+MAX_TABLE_CELLS = 2**20  # cells up to which n-grams are counted in a table, not by sorting
+MAX_NGRAMS = 2**23  # distinct n-grams that are held: 0.13 GB, five times that while they are merged
+NUM_SPLITS = 2  # train and dev
+CHUNK_SYMBOLS = 2**20  # symbols that are counted at once
 
 
 class Counts(NamedTuple):
@@ -118,9 +118,9 @@ class Tally:
         self, order: int, vocab_size: int, most: int | None = None, *, in_table: bool = False
     ) -> None:
         self.order, self.vocab_size = order, vocab_size
-        self.most = MOST if most is None else most
-        cells = PARTS * vocab_size**order
-        self.table = np.zeros(cells, np.int64) if in_table or cells <= TABLE else None
+        self.most = MAX_NGRAMS if most is None else most
+        cells = NUM_SPLITS * vocab_size**order
+        self.table = np.zeros(cells, np.int64) if in_table or cells <= MAX_TABLE_CELLS else None
         nothing = np.zeros(0, np.int64)
         self.sums, self.pending, self.waiting = (nothing, nothing), [(nothing, nothing)], 0
 
@@ -154,7 +154,7 @@ class Tally:
             self._merge()
         keys, counts = self.sums
         size = self.vocab_size**self.order
-        ends = np.searchsorted(keys, np.arange(PARTS + 1) * size)
+        ends = np.searchsorted(keys, np.arange(NUM_SPLITS + 1) * size)
         return [
             Counts(self.vocab_size, self.order, keys[a:b] % size, counts[a:b])
             for a, b in pairwise(ends.tolist())
@@ -163,7 +163,7 @@ class Tally:
 
 def highest_order(vocab_size: int) -> int:
     """Return the highest order whose n-grams can be numbered with 64 bits, 30 at most."""
-    return max(n for n in range(1, 31) if n == 1 or PARTS * vocab_size**n < 2**62)
+    return max(n for n in range(1, 31) if n == 1 or NUM_SPLITS * vocab_size**n < 2**62)
 
 
 def count_lines(lines: Sequence[str], vocab: Vocab, order: int) -> Counts:
@@ -195,7 +195,7 @@ def count_ngrams(lines: Sequence[str], vocab: Vocab, order: int = 2) -> Int32[np
 
 
 def count_stream(
-    stream: Stream, seen: Survey, order: int, *, in_table: bool = False
+    stream: Stream, seen: FileSummary, order: int, *, in_table: bool = False
 ) -> list[Counts]:
     """Return the counts of train and of dev; test is not looked at.
 
@@ -212,9 +212,9 @@ def count_stream(
             codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
             known = seen.vocab.ids
             ids = np.maximum(known[np.minimum(codes, len(known) - 1)], 0)
-        for begin in range(0, len(ids), SLICE):  # a single line may be longer
+        for begin in range(0, len(ids), CHUNK_SYMBOLS):  # a single line may be longer
             shared = min(begin, order - 1)
-            part_ids = ids[begin - shared : begin + SLICE]
+            part_ids = ids[begin - shared : begin + CHUNK_SYMBOLS]
             keys = ngram_keys(part_ids, order, vocab_size)[shared:]
             if split_of is None:
                 tally.add(keys, 0)

@@ -31,11 +31,11 @@ def split_lines(
         return Splits(list(lines), [], [])
     shuffled = list(dict.fromkeys(lines)) if scheme == "unique" else list(lines)
     random.Random(seed).shuffle(shuffled)
-    first, second = ends(len(shuffled))
+    first, second = split_ends(len(shuffled))
     return Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
 
 
-def ends(num_lines: int) -> tuple[int, int]:
+def split_ends(num_lines: int) -> tuple[int, int]:
     """Return where train ends and where dev does."""
     first, second = int(0.8 * num_lines), int(0.9 * num_lines)
     if not 0 < first < second < num_lines:

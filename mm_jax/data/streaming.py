@@ -1,7 +1,7 @@
 """A file of any size -> its clean lines in pieces, as often as they are asked for.
 
 The rules of cleaning and splitting are text.py's. What is held is one piece of the file, and for a
-split some bytes a line (the sum of them in ``survey``). Imports no jax.
+split some bytes a line (the sum of them in ``summarize_file``). Imports no jax.
 """
 
 import array
@@ -19,8 +19,15 @@ from jaxtyping import Int64, UInt8
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.data.splits import ends
-from mm_jax.data.text import BOUNDARY, check_any, check_name, clean, decode_utf8, unreadable
+from mm_jax.data.splits import split_ends
+from mm_jax.data.text import (
+    BOUNDARY,
+    check_lecture_file,
+    check_not_empty,
+    clean,
+    decode_utf8,
+    unreadable,
+)
 from mm_jax.data.vocab import Vocab, build_vocab
 from mm_jax.runtime.paths import find_data
 
@@ -117,7 +124,7 @@ def _is_clean(text: str) -> bool:
     )
 
 
-class Survey(NamedTuple):
+class FileSummary(NamedTuple):
     """What one reading of a whole file tells of it."""
 
     path: Path
@@ -136,7 +143,7 @@ class Survey(NamedTuple):
         return np.bincount(self.split_of, minlength=4)[:3].tolist()
 
 
-def survey(stream: Stream, config: DataConfig) -> Survey:
+def summarize_file(stream: Stream, config: DataConfig) -> FileSummary:
     """Read all lines once: their symbols, and into which split each falls (text.split_lines).
 
     For a split it holds about 30 bytes a line for a moment: equal lines are found by their 64-bit
@@ -151,9 +158,9 @@ def survey(stream: Stream, config: DataConfig) -> Survey:
         known += "".join(symbol for symbol in new if symbol.isascii()).encode()
         if config.split != "none":
             hashes.extend(map(hash, text[:-1].split("\n")))
-    check_any(stream.path, meter.num_lines, meter.num_raw)
+    check_not_empty(stream.path, meter.num_lines, meter.num_raw)
     sha256 = meter.hash.hexdigest()
-    check_name(stream.name, stream.path, sha256)
+    check_lecture_file(stream.name, stream.path, sha256)
     vocab = build_vocab(symbols - {"\n"})
     split_of, shared = None, 0.0
     if config.split != "none":
@@ -164,7 +171,7 @@ def survey(stream: Stream, config: DataConfig) -> Survey:
             raise InputError(f"{stream.path}: {error}") from None
         shared = float(np.isin(lines[split_of == DEV], lines[split_of == TRAIN]).mean())
     num_blank = meter.num_raw - meter.num_lines
-    return Survey(stream.path, vocab, meter.num_lines, num_blank, sha256, split_of, shared)
+    return FileSummary(stream.path, vocab, meter.num_lines, num_blank, sha256, split_of, shared)
 
 
 def _assign(lines: Int64[np.ndarray, " lines"], config: DataConfig) -> UInt8[np.ndarray, " lines"]:
@@ -172,7 +179,7 @@ def _assign(lines: Int64[np.ndarray, " lines"], config: DataConfig) -> UInt8[np.
     kept = np.arange(len(lines))
     if config.split == "unique":
         kept = np.sort(np.unique(lines, return_index=True)[1])
-    first, second = ends(len(kept))
+    first, second = split_ends(len(kept))
     places = array.array("Q", range(len(kept)))
     random.Random(config.split_seed).shuffle(places)
     shuffled = kept[np.frombuffer(places, np.uint64)]

@@ -19,7 +19,7 @@ from mm_jax.runtime.paths import find_data
 
 BOUNDARY = "."  # begins and ends every line inside the models, so no line may contain it
 LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
-TIMES = 6  # as many bytes as a file has are in memory while it is read
+MEMORY_FACTOR = 6  # as many bytes as a file has are in memory while it is read
 
 
 class Text(NamedTuple):
@@ -44,7 +44,7 @@ def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
     """
     path = find_data(os.fspath(name))
     try:
-        needed, there = TIMES * path.stat().st_size, memory_bytes()
+        needed, there = MEMORY_FACTOR * path.stat().st_size, memory_bytes()
         if needed > there:
             raise InputError(
                 f"{path} takes about {size_text(needed)} of memory to read whole, and there are "
@@ -54,9 +54,9 @@ def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
     except OSError as error:
         raise unreadable(path, error) from None
     sha256 = hashlib.sha256(data).hexdigest()
-    check_name(os.fspath(name), path, sha256)
+    check_lecture_file(os.fspath(name), path, sha256)
     lines, numbers, num_raw = clean(path, decode_utf8(path, data).removeprefix("\ufeff"))
-    check_any(path, len(lines), num_raw)
+    check_not_empty(path, len(lines), num_raw)
     return Text(path, lines, numbers, num_raw - len(lines), sha256)
 
 
@@ -100,13 +100,13 @@ def unreadable(path: Path, error: OSError) -> InputError:
     return InputError(f"cannot read {path}: {error.strerror or error}{hint}")
 
 
-def check_name(name: str, path: Path, sha256: str) -> None:
+def check_lecture_file(name: str, path: Path, sha256: str) -> None:
     """Raise InputError where a file is not what its name promises."""
     if name == "lecture-names" and sha256 != LECTURE_SHA256:
         raise InputError(f"{path} is not the lecture's names.txt: its sha256 is {sha256}")
 
 
-def check_any(path: Path, num_lines: int, num_raw: int) -> None:
+def check_not_empty(path: Path, num_lines: int, num_raw: int) -> None:
     """Raise InputError where a file has no line that is not blank."""
     if not num_lines:
         what = f"{num_raw} blank lines and nothing else" if num_raw else "nothing in it"

@@ -18,10 +18,10 @@ from jax.sharding import Mesh
 
 from mm_jax.config.base import InputError
 from mm_jax.config.training import RunConfig
-from mm_jax.data.dataset import Source
-from mm_jax.experiments.setup import Task, load_task
+from mm_jax.data.dataset import Dataset
+from mm_jax.experiments.setup import Setup, load_setup
 from mm_jax.models.base import Model
-from mm_jax.population.scheduler import Plan, make_plan, member_bytes
+from mm_jax.population.scheduler import SlicePlan, make_plan, member_bytes
 from mm_jax.population.vmapped import init_member
 from mm_jax.training.optimizers import decay_of, make_optimizer
 from mm_jax.training.step import TrainState
@@ -29,16 +29,16 @@ from mm_jax.training.step import TrainState
 NO_RATE = ("lbfgs",)  # optimizers whose state has no numbers to set
 
 
-class Program(NamedTuple):
+class Group(NamedTuple):
     """What members have in common that are trained by one program."""
 
-    task: Task
+    setup: Setup
     optimizer: optax.GradientTransformation
-    plan: Plan
+    plan: SlicePlan
     ids: list[int]  # of its members
 
 
-def program_of(config: RunConfig) -> RunConfig:
+def common_config(config: RunConfig) -> RunConfig:
     """Return the choices with standard values for all that a member can have for itself."""
     descent = config.optimizer
     decay = float(decay_of(descent) != 0)
@@ -61,7 +61,7 @@ def program_of(config: RunConfig) -> RunConfig:
     )
 
 
-def numbers_of(config: RunConfig) -> dict[str, float]:
+def member_numbers(config: RunConfig) -> dict[str, float]:
     """Return the numbers of a member for init_member; members of one program have the same ones."""
     descent = config.optimizer
     numbers = {"init_scale": config.init_scale}
@@ -75,13 +75,13 @@ def numbers_of(config: RunConfig) -> dict[str, float]:
     return numbers
 
 
-def plan_programs(
+def group_members(
     configs: Sequence[RunConfig],
-    source: Source,
+    dataset: Dataset,
     *,
     members_per_slice: int | None = None,
     mesh: Mesh | None = None,
-) -> list[Program]:
+) -> list[Group]:
     """Return the programs of all runs, each with the members that it trains.
 
     Raises InputError where a run cannot be made, or does not fit in memory, or a batch is not
@@ -95,29 +95,29 @@ def plan_programs(
         )
     groups: dict[RunConfig, list[int]] = defaultdict(list)
     for i, config in enumerate(configs):
-        groups[program_of(config)].append(i)
+        groups[common_config(config)].append(i)
     shared = 1 if mesh is None else mesh.shape["data"]
     programs = []
     for common, ids in groups.items():
         optimizer = make_optimizer(common.optimizer, common.steps)
-        task = load_task(common, optimizer, source=source)
-        if task.batch_size is not None and task.batch_size % shared:
+        setup = load_setup(common, optimizer, dataset=dataset)
+        if setup.batch_size is not None and setup.batch_size % shared:
             raise InputError(
-                f"--data-parallel {shared} does not divide --batch-size {task.batch_size}"
+                f"--data-parallel {shared} does not divide --batch-size {setup.batch_size}"
             )
-        row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), rows_of(configs, ids[:1]))
-        begin = partial(beginning(task.model, optimizer), None, row)
-        each = member_bytes(task.model, begin, task.data, task.batch_size)
+        row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), member_arrays(configs, ids[:1]))
+        begin = partial(state_initializer(setup.model, optimizer), None, row)
+        each = member_bytes(setup.model, begin, setup.data, setup.batch_size)
         wanted = members_per_slice and min(members_per_slice, len(ids))
         plan = make_plan(len(ids), each, members_per_slice=wanted, mesh=mesh)
-        programs.append(Program(task, optimizer, plan, ids))
+        programs.append(Group(setup, optimizer, plan, ids))
     return programs
 
 
-def rows_of(configs: Sequence[RunConfig], ids: Sequence[int]) -> dict[str, Any]:
+def member_arrays(configs: Sequence[RunConfig], ids: Sequence[int]) -> dict[str, Any]:
     """Return what sets members of one program apart, as arrays with an axis of members."""
     each = [configs[i] for i in ids]
-    numbers = [numbers_of(config) for config in each]
+    numbers = [member_numbers(config) for config in each]
     orders = [c.seed if c.data_seed is None else c.data_seed for c in each]
     return {
         "seed": np.array([config.seed for config in each], np.uint32),
@@ -129,7 +129,7 @@ def rows_of(configs: Sequence[RunConfig], ids: Sequence[int]) -> dict[str, Any]:
 
 
 @cache
-def beginning(model: Model, optimizer: optax.GradientTransformation) -> Any:
+def state_initializer(model: Model, optimizer: optax.GradientTransformation) -> Any:
     """Return the function (nothing, row of rows_of) -> first state."""
 
     def begin(_: None, row: dict[str, Any]) -> TrainState:

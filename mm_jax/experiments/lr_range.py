@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, Float, Float64, Int
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import DescentConfig, LRRangeConfig, OptimizerConfig
+from mm_jax.config.training import BaseOptimizerConfig, LRRangeConfig, OptimizerConfig
 from mm_jax.data.batches import Batch
 from mm_jax.experiments.lr_suggestion import Suggestion, suggest
 from mm_jax.models.base import Model
@@ -162,14 +162,14 @@ def for_seeds(state: TrainState, num: int) -> TrainState:
     return dataclasses.replace(copies, key=keys)
 
 
-def range_optimizer(config: DescentConfig) -> optax.GradientTransformation:
+def range_optimizer(config: BaseOptimizerConfig) -> optax.GradientTransformation:
     """Return the optimizer of ``config`` without a schedule, for a range test.
 
     Raises InputError for lbfgs and rprop, which find the length of each step themselves.
     """
     config.check_has_rate()
     values = {
-        field.name: getattr(config, field.name) for field in dataclasses.fields(DescentConfig)
+        field.name: getattr(config, field.name) for field in dataclasses.fields(BaseOptimizerConfig)
     }
     return make_optimizer(OptimizerConfig(**values, learning_rate=1.0, schedule="constant"), 0)
 

@@ -25,7 +25,7 @@ DRAWS = 400  # of the seeds, for the interval
 INTERVAL = (0.05, 0.95)
 
 
-class Curve(NamedTuple):
+class SmoothedCurve(NamedTuple):
     """The median over seeds in blocks, and the smooth curve through it; of equal length."""
 
     lrs: Float[np.ndarray, " blocks"]
@@ -40,7 +40,7 @@ class Suggestion(NamedTuple):
     interval: tuple[float, float] | None  # 5% to 95% over draws of the seeds; None for one seed
     reason: str
     floor: tuple[float, float] | None  # rates whose losses the noise cannot tell from the lowest
-    curve: Curve
+    curve: SmoothedCurve
     too_low: float | None = None  # below this rate less than half of the drop is reached
     too_high: float | None = None  # above this rate 15% of the drop is lost again
     explodes: float | None = None  # from here on it is not finite, or far worse than untrained
@@ -64,7 +64,7 @@ def suggest(
     x, blocks = in_blocks(lrs, losses)
     raw = np.median(blocks, 0)
     median = despiked(raw)
-    curve = Curve(np.exp(x), median, np.full_like(median, np.nan))
+    curve = SmoothedCurve(np.exp(x), median, np.full_like(median, np.nan))
     low, high = f"{lrs[0]:.3g}", f"{lrs[-1]:.3g}"
     rises = f"the loss is lowest at the lowest rate, {low}, and only rises from there; lower --min"
     if not np.isfinite(raw).any():
@@ -161,7 +161,7 @@ def check_curve(lrs: np.ndarray, losses: np.ndarray, untrained: np.ndarray | Non
         raise InputError(f"untrained is one loss a seed, not {np.shape(untrained)}")
 
 
-def _refusal(why: str, curve: Curve) -> Suggestion:
+def _refusal(why: str, curve: SmoothedCurve) -> Suggestion:
     return Suggestion(None, None, why, None, curve)
 
 

@@ -15,33 +15,33 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from mm_jax.config.runtime import KeepConfig
+from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import RunConfig
-from mm_jax.data.dataset import Source
-from mm_jax.experiments.grouping import Program, beginning, rows_of
-from mm_jax.experiments.setup import Measured, measure
+from mm_jax.data.dataset import Dataset
+from mm_jax.experiments.grouping import Group, member_arrays, state_initializer
+from mm_jax.experiments.setup import EvalResult, evaluate_and_sample
 from mm_jax.models.base import Params
 from mm_jax.models.ensemble import ensemble
 from mm_jax.models.registry import build_model
 from mm_jax.population.scheduler import (
+    cut_into_slices,
     run_jobs,
     slice_arrays,
     slice_losses,
     slice_state,
-    sliced,
     train_slices,
 )
-from mm_jax.runs.checkpoint import params_in
-from mm_jax.runs.checkpoint_manager import Due
-from mm_jax.runs.layout import Stored
-from mm_jax.runs.metrics import LossLines
-from mm_jax.runs.named_arrays import check_arrays, shape_of
-from mm_jax.runs.population_checkpoints import Part, Parts
-from mm_jax.runs.writer import append_metrics, create, drop_results, save_results
+from mm_jax.runs.checkpoint import params_of_state
+from mm_jax.runs.checkpoint_manager import CheckpointSchedule
+from mm_jax.runs.layout import RunMetadata
+from mm_jax.runs.metrics import LossLog
+from mm_jax.runs.named_arrays import check_arrays, spec_of
+from mm_jax.runs.population_checkpoints import PopulationCheckpoints, SliceCheckpoint
+from mm_jax.runs.writer import append_metrics, drop_results, save_results, write_metadata
 from mm_jax.runtime.environment import fingerprint
 from mm_jax.training.step import TrainState
 
-METRIC_LINES = 200  # of a member
+MAX_LINES = 200  # of a member
 
 
 class Member(NamedTuple):
@@ -61,11 +61,11 @@ class Member(NamedTuple):
         return finite and (self.dev_loss is None or math.isfinite(self.dev_loss))
 
 
-class Log:
+class MemberLog:
     """What metrics say of a member."""
 
     def __init__(self, config: RunConfig) -> None:
-        self.lines = LossLines(config.optimizer, config.steps, METRIC_LINES)
+        self.lines = LossLog(config.optimizer, config.steps, MAX_LINES)
         self.means: list[float] = []
 
     def add(self, losses: np.ndarray) -> None:
@@ -92,11 +92,11 @@ class Rung(NamedTuple):
 
 def train_members(
     configs: Sequence[RunConfig],
-    programs: Sequence[Program],
+    programs: Sequence[Group],
     *,
     rung: Rung | None = None,
-    parts: Parts | None = None,
-    pace: KeepConfig | None = None,
+    parts: PopulationCheckpoints | None = None,
+    pace: CheckpointConfig | None = None,
     update: Callable[[int, float], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     keep: Callable[[int, Member], Any] = lambda _, member: member,
@@ -109,7 +109,7 @@ def train_members(
     returns of each that came to the end; it is called in several threads. A member whose loss is
     not finite goes on with that.
     """
-    rung, parts, pace = rung or Rung(), parts or Parts(), pace or KeepConfig()
+    rung, parts, pace = rung or Rung(), parts or PopulationCheckpoints(), pace or CheckpointConfig()
     kept: dict[int, Any] = {}
     lock, total = threading.Lock(), 0
 
@@ -120,25 +120,32 @@ def train_members(
             if update and loss_nats is not None:
                 update(total, loss_nats)
 
-    def jobs_of(program: Program) -> list[Callable[[], None]]:
-        task, optimizer, plan, of_program = program
+    def jobs_of(program: Group) -> list[Callable[[], None]]:
+        setup, optimizer, plan, of_program = program
         ids = [i for i in of_program if rung.only is None or i in rung.only]
         if not ids:
             return []
-        model, begin, rows = task.model, beginning(task.model, optimizer), rows_of(configs, ids)
+        model, begin, rows = (
+            setup.model,
+            state_initializer(setup.model, optimizer),
+            member_arrays(configs, ids),
+        )
         first, last = rung.before(configs[ids[0]]), rung.until(configs[ids[0]])
         row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), rows)
-        shape = shape_of(partial(begin, None, row))
-        logs = [Log(configs[i]) for i in ids]
+        shape = spec_of(partial(begin, None, row))
+        logs = [MemberLog(configs[i]) for i in ids]
         # Of many processes all have to make a checkpoint together, and clocks differ.
         seconds = pace.checkpoint_seconds if jax.process_count() == 1 else math.inf
-        dues = {row: Due(pace.checkpoint_every, seconds, first) for row in range(len(ids))}
+        dues = {
+            row: CheckpointSchedule(pace.checkpoint_every, seconds, first)
+            for row in range(len(ids))
+        }
 
         def ended(row: int, dev_loss: float | None, params: dict[str, np.ndarray]) -> None:
             copies = {name: array.copy() for name, array in params.items()}
             member = Member(
                 config=configs[ids[row]],
-                num_params=task.num_params,
+                num_params=setup.num_params,
                 steps=last,
                 dev_loss=dev_loss,
                 lines=logs[row].told(),
@@ -159,8 +166,8 @@ def train_members(
             count((found.step - first) * len(members))
             return slice_state(found.arrays, shape, plan), found.step
 
-        def part_of(members: np.ndarray, taken: int, state: TrainState) -> Part:
-            return Part(
+        def part_of(members: np.ndarray, taken: int, state: TrainState) -> SliceCheckpoint:
+            return SliceCheckpoint(
                 tuple(ids[row] for row in members.tolist()),
                 last,
                 taken,
@@ -184,12 +191,14 @@ def train_members(
             part = part_of(members, taken, state)
             if taken == last:
                 dev: list[float | None] = [None] * len(members)
-                if task.dev_data is not None:
-                    dev = [*map(float, slice_losses(model, state.best_params, task.dev_data, plan))]
+                if setup.dev_data is not None:
+                    dev = [
+                        *map(float, slice_losses(model, state.best_params, setup.dev_data, plan))
+                    ]
                 part = part._replace(dev_losses=dev[: len(members)])
             parts.save(part)
             if part.dev_losses is not None:
-                params = params_in(part.arrays)
+                params = params_of_state(part.arrays)
                 for at, (row, loss) in enumerate(
                     zip(members.tolist(), part.dev_losses, strict=True)
                 ):
@@ -198,14 +207,14 @@ def train_members(
         def recall(row: int) -> None:
             part = parts.member(last, ids[row])
             logs[row].go_on(part.means[0], part.pending[0])
-            params = {name: array[0] for name, array in params_in(part.arrays).items()}
+            params = {name: array[0] for name, array in params_of_state(part.arrays).items()}
             ended(row, part.dev_losses[0] if part.dev_losses else None, params)
             count(last - first)
 
         before = [row for row in range(len(ids)) if parts.ended(last, [ids[row]])]
         slices = [
             np.setdiff1d(members, before, assume_unique=True)
-            for members in sliced(np.arange(len(ids)), plan)
+            for members in cut_into_slices(np.arange(len(ids)), plan)
         ]
         jobs = [partial(recall, row) for row in before]
         return jobs + train_slices(
@@ -214,9 +223,9 @@ def train_members(
             begin,
             None,
             rows,
-            task.data,
+            setup.data,
             num_steps=last,
-            batch_size=task.batch_size,
+            batch_size=setup.batch_size,
             plan=plan,
             slices=[members for members in slices if len(members)],
             restore=restore,
@@ -235,29 +244,29 @@ def train_members(
 
 
 def save_members(
-    path: Path, config: RunConfig, members: Sequence[Member], source: Source, *, alone: bool
-) -> Measured:
+    path: Path, config: RunConfig, members: Sequence[Member], dataset: Dataset, *, alone: bool
+) -> EvalResult:
     """Write a run of these members: one of them, or where there are more seeds their ensemble.
 
     ``alone`` says whether each was trained by itself, so that its bits are those of a single run.
     """
     drop_results(path)
     machine = fingerprint() | {"alone": alone}
-    create(path, Stored(config, source.vocab.symbols, source.record, None, machine))
-    return save_results_of(path, config, members, source)
+    write_metadata(path, RunMetadata(config, dataset.vocab.symbols, dataset.record, None, machine))
+    return save_results_of(path, config, members, dataset)
 
 
 def save_results_of(
-    path: Path, config: RunConfig, members: Sequence[Member], source: Source
-) -> Measured:
+    path: Path, config: RunConfig, members: Sequence[Member], dataset: Dataset
+) -> EvalResult:
     """Write the results of a run whose config.json is there; see save_members."""
     drop_results(path)
-    model = build_model(config.model, len(source.vocab))
+    model = build_model(config.model, len(dataset.vocab))
     params = members[0].params
     if config.seeds > 1:  # one may be all that did not diverge
         model = ensemble(model, len(members))
         params = jax.tree.map(lambda *leaves: np.stack(leaves), *(m.params for m in members))
-    found = measure(model, params, source, config)
+    found = evaluate_and_sample(model, params, dataset, config)
     for member in members:
         whose = {"seed": member.config.seed} if config.seeds > 1 else {}
         last = {"step": member.steps, "dev_loss": member.dev_loss}

@@ -14,11 +14,11 @@ from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.serialization import from_dict, number, to_dict
 from mm_jax.config.training import RunConfig
-from mm_jax.experiments.search_space import Axis, fields_of, settings
-from mm_jax.runs.layout import SETTINGS, differing
+from mm_jax.experiments.search_space import Axis, list_settings, sweepable_fields
+from mm_jax.runs.layout import SETTINGS, differing_choices
 
 
-class Search(NamedTuple):
+class SearchConfig(NamedTuple):
     """What a sweep was asked for; the rest says what it was made from."""
 
     config: RunConfig
@@ -32,13 +32,13 @@ class Search(NamedTuple):
     data: Mapping[str, Any] = MappingProxyType({})
 
 
-def search_record(search: Search) -> dict[str, Any]:
+def search_record(search: SearchConfig) -> dict[str, Any]:
     """Return what settings.json says of a sweep."""
     axes = [axis._asdict() for axis in search.axes]
     return search._asdict() | {"config": to_dict(search.config), "axes": axes}
 
 
-def read_search(path: Path) -> Search:
+def read_search(path: Path) -> SearchConfig:
     """Read the settings.json of a sweep. Raises InputError where it is not what we write."""
     file = path / SETTINGS
     try:
@@ -50,7 +50,7 @@ def read_search(path: Path) -> Search:
             Axis(**{**axis, "values": axis["values"] and tuple(axis["values"])})
             for axis in record.pop("axes")
         )
-        search = Search(config, axes, **record)._replace(symbols=tuple(record["symbols"]))
+        search = SearchConfig(config, axes, **record)._replace(symbols=tuple(record["symbols"]))
         if not isinstance(search.data["sha256"], str):
             raise InputError("its data has no sha256")
         check_axes(search)
@@ -59,7 +59,7 @@ def read_search(path: Path) -> Search:
             raise InputError("one of its numbers is none")
         if search.preset is not None and search.preset not in PRESETS:
             raise InputError(f"unknown preset {search.preset!r}")
-        settings(axes, search.num, config.seed)
+        list_settings(axes, search.num, config.seed)
     except (OSError, InputError) as error:
         raise InputError(f"{file}: {error}") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -67,11 +67,11 @@ def read_search(path: Path) -> Search:
     return search
 
 
-def check_axes(search: Search) -> None:
+def check_axes(search: SearchConfig) -> None:
     """Raise InputError where what is varied cannot be."""
     if not search.axes:
         raise InputError("nothing is varied")
-    known = fields_of(search.config)
+    known = sweepable_fields(search.config)
     for axis in search.axes:
         table, kind = known.get(axis.name, (None, None)) if type(axis.name) is str else (None, None)
         if not (type(axis.log) is type(axis.whole) is bool):
@@ -89,7 +89,7 @@ def check_axes(search: Search) -> None:
                 raise InputError(f"{axis.name} has a value that is not finite")
 
 
-def command_of(search: Search) -> str:
+def command_of(search: SearchConfig) -> str:
     """Return the command that does the same sweep again."""
     config, name = search.config, search.config.model.name
     if search.preset is not None:
@@ -116,7 +116,7 @@ def command_of(search: Search) -> str:
     return shlex.join(["mm-jax", "sweep", *begin, *fixed])
 
 
-def check_same_search(path: Path, before: Search, now: Search) -> None:
+def check_same_search(path: Path, before: SearchConfig, now: SearchConfig) -> None:
     """Raise InputError where a sweep was begun with other choices, and say which."""
     for name in ("axes", "num", "halvings", "max_params"):
         old, new = getattr(before, name), getattr(now, name)
@@ -124,6 +124,6 @@ def check_same_search(path: Path, before: Search, now: Search) -> None:
             what = "other lists or ranges" if name == "axes" else f"{flag(name)} {old}, not {new}"
             raise InputError(f"{path} was made with {what}; name another --out")
     first = {axis.name for axis in now.axes}  # their flags hold but one of their values
-    for name, old, new in differing(before.config, now.config):
+    for name, old, new in differing_choices(before.config, now.config):
         if name.removeprefix("--").replace("-", "_") not in first:
             raise InputError(f"{path} was made with {name} {old}, not {new}; name another --out")

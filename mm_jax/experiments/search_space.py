@@ -57,7 +57,7 @@ def is_range(text: str) -> bool:
     return "," in text or ":" in text
 
 
-def fields_of(config: RunConfig) -> dict[str, tuple[str, type]]:
+def sweepable_fields(config: RunConfig) -> dict[str, tuple[str, type]]:
     """Return the choices that a sweep may change: name -> (table, int, float or str)."""
     found = {}
     for table in TABLES:
@@ -84,7 +84,7 @@ def read_axis(config: RunConfig, name: str, text: str) -> Axis:
 
     Raises InputError with what is wrong with it.
     """
-    table, kind = fields_of(config)[name]
+    table, kind = sweepable_fields(config)[name]
     what = f"{flag(name)} {text}"
     if "," in text and ":" in text:
         raise InputError(f"{what} is a list and a range at once; write A,B,C or LOW:HIGH")
@@ -144,7 +144,7 @@ def _read(kind: type, text: str, what: str) -> Value:
     return value
 
 
-def settings(axes: Sequence[Axis], num: int | None, seed: int) -> list[dict[str, Value]]:
+def list_settings(axes: Sequence[Axis], num: int | None, seed: int) -> list[dict[str, Value]]:
     """Return what each setting changes: all of a grid of lists, or ``num`` that are drawn.
 
     Raises InputError where nothing is varied, or a grid is too large to list.
@@ -170,7 +170,9 @@ def settings(axes: Sequence[Axis], num: int | None, seed: int) -> list[dict[str,
 DRAWS = 16  # settings, where ranges are drawn from and nothing else is said
 
 
-def changed(config: RunConfig, axes: Sequence[Axis], setting: Mapping[str, Value]) -> RunConfig:
+def apply_setting(
+    config: RunConfig, axes: Sequence[Axis], setting: Mapping[str, Value]
+) -> RunConfig:
     """Return the choices with a setting's own values. Raises InputError where one cannot be."""
     tables: dict[str, dict[str, Value]] = {}
     for axis in axes:

@@ -14,9 +14,9 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Integer, Key
 
 from mm_jax.config.base import InputError, flag
-from mm_jax.config.training import NUM_SAMPLES, TaskConfig
+from mm_jax.config.training import NUM_SAMPLES, TrainingConfig
 from mm_jax.data.batches import Batch, distinct
-from mm_jax.data.dataset import Source, load_source
+from mm_jax.data.dataset import Dataset, load_dataset
 from mm_jax.data.splits import Splits
 from mm_jax.data.text import Text, num_predictions
 from mm_jax.data.vocab import Vocab, decode_lines
@@ -32,7 +32,7 @@ LINE_BYTES = 100  # that a line takes beside its symbols, in lists of strings
 EVALUATED = 4096  # examples that are evaluated at once
 
 
-class Measured(NamedTuple):
+class EvalResult(NamedTuple):
     """What a model does after its training."""
 
     train_loss: float
@@ -40,23 +40,25 @@ class Measured(NamedTuple):
     samples: list[str]
 
 
-def measure(model: Model, params: Params, source: Source, config: TaskConfig) -> Measured:
+def evaluate_and_sample(
+    model: Model, params: Params, dataset: Dataset, config: TrainingConfig
+) -> EvalResult:
     """Return the exact losses of a model, in nats a symbol, and lines that it makes."""
     # mesh is named because it is where a session looks at dev: jit compiles other arguments anew.
     exact = partial(evaluate, model, params, mesh=None)
-    train_loss = float(exact(source.batch("train", config.model.layout, model.context)))
+    train_loss = float(exact(dataset.batch("train", config.model.layout, model.context)))
     dev_loss = None
-    if source.splits.dev:
-        dev_loss = float(exact(source.batch("dev", config.model.layout, model.context)))
+    if dataset.splits.dev:
+        dev_loss = float(exact(dataset.batch("dev", config.model.layout, model.context)))
     tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
-    return Measured(train_loss, dev_loss, decode_lines(source.vocab, jax.device_get(tokens)))
+    return EvalResult(train_loss, dev_loss, decode_lines(dataset.vocab, jax.device_get(tokens)))
 
 
-class Task(NamedTuple):
+class Setup(NamedTuple):
     """What is minimised on what, and from where."""
 
-    config: TaskConfig
-    source: Source
+    config: TrainingConfig
+    dataset: Dataset
     model: Model
     data: Batch  # of the training lines
     num_params: int
@@ -67,24 +69,24 @@ class Task(NamedTuple):
     @property
     def text(self) -> Text:
         """The file."""
-        return self.source.text
+        return self.dataset.text
 
     @property
     def splits(self) -> Splits:
         """Its lines for training, dev and test."""
-        return self.source.splits
+        return self.dataset.splits
 
     @property
     def vocab(self) -> Vocab:
         """Its symbols."""
-        return self.source.vocab
+        return self.dataset.vocab
 
     @property
     def dev_data(self) -> Batch | None:
         """The lines held out for dev, or None where none are."""
-        held_out = self.source.splits.dev
+        held_out = self.dataset.splits.dev
         return (
-            self.source.batch("dev", self.config.model.layout, self.model.context)
+            self.dataset.batch("dev", self.config.model.layout, self.model.context)
             if held_out
             else None
         )
@@ -112,18 +114,18 @@ class Task(NamedTuple):
         return jax.jit(lambda seeds: jax.vmap(begin)(jax.vmap(jax.random.key)(seeds)))(seeds)
 
 
-def load_task(
-    config: TaskConfig,
+def load_setup(
+    config: TrainingConfig,
     optimizer: optax.GradientTransformation,
     num_seeds: int = 1,
-    source: Source | None = None,
-) -> Task:
+    dataset: Dataset | None = None,
+) -> Setup:
     """Read the data, or take the ``source`` that was read, and make the model.
 
     Raises InputError where the states of ``num_seeds`` seeds and the data do not fit in memory.
     """
-    source = source or load_source(config.data)
-    model = build_model(config.model, len(source.vocab))
+    dataset = dataset or load_dataset(config.data)
+    model = build_model(config.model, len(dataset.vocab))
 
     def arrays() -> tuple[list[Array], Params]:
         state = _begin(config, model, optimizer, jax.random.key(0))
@@ -131,22 +133,22 @@ def load_task(
 
     leaves, params = jax.eval_shape(arrays)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    most_seeds = check_memory(state_bytes, source, model.context, config, num_seeds)
-    data = source.batch("train", config.model.layout, model.context)
-    return Task(
+    most_seeds = check_memory(state_bytes, dataset, model.context, config, num_seeds)
+    data = dataset.batch("train", config.model.layout, model.context)
+    return Setup(
         config=config,
-        source=source,
+        dataset=dataset,
         model=model,
         data=distinct(data) if config.full_batch else data,
         num_params=num_params(params),
         state_bytes=state_bytes,
-        num_examples=num_predictions(source.splits.train),
+        num_examples=num_predictions(dataset.splits.train),
         most_seeds=most_seeds,
     )
 
 
 def _begin(
-    config: TaskConfig,
+    config: TrainingConfig,
     model: Model,
     optimizer: optax.GradientTransformation,
     key: Key[Array, ""],
@@ -167,7 +169,7 @@ def _begin(
 @cache
 def _jitted(sharding: NamedSharding | None) -> Any:
     def begin(
-        config: TaskConfig,
+        config: TrainingConfig,
         model: Model,
         optimizer: optax.GradientTransformation,
         seed: Integer[Array, ""],
@@ -178,16 +180,16 @@ def _jitted(sharding: NamedSharding | None) -> Any:
 
 
 def check_memory(
-    state_bytes: int, source: Source, context: int, config: TaskConfig, num_seeds: int
+    state_bytes: int, dataset: Dataset, context: int, config: TrainingConfig, num_seeds: int
 ) -> int:
     """Return how many states fit in memory beside the data; raise InputError where too few do."""
-    there, lines = device_bytes(jax.local_devices()[0]), source.text.lines
+    there, lines = device_bytes(jax.local_devices()[0]), dataset.text.lines
     num = num_predictions(lines)
     rows = max(EVALUATED if num > EVALUATED else num, 0 if config.full_batch else config.batch_size)
     # The state before a chunk, the state in it, and gradients; text; windows as they are made,
     # after that, and as they are evaluated; and what a block of logits becomes on its way.
     others = 2 * state_bytes + LINE_BYTES * len(lines) + (12 * (context + 2) + 4) * num
-    others += 4 * 4 * rows * len(source.vocab)
+    others += 4 * 4 * rows * len(dataset.vocab)
     most = int((there - others) // state_bytes)
     if most < num_seeds:
         needed = others + num_seeds * state_bytes

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from mm_jax.config.runtime import KeepConfig
+from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import RunConfig
-from mm_jax.experiments.grouping import Program
+from mm_jax.experiments.grouping import Group
 from mm_jax.experiments.population_loop import Member, Rung, train_members
 from mm_jax.experiments.statistics import Spread, spread_of
-from mm_jax.runs.population_checkpoints import Parts
+from mm_jax.runs.population_checkpoints import PopulationCheckpoints
 
 
-class Result(NamedTuple):
+class SettingResult(NamedTuple):
     """What a setting reached."""
 
     setting: int  # its number
@@ -29,21 +29,21 @@ class Result(NamedTuple):
     num_params: int
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search found."""
 
-    results: list[Result]  # those that went furthest first, of these the lowest loss first
+    results: list[SettingResult]  # those that went furthest first, of these the lowest loss first
     best: list[Member]  # the members of the first result; empty where none was finished
     complete: bool  # whether nothing was stopped before its end
 
 
-class _Best:
+class _BestSetting:
     """Keeps what each member reached, and the members themselves of the best setting only."""
 
     def __init__(self, num_seeds: int) -> None:
         self.num_seeds, self.lock = num_seeds, threading.Lock()
         self.pending: dict[int, dict[int, Member]] = {}
-        self.results: dict[int, Result] = {}
+        self.results: dict[int, SettingResult] = {}
         self.best: list[Member] = []
         self.lowest = math.inf
 
@@ -67,14 +67,16 @@ def _steps_at(share: int, config: RunConfig) -> int:
     return 0 if share == 0 else config.steps if share == 1 else max(1, config.steps // share)
 
 
-def result_of(setting: int, members: Sequence[Member]) -> Result:
+def result_of(setting: int, members: Sequence[Member]) -> SettingResult:
     """Return what the members of a setting reached."""
     losses = [math.nan if m.dev_loss is None else m.dev_loss for m in members]
     first = members[0]
-    return Result(setting, losses, spread_of(losses), first.steps, first.num_params)
+    return SettingResult(setting, losses, spread_of(losses), first.steps, first.num_params)
 
 
-def _reached(held: Mapping[int, Member], settings: Sequence[int], num_seeds: int) -> list[Result]:
+def _reached(
+    held: Mapping[int, Member], settings: Sequence[int], num_seeds: int
+) -> list[SettingResult]:
     """Return what settings reached all of whose members are there, lowest loss first."""
     numbers = {
         setting: range(setting * num_seeds, (setting + 1) * num_seeds) for setting in settings
@@ -89,15 +91,15 @@ def _reached(held: Mapping[int, Member], settings: Sequence[int], num_seeds: int
 
 def search(
     configs: Sequence[RunConfig],
-    programs: Sequence[Program],
+    programs: Sequence[Group],
     num_seeds: int,
     *,
     halvings: int = 0,
-    parts: Parts | None = None,
-    pace: KeepConfig | None = None,
+    parts: PopulationCheckpoints | None = None,
+    pace: CheckpointConfig | None = None,
     update: Callable[[int, float], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Found:
+) -> SearchResult:
     """Train all members and return what their settings reached.
 
     ``configs`` are the seeds of the first setting, those of the second, and so on; ``programs`` are
@@ -106,9 +108,9 @@ def search(
     """
     num_settings = len(configs) // num_seeds
     alive = list(range(num_settings))
-    dropped: list[Result] = []
+    dropped: list[SettingResult] = []
     held: dict[int, Member] | None = None
-    parts = parts or Parts()
+    parts = parts or PopulationCheckpoints()
     done, begun = 0, 0  # steps of all members before a rung; the share of steps that it begins at
 
     def go_on(steps: int, loss_nats: float) -> None:
@@ -118,7 +120,7 @@ def search(
     def light(_: int, member: Member) -> Member:
         return member._replace(params={}, lines=[])
 
-    best = _Best(num_seeds)
+    best = _BestSetting(num_seeds)
     train = partial(
         train_members, configs, programs, parts=parts, pace=pace, update=go_on, stop=stop
     )
@@ -132,17 +134,17 @@ def search(
         if share > 1:
             held = train(rung=rung, keep=light)
             if len(held) < len(members):
-                return Found(_reached(held, alive, num_seeds) + dropped, [], False)
+                return SearchResult(_reached(held, alive, num_seeds) + dropped, [], False)
             done += sum(rung.until(configs[i]) - rung.before(configs[i]) for i in members)
             begun = share
         else:
             train(rung=rung, keep=best.keep)
     last = sorted(best.results.values(), key=lambda result: result.spread.mean)
     dropped.sort(key=lambda result: (-result.steps, result.spread.mean))
-    return Found(last + dropped, best.best, len(best.results) == len(alive))
+    return SearchResult(last + dropped, best.best, len(best.results) == len(alive))
 
 
-def describe_result(result: Result, changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def describe_result(result: SettingResult, changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what a setting reached, for --json and sweep.json; ``changes`` are all settings'."""
     return {
         "setting": result.setting,
@@ -156,7 +158,7 @@ def describe_result(result: Result, changes: Sequence[Mapping[str, Any]]) -> dic
 
 
 def member_rows(
-    results: Sequence[Result], changes: Sequence[Mapping[str, Any]], seed: int
+    results: Sequence[SettingResult], changes: Sequence[Mapping[str, Any]], seed: int
 ) -> Iterator[list[Any]]:
     """Return the lines of members.csv: names, then a line for each seed, from ``seed`` on."""
     yield ["setting", *changes[0], "seed", "num_params", "steps", "dev_loss"]

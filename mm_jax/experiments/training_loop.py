@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from mm_jax.config.training import RunConfig
 from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model
-from mm_jax.runs.checkpoint_manager import Keeper
+from mm_jax.runs.checkpoint_manager import CheckpointManager
 from mm_jax.runtime.signals import Stop
 from mm_jax.training.diagnostics import look_inside
 from mm_jax.training.evaluate import evaluate
@@ -34,11 +34,11 @@ from mm_jax.training.step import (
     minibatch_ids,
 )
 
-DEV_LOOKS = 20  # times that the dev loss is measured during a run
-INSIDE_LOOKS = 100  # times at least that the net is looked into, where that is asked for
+DEV_EVALUATIONS = 20  # times that the dev loss is measured during a run
+DIAGNOSTICS_LINES = 100  # times at least that the net is looked into, where that is asked for
 
 
-class Ending(NamedTuple):
+class TrainResult(NamedTuple):
     """Where training ended, and why if that was before its last step."""
 
     state: TrainState  # the one to keep
@@ -50,19 +50,19 @@ class Ending(NamedTuple):
     exit_code: int  # 1 where the loss is not finite, 128 + the signal where one came
 
 
-def descend(
+def train_loop(
     config: RunConfig,
     model: Model,
     state: TrainState,
     data: Batch,
     dev_data: Batch | None,
-    keeper: Keeper,
+    manager: CheckpointManager,
     update: Callable[[int, float], None],
     stop: Stop,
     mesh: Mesh | None = None,
     *,
     inside: bool = False,
-) -> Ending:
+) -> TrainResult:
     """Train in chunks; after each write its metrics, keep what is due, and see whether to stop.
 
     It goes on from where ``state`` is. Where no lines were held out for dev, losses of the steps
@@ -75,7 +75,7 @@ def descend(
     size = None if config.full_batch else config.batch_size
     length = whole = chunk_length(data, size)
     if inside:  # more often than a chunk ends; dev is looked at when it would be without
-        most = max(1, config.steps // INSIDE_LOOKS)
+        most = max(1, config.steps // DIAGNOSTICS_LINES)
         length = max(each for each in range(1, min(most, whole) + 1) if whole % each == 0)
     chunks = fit_chunks(
         model,
@@ -85,7 +85,7 @@ def descend(
         num_steps=config.steps,
         batch_size=size,
         chunk_steps=length,
-        every=keeper.due.every,
+        every=manager.due.every,
         mesh=mesh,
     )
     take = partial(fit, model, optimizer, data=data, num_steps=length, batch_size=size, mesh=mesh)
@@ -96,30 +96,30 @@ def descend(
         return jax.process_count() > 1 or bool(jnp.isfinite(take(state, limit=np.int32(1))[1][0]))
 
     def keep_latest() -> None:
-        with keeper.lock:
-            if keeper.latest and keeper.latest[1] < config.steps and sound(keeper.latest[0]):
-                keeper.save_latest()
+        with manager.lock:
+            if manager.latest and manager.latest[1] < config.steps and sound(manager.latest[0]):
+                manager.save_latest()
 
     begun = compiled = time.perf_counter()
     stop.hurry = keep_latest
     try:
         for after, losses in chunks:
-            with keeper.lock:
-                keeper.latest = None  # until its lines are written
+            with manager.lock:
+                manager.latest = None  # until its lines are written
                 state, done = after, done + len(losses)
-                lines = keeper.log.add(losses)
+                lines = manager.log.add(losses)
                 if inside and done % length == 0:
-                    lines.append(look(model, optimizer, state, data, size))
-                if dev_data is not None and is_look(done, whole, config.steps):
+                    lines.append(diagnostics_line(model, optimizer, state, data, size))
+                if dev_data is not None and should_evaluate(done, whole, config.steps):
                     dev_loss = float(evaluate(model, state.best_params, dev_data, mesh=mesh))
                     lines.append({"step": done, "dev_loss": dev_loss})
                     if math.isfinite(dev_loss):
-                        keeper.look(state, done, dev_loss)
+                        manager.look(state, done, dev_loss)
                     else:
-                        good = keeper.best_state(state) or good
+                        good = manager.best_state(state) or good
                         complaint, exit_code = f"the dev loss became {dev_loss} by step {done}", 1
-                keeper.write(lines)
-                keeper.latest = None if complaint else (state, done)
+                manager.write(lines)
+                manager.latest = None if complaint else (state, done)
             update(done, float(losses.mean()))
             if not compiled_at:
                 compiled, compiled_at = time.perf_counter(), done
@@ -128,13 +128,13 @@ def descend(
             if done == config.steps:
                 break
             stopping = stop()
-            if (stopping or keeper.due(done)) and sound(state):
-                keeper.save(state, done)
+            if (stopping or manager.due(done)) and sound(state):
+                manager.save(state, done)
                 if stopping:
                     complaint, exit_code = f"interrupted after step {done}", stop.exit_code
                     break
         if not complaint:
-            keeper.save(state, done)
+            manager.save(state, done)
     except NotFiniteError as error:
         good = error.state, int(error.state.step)
         complaint, exit_code = str(error), 1
@@ -151,9 +151,9 @@ def descend(
             f"{complaint}; the parameters after step {done} are kept; lower --learning-rate "
             f"({config.optimizer.rate:g}), or set --clip-norm 1"
         )
-        if keeper.saved > 0:
-            complaint += f"; the last checkpoint is of step {keeper.saved}"
-    return Ending(state, done, taken, seconds, speed, complaint, exit_code)
+        if manager.saved > 0:
+            complaint += f"; the last checkpoint is of step {manager.saved}"
+    return TrainResult(state, done, taken, seconds, speed, complaint, exit_code)
 
 
 @partial(jax.jit, static_argnames=("model", "optimizer", "size"))
@@ -172,7 +172,7 @@ def _inside(
     return found.saturated, found.update_to_data
 
 
-def look(
+def diagnostics_line(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
@@ -185,7 +185,7 @@ def look(
     return {"step": int(state.step), "saturated": saturated, "update_to_data": ratios}
 
 
-def is_look(step: int, length: int, num_steps: int) -> bool:
+def should_evaluate(step: int, length: int, num_steps: int) -> bool:
     """Tell whether the loss on dev is measured after a step: at ends of whole chunks, 20 times.
 
     It depends on nothing but the step, so that a run which goes on looks where it would have.
@@ -193,4 +193,4 @@ def is_look(step: int, length: int, num_steps: int) -> bool:
     if step % length and step != num_steps:
         return False
     before = (step - 1) // length * length
-    return step * DEV_LOOKS // num_steps > before * DEV_LOOKS // num_steps
+    return step * DEV_EVALUATIONS // num_steps > before * DEV_EVALUATIONS // num_steps

@@ -15,38 +15,38 @@ import numpy as np
 
 from mm_jax.config.base import InputError
 from mm_jax.config.training import RunConfig
-from mm_jax.experiments.setup import load_task
+from mm_jax.experiments.setup import load_setup
 from mm_jax.runs.checkpoint import (
     CHECKPOINTS,
     Checkpoint,
-    made_on,
-    newest,
+    checkpoint_path,
+    checkpoint_steps,
+    decode,
+    fingerprint_of_run,
+    newest_checkpoint,
     open_checkpoint,
-    params_in,
-    path_of,
+    params_of_state,
     read_params,
-    steps_of,
-    unseal,
 )
 from mm_jax.runs.layout import (
     CONFIG,
     METRICS,
     PARAMS,
     SUMS,
-    Stored,
-    check_data,
-    check_fits,
-    read_config,
+    RunMetadata,
+    check_checkpoint_matches,
+    check_same_data,
+    read_metadata,
 )
 from mm_jax.runs.metrics import last_line
-from mm_jax.runs.named_arrays import check_arrays, from_arrays, shape_of, to_arrays
+from mm_jax.runs.named_arrays import check_arrays, from_arrays, spec_of, to_arrays
 from mm_jax.runtime.atomic_files import read
 from mm_jax.runtime.environment import differences, fingerprint
 from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import NotFiniteError, fit_chunks
 
 
-class File(NamedTuple):
+class FileCheck(NamedTuple):
     """One file, and what is wrong with it."""
 
     path: Path
@@ -63,29 +63,29 @@ class Replay(NamedTuple):
     elsewhere: list[str]  # what the machine that made them had else
 
 
-def check_files(path: Path) -> Iterator[File]:
+def check_files(path: Path) -> Iterator[FileCheck]:
     """Yield each file with a checksum, of a run or a sweep: those in SHA256SUMS and checkpoints."""
     if (path / SUMS).exists():
         for line in read(path / SUMS).decode("utf-8", "replace").splitlines():
             expected, _, name = line.partition("  ")
             if Path(name).name != name:
-                yield File(path / SUMS, f"{path / SUMS} names {name!r}, no file of the run")
+                yield FileCheck(path / SUMS, f"{path / SUMS} names {name!r}, no file of the run")
                 continue
             file = path / name
             try:
                 found = hashlib.sha256(read(file)).hexdigest()
             except InputError as error:
-                yield File(file, str(error))
+                yield FileCheck(file, str(error))
                 continue
             wrong = f"{file} is not what was written: its sha256 is not that in {SUMS}"
-            yield File(file, None if found == expected else wrong)
+            yield FileCheck(file, None if found == expected else wrong)
     for file in sorted((path / CHECKPOINTS).glob("*.safetensors")):
         try:
-            unseal(file, read(file))
+            decode(file, read(file))
         except InputError as error:
-            yield File(file, str(error))
+            yield FileCheck(file, str(error))
         else:
-            yield File(file)
+            yield FileCheck(file)
 
 
 def replay(path: Path) -> Replay:
@@ -93,8 +93,8 @@ def replay(path: Path) -> Replay:
 
     Raises InputError where that cannot be done, and says why.
     """
-    stored, machine = read_config(path), made_on(path)
-    config = stored.config
+    metadata, machine = read_metadata(path), fingerprint_of_run(path)
+    config = metadata.config
     if not isinstance(config, RunConfig):
         raise InputError(f"{path} was counted: it has no steps to repeat")
     if not machine.get("alone", True):
@@ -108,15 +108,15 @@ def replay(path: Path) -> Replay:
             raise InputError(f"{path / PARAMS} holds no members of an ensemble")
         expected = {name: array[0] for name, array in expected.items()}
         config = dataclasses.replace(config, seeds=1, seed=seed)
-    arrays, first = _take(path, stored, config, last)
-    found = params_in(arrays)
+    arrays, first = _take(path, metadata, config, last)
+    found = params_of_state(arrays)
     check_arrays(expected, found, str(path), CONFIG)
     differing = [name for name in found if not _same(found[name], expected[name])]
     count = len(found)
-    if last in steps_of(path):
-        kept = open_checkpoint(path_of(path, last)).arrays
+    if last in checkpoint_steps(path):
+        kept = open_checkpoint(checkpoint_path(path, last)).arrays
         kept.pop("pending")
-        check_arrays(kept, arrays, str(path_of(path, last)), CONFIG)
+        check_arrays(kept, arrays, str(checkpoint_path(path, last)), CONFIG)
         differing += [name for name in arrays if not _same(arrays[name], kept[name])]
         count += len(arrays)
     return Replay(first, last, count, differing, list(differences(machine, fingerprint())))
@@ -129,10 +129,10 @@ def _end(path: Path, config: RunConfig) -> tuple[dict[str, np.ndarray], int]:
         if not isinstance(step, int) or not 0 <= step <= config.steps:
             raise InputError(f"{path / METRICS} does not say after how many steps training ended")
         return read_params(path / PARAMS), step
-    found = newest(path, lambda _: None) if config.seeds == 1 else None
+    found = newest_checkpoint(path, lambda _: None) if config.seeds == 1 else None
     if found is None:
         raise InputError(f"{path} has not come to its end; go on with it: --resume")
-    return params_in(found.arrays), found.step
+    return params_of_state(found.arrays), found.step
 
 
 def _first_member(path: Path) -> tuple[int, int]:
@@ -148,29 +148,29 @@ def _first_member(path: Path) -> tuple[int, int]:
 
 
 def _take(
-    path: Path, stored: Stored, config: RunConfig, last: int
+    path: Path, metadata: RunMetadata, config: RunConfig, last: int
 ) -> tuple[dict[str, np.ndarray], int]:
     """Return the state after step ``last``, and from where on it was trained."""
     optimizer = make_optimizer(config.optimizer, config.steps)
-    task = load_task(config, optimizer)
-    check_data(path, stored, task.source.record, task.vocab.symbols)
-    state = task.begin_whole(optimizer)
+    setup = load_setup(config, optimizer)
+    check_same_data(path, metadata, setup.dataset.record, setup.vocab.symbols)
+    state = setup.begin_whole(optimizer)
     before = _before(path, last)
     if before is not None:
-        check_fits(path, stored, before.path, before.record)
+        check_checkpoint_matches(path, metadata, before.path, before.record)
         before.arrays.pop("pending")
-        shape = shape_of(lambda: state)
+        shape = spec_of(lambda: state)
         check_arrays(before.arrays, shape.leaves, str(before.path), CONFIG)
         state = from_arrays(before.arrays, shape)
     first = int(state.step)
     try:
         for after, _ in fit_chunks(
-            task.model,
+            setup.model,
             optimizer,
             state,
-            task.data,
+            setup.data,
             num_steps=last,
-            batch_size=task.batch_size,
+            batch_size=setup.batch_size,
         ):
             state = after
     except NotFiniteError as error:
@@ -179,10 +179,10 @@ def _take(
 
 
 def _before(path: Path, last: int) -> Checkpoint | None:
-    for step in steps_of(path):
+    for step in checkpoint_steps(path):
         if step < last:
             try:
-                return open_checkpoint(path_of(path, step))
+                return open_checkpoint(checkpoint_path(path, step))
             except InputError:
                 continue
     return None

@@ -30,7 +30,7 @@ OTHER_FILE = "other names than the lecture's"
 QUICK = "too few steps to compare (--quick)"
 
 
-class Picture(NamedTuple):
+class SavedFigure(NamedTuple):
     """A figure that was saved; a notebook shows it."""
 
     path: Path
@@ -106,13 +106,13 @@ class Walk:
             within, why = None, QUICK
         self.may(what, lecture, ours, within=within, why=why)
 
-    def draw(self, name: str, figure: Figure) -> Picture:
+    def draw(self, name: str, figure: Figure) -> SavedFigure:
         """Save a figure in the folder of this walk."""
         path = self.out / f"{name}.png"
         save(figure, path)
         self.figures.append(path)
         self.say(f"  figure: {path}")
-        return Picture(path)
+        return SavedFigure(path)
 
     def table(self) -> None:
         """Write the closing table."""
@@ -145,10 +145,10 @@ class Walk:
 
 def lecture_arrays(name: str) -> Params:
     """Return the parameters that the lecture's generator drew first: of bigram, or of mlp."""
-    stored = load_file(shipped("data/lecture_arrays.safetensors"))
+    metadata = load_file(shipped("data/lecture_arrays.safetensors"))
     return {
         key.removeprefix(f"{name}."): jnp.asarray(array)
-        for key, array in stored.items()
+        for key, array in metadata.items()
         if key.startswith(f"{name}.")
     }
 

@@ -19,7 +19,7 @@ MAX_ORDER = ORDERS[-1]
 SMALLEST, LARGEST = 1e-6, 1e6  # between which k is looked for
 
 
-class Rung(NamedTuple):
+class Baseline(NamedTuple):
     """A way to count, and its losses in nats a symbol."""
 
     kind: str  # uniform, add-k, kneser-ney
@@ -55,14 +55,16 @@ def best_smoothing(train: Counts, dev: Counts) -> float:
     return float(f"{10 ** grid[best]:.3g}")
 
 
-def add_k(train: Counts, dev: Counts | None, smoothing: float) -> Rung:
+def add_k(train: Counts, dev: Counts | None, smoothing: float) -> Baseline:
     """Return the rung of add-k for counts of one order."""
     k = np.array([smoothing])
     dev_loss = None if dev is None else float(add_k_losses(train, dev, k)[0])
-    return Rung("add-k", train.order, smoothing, float(add_k_losses(train, train, k)[0]), dev_loss)
+    return Baseline(
+        "add-k", train.order, smoothing, float(add_k_losses(train, train, k)[0]), dev_loss
+    )
 
 
-def kneser_ney(train: Counts, dev: Counts | None) -> Rung:
+def kneser_ney(train: Counts, dev: Counts | None) -> Baseline:
     """Return the rung of Kneser-Ney for counts of one order."""
     tables = estimate(train)
 
@@ -71,16 +73,18 @@ def kneser_ney(train: Counts, dev: Counts | None) -> Rung:
 
     fell_back = tuple(order for order, level in enumerate(tables.levels, 1) if level.fell_back)
     dev_loss = None if dev is None else loss(dev)
-    return Rung("kneser-ney", train.order, None, loss(train), dev_loss, fell_back)
+    return Baseline("kneser-ney", train.order, None, loss(train), dev_loss, fell_back)
 
 
-def ladder(train: Counts, dev: Counts | None, smoothing: float = 0.0) -> Iterator[Rung]:
+def count_baselines(
+    train: Counts, dev: Counts | None, smoothing: float = 0.0
+) -> Iterator[Baseline]:
     """Yield uniform, then add-k and then Kneser-Ney of each order up to that of the counts.
 
     The k of each order is the best on dev; where there is no dev it is ``smoothing``.
     """
     uniform = math.log(train.vocab_size)
-    yield Rung("uniform", 0, None, uniform, None if dev is None else uniform)
+    yield Baseline("uniform", 0, None, uniform, None if dev is None else uniform)
     orders = range(1, min(train.order, MAX_ORDER) + 1)
     lower = {n: (train.lower(n), None if dev is None else dev.lower(n)) for n in orders}
     for counts, held_out in lower.values():
@@ -91,16 +95,16 @@ def ladder(train: Counts, dev: Counts | None, smoothing: float = 0.0) -> Iterato
             yield kneser_ney(*lower[order])
 
 
-def best(rungs: Iterable[Rung], kind: str | None = None) -> Rung:
+def best(rungs: Iterable[Baseline], kind: str | None = None) -> Baseline:
     """Return the rung with the lowest loss on dev, of all or of one kind."""
     able = [rung for rung in rungs if kind in (None, rung.kind)]
     return min(able, key=lambda rung: math.inf if rung.dev_loss is None else rung.dev_loss)
 
 
-def floors(rungs: list[Rung]) -> dict[str, Any]:
+def reference_losses(rungs: list[Baseline]) -> dict[str, Any]:
     """Return the losses that curves are held against: on dev, or on all lines where none is."""
 
-    def loss(rung: Rung) -> float:
+    def loss(rung: Baseline) -> float:
         return rung.train_loss if rung.dev_loss is None else rung.dev_loss
 
     plain = {0: "uniform", 1: "unigram", 2: "bigram"}

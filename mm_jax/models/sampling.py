@@ -19,9 +19,9 @@ from mm_jax.config.models import MAX_LEN
 from mm_jax.models.base import Model, Params
 from mm_jax.runtime.hardware import num_cores
 
-SLOTS = 2048  # lines that are drawn side by side; on a CPU twice as many are no faster
-SLOTS_ELSEWHERE = 2**16  # on a GPU or TPU, where few lines are a wait for each step
-SYMBOLS = 2**23  # that one part of a large number of lines may have: 32 MiB
+CPU_SLOTS = 2048  # lines that are drawn side by side; on a CPU twice as many are no faster
+ACCELERATOR_SLOTS = 2**16  # on a GPU or TPU, where few lines are a wait for each step
+MAX_CHUNK_SYMBOLS = 2**23  # that one part of a large number of lines may have: 32 MiB
 
 
 def filter_logits(
@@ -108,7 +108,7 @@ def sample(
         last = jnp.asarray(prefix)[place].astype(jnp.int32)
         tokens = tokens.at[:, place].set(last)
 
-    slots = min(num, SLOTS if jax.default_backend() == "cpu" else SLOTS_ELSEWHERE)
+    slots = min(num, CPU_SLOTS if jax.default_backend() == "cpu" else ACCELERATOR_SLOTS)
     start = (carry, last, jnp.int32(given))  # of every line
 
     def unfinished(loop: tuple) -> Bool[Array, ""]:
@@ -140,7 +140,7 @@ def sample(
     return tokens, ended
 
 
-def sample_parts(
+def sample_in_chunks(
     model: Model,
     params: Params,
     key: Key[Array, ""],
@@ -153,8 +153,8 @@ def sample_parts(
 
     Takes the options of ``sample`` and yields what it returns, ``num`` lines in all.
     """
-    workers = num_cores() if jax.default_backend() == "cpu" and num > SLOTS else 1
-    part = min(-(-num // workers), max(1, SYMBOLS // max_len))
+    workers = num_cores() if jax.default_backend() == "cpu" and num > CPU_SLOTS else 1
+    part = min(-(-num // workers), max(1, MAX_CHUNK_SYMBOLS // max_len))
     options |= {"num": part, "max_len": max_len}
     draw = sample.lower(model, params, key, first=jnp.int32(0), **options).compile()
     given = {name: each for name, each in options.items() if name not in ("num", "max_len")}

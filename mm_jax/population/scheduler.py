@@ -23,7 +23,7 @@ from mm_jax import population
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model, Params
-from mm_jax.runs.named_arrays import Shape, from_arrays, leaves_of
+from mm_jax.runs.named_arrays import TreeSpec, from_arrays, named_leaves
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes, num_cores
 from mm_jax.runtime.mesh import place, whole
@@ -32,7 +32,7 @@ from mm_jax.training.loss import loss
 from mm_jax.training.step import TrainState, chunk_length, fit
 
 
-class Plan(NamedTuple):
+class SlicePlan(NamedTuple):
     """How a population is cut up."""
 
     members: int  # of a slice; one is trained as it would be alone
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 def make_plan(
     num: int, member_bytes: int, *, members_per_slice: int | None = None, mesh: Mesh | None = None
-) -> Plan:
+) -> SlicePlan:
     """Return how ``num`` members, each of so many bytes, are cut into slices.
 
     A slice has ``members_per_slice``, or as many as fit in half of the memory. Raises InputError
@@ -73,12 +73,12 @@ def make_plan(
         )
     if mesh is not None:
         members = min(num, most) if wanted is None else wanted
-        return Plan(-(-members // groups) * groups, 1, mesh)
+        return SlicePlan(-(-members // groups) * groups, 1, mesh)
     if not on_cpu:
-        return Plan(min(num, most) if wanted is None else wanted)
+        return SlicePlan(min(num, most) if wanted is None else wanted)
     members = wanted or 1
     slices = -(-num // members)
-    return Plan(members, max(1, min(num_cores(), most // members, slices)))
+    return SlicePlan(members, max(1, min(num_cores(), most // members, slices)))
 
 
 def train_slices(
@@ -91,7 +91,7 @@ def train_slices(
     *,
     num_steps: int,
     batch_size: int | None,
-    plan: Plan,
+    plan: SlicePlan,
     slices: Sequence[np.ndarray] | None = None,
     restore: Callable[[np.ndarray], tuple[TrainState, int] | None] = lambda _: None,
     note: Callable[[np.ndarray, int, Float[np.ndarray, "m steps"]], None] | None = None,
@@ -156,11 +156,11 @@ def train_slices(
             done(members, taken, state)
 
     if slices is None:
-        slices = sliced(np.arange(num), plan)
+        slices = cut_into_slices(np.arange(num), plan)
     return [partial(train_slice, members) for members in slices]
 
 
-def sliced(members: np.ndarray, plan: Plan) -> list[np.ndarray]:
+def cut_into_slices(members: np.ndarray, plan: SlicePlan) -> list[np.ndarray]:
     """Return which members are trained together."""
     return [members[first : first + plan.members] for first in range(0, len(members), plan.members)]
 
@@ -207,7 +207,9 @@ def _advance(
     return population.fit(model, optimizer, state, data, limit=limit, **options)
 
 
-def slice_losses(model: Model, params: Params, data: Batch, plan: Plan) -> Float[np.ndarray, " m"]:
+def slice_losses(
+    model: Model, params: Params, data: Batch, plan: SlicePlan
+) -> Float[np.ndarray, " m"]:
     """Return the mean nats per symbol of each member of a slice over the whole of ``data``."""
     if plan.alone:
         return np.asarray(evaluate(model, params, data)).reshape(1)
@@ -215,13 +217,13 @@ def slice_losses(model: Model, params: Params, data: Batch, plan: Plan) -> Float
     return whole(population.evaluate(model, params, data, mesh=plan.mesh))
 
 
-def slice_arrays(tree: Any, plan: Plan, count: int) -> dict[str, np.ndarray]:
+def slice_arrays(tree: Any, plan: SlicePlan, count: int) -> dict[str, np.ndarray]:
     """Return arrays of the ``count`` members of a slice by name, an axis of members in front."""
-    arrays = whole(leaves_of(tree))
+    arrays = whole(named_leaves(tree))
     return {name: leaf[None] if plan.alone else leaf[:count] for name, leaf in arrays.items()}
 
 
-def slice_state(arrays: dict[str, np.ndarray], shape: Shape, plan: Plan) -> TrainState:
+def slice_state(arrays: dict[str, np.ndarray], shape: TreeSpec, plan: SlicePlan) -> TrainState:
     """Return the state of a slice that ``slice_arrays`` was given; shape is that of one member."""
     if plan.alone:
         return from_arrays({name: array[0] for name, array in arrays.items()}, shape)

@@ -20,7 +20,7 @@ from mm_jax.data.splits import Splits
 from mm_jax.data.text import BOUNDARY
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params
-from mm_jax.models.baselines import MAX_ORDER, floors, ladder
+from mm_jax.models.baselines import MAX_ORDER, count_baselines, reference_losses
 from mm_jax.training.loss import nats
 
 NEAREST = 5  # neighbours of a symbol
@@ -43,7 +43,7 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-class Plane(NamedTuple):
+class Projection(NamedTuple):
     """An embedding in two dimensions."""
 
     places: Float[np.ndarray, "V 2"]
@@ -53,7 +53,7 @@ class Plane(NamedTuple):
     groups: list[str]  # of each symbol: vowels, consonants, the boundary, other symbols
 
 
-def plane_of(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Plane:
+def project_embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Projection:
     """Return an embedding of two dimensions as it is, of more by principal components.
 
     A table of one dimension lies on a line. Source: Pearson (1901); the signs are chosen such that
@@ -63,7 +63,7 @@ def plane_of(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Plane:
     dim, groups = table.shape[1], groups_of(vocab)
     if dim <= 2:
         places = np.pad(table, ((0, 0), (0, 2 - dim)))
-        return Plane(places, 1.0, dim, ("C[:, 0]", "C[:, 1]" if dim == 2 else ""), groups)
+        return Projection(places, 1.0, dim, ("C[:, 0]", "C[:, 1]" if dim == 2 else ""), groups)
     centred = table - table.mean(0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
     largest = np.abs(directions).argmax(1)
@@ -73,7 +73,7 @@ def plane_of(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Plane:
     shares = sizes**2 / max((sizes**2).sum(), 1e-30)
     shares = np.append(shares, 0.0)
     names = (f"component {i + 1}: {shares[i]:.0%} of the variance" for i in range(2))
-    return Plane(places, float(shares[:2].sum()), dim, tuple(names), groups)  # type: ignore[arg-type]
+    return Projection(places, float(shares[:2].sum()), dim, tuple(names), groups)  # type: ignore[arg-type]
 
 
 def groups_of(vocab: Vocab) -> list[str]:
@@ -104,7 +104,7 @@ def neighbours_of(
     return ids, np.take_along_axis(distance, ids, 1)
 
 
-class Line(NamedTuple):
+class AnnotatedLine(NamedTuple):
     """A line that a model made, looked at closely."""
 
     text: str
@@ -114,9 +114,9 @@ class Line(NamedTuple):
     distance: int | None  # how many edits: symbols put in, left out, or changed (Levenshtein 1966)
 
 
-def lines_of(
+def annotate_lines(
     texts: Sequence[str], model: Model, params: Params, vocab: Vocab, splits: Splits | None
-) -> list[Line]:
+) -> list[AnnotatedLine]:
     """Return lines with the surprise of each symbol; with ``splits``, where they were seen."""
     texts = [text for text in texts if text]
     if not texts:
@@ -131,19 +131,19 @@ def lines_of(
         seen = [name for name, known in sets.items() if text in known]
         found = process.extractOne(text, train, scorer=Levenshtein.distance) if train else None
         nearest, distance = (found[0], int(found[1])) if found else (None, None)
-        lines.append(Line(text, symbols, seen, nearest, distance))
+        lines.append(AnnotatedLine(text, symbols, seen, nearest, distance))
     return lines
 
 
-def floors_of(splits: Splits, vocab: Vocab) -> dict[str, Any]:
+def baseline_losses(splits: Splits, vocab: Vocab) -> dict[str, Any]:
     """Return what counting reaches on dev, or on train where no lines are held out."""
     top = min(highest_order(len(vocab)), MAX_ORDER)
     train = count_lines(splits.train, vocab, top)
     dev = count_lines(splits.dev, vocab, top) if splits.dev else None
-    return floors(list(ladder(train, dev)))
+    return reference_losses(list(count_baselines(train, dev)))
 
 
-def floor_lines(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
+def named_baselines(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield the name and the loss of each floor, the highest first."""
     named = {name: value for name, value in found.items() if isinstance(value, float)}
     counted = [found[name] for name in ("add_k", "kneser_ney") if name in found]
@@ -155,7 +155,7 @@ def floor_lines(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
     yield from sorted(named.items(), key=lambda each: -each[1])
 
 
-class Shape(NamedTuple):
+class ArrayStats(NamedTuple):
     """One array of the parameters."""
 
     name: str
@@ -167,10 +167,10 @@ class Shape(NamedTuple):
     high: float
 
 
-def shapes_of(arrays: Iterable[tuple[str, np.ndarray]]) -> list[Shape]:
+def array_stats(arrays: Iterable[tuple[str, np.ndarray]]) -> list[ArrayStats]:
     """Return what each array is like."""
     return [
-        Shape(
+        ArrayStats(
             name,
             array.shape,
             array.size,

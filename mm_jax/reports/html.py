@@ -20,88 +20,88 @@ from mm_jax.experiments.search_config import command_of as command_of_search
 from mm_jax.experiments.statistics import spread_of
 from mm_jax.models.base import num_params
 from mm_jax.reports import plots
-from mm_jax.reports.analysis import Line, Shape, neighbours_of, readable, shortened
+from mm_jax.reports.analysis import AnnotatedLine, ArrayStats, neighbours_of, readable, shortened
 from mm_jax.reports.browser_model import payload, render, title_of
-from mm_jax.reports.figures import Picture, choices_picture, pictures
+from mm_jax.reports.figures import ReportFigure, choices_picture, make_figures
 from mm_jax.reports.plots.symbols import SURPRISE
-from mm_jax.reports.run_summary import Sight
-from mm_jax.reports.sweep_summary import Setting, SweepSight
+from mm_jax.reports.run_summary import RunSummary
+from mm_jax.reports.sweep_summary import Setting, SweepSummary
 from mm_jax.reports.text_tables import spread_text
 from mm_jax.runs.layout import CONFIG
 from mm_jax.runs.reader import Run, load_run
 
 REPORT = "report.html"
 LEVELS = 8  # shades of surprise, beside none
-LARGE = ("bigrams", "probabilities", "difference")  # figures that need their full width
+FULL_WIDTH = ("bigrams", "probabilities", "difference")  # figures that need their full width
 Facts = list[tuple[str, str]]
 
 
-def report(sight: Sight | SweepSight) -> bytes:
+def report(summary: RunSummary | SweepSummary) -> bytes:
     """Return the page of a run, or of a sweep."""
-    if isinstance(sight, SweepSight):
-        return sweep_report(sight)
-    run = sight.run
+    if isinstance(summary, SweepSummary):
+        return sweep_report(summary)
+    run = summary.run
     model, why_not = _model(run)
-    lines = [line_row(line) for line in sight.lines]
+    lines = [line_row(line) for line in summary.lines]
     new = sum(line["seen"] == "new" for line in lines)
     said = f"{len(lines)} lines that it makes."
-    if sight.splits is not None:
+    if summary.splits is not None:
         said = f"{len(lines)} lines that it makes, {new} of which stand in none of its splits."
     return render(
         "report.html.jinja",
         script_names=["generator.js"] if model else [],
         title=title_of(run),
         about=about(run),
-        answer=answer(sight),
-        notes=sight.notes,
+        answer=answer(summary),
+        notes=summary.notes,
         model=model,
         no_generator=why_not,
-        facts_rows=list(run_facts(sight)),
-        ladder=ladder(sight),
-        ladder_of="dev" if sight.run.data["split_lines"][1] else "train",
-        pictures=[shown(picture) for picture in pictures(sight, tables=False)],
+        facts_rows=list(run_facts(summary)),
+        ladder=ladder(summary),
+        ladder_of="dev" if summary.run.data["split_lines"][1] else "train",
+        pictures=[shown(picture) for picture in make_figures(summary, tables=False)],
         shades=[f"{level * SURPRISE / LEVELS:.2g}" for level in range(LEVELS + 1)],
         lines=lines,
         samples_said=said,
         data_rows=data_facts(run.data, run.config),
-        splits=shared(sight),
-        neighbours=neighbours(sight),
-        shapes=[shape_row(shape) for shape in sight.shapes],
+        splits=shared(summary),
+        neighbours=neighbours(summary),
+        shapes=[shape_row(shape) for shape in summary.shapes],
         choices=choices(run.config),
         command=command_of(run.config),
         versions=versions(run.folder),
     )
 
 
-def sweep_report(sight: SweepSight) -> bytes:
+def sweep_report(summary: SweepSummary) -> bytes:
     """Return the page of a sweep; it makes lines with the best run."""
-    search, settings, names = sight.search, sight.settings, sight.names
+    search, settings, names = summary.search, summary.settings, summary.names
     model, why_not = "", "Every setting diverged, so there is no model to make lines with."
-    if (sight.folder / "best" / CONFIG).is_file():
-        model, why_not = _model(load_run(sight.folder / "best"))
+    if (summary.folder / "best" / CONFIG).is_file():
+        model, why_not = _model(load_run(summary.folder / "best"))
     best = settings[0]
     told = ", ".join(f"{name.replace('_', ' ')} {best.choices[name]}" for name in names)
     good = math.isfinite(best.mean)
     reached = f"The best reached {best.mean:.4f} nats a symbol on dev: {told}."
     reached = reached if good else "Training diverged in every setting; lower the learning rate."
     again = f"{command_of_search(search)}\n"
-    if sight.train_command is not None:
-        again += f"# the best of them alone\n{sight.train_command}\n"
+    if summary.train_command is not None:
+        again += f"# the best of them alone\n{summary.train_command}\n"
     return render(
         "sweep.html.jinja",
         script_names=["sort.js", *(["generator.js"] if model else [])],
         title=f"Sweep over {' and '.join(name.replace('_', ' ') for name in names)}",
-        about=f"Run directory {readable(sight.folder.absolute().name)}: "
+        about=f"Run directory {readable(summary.folder.absolute().name)}: "
         f"{len(settings):,} settings, {search.config.seeds:,} seeds each",
         answer=reached,
-        pictures=[shown(choices_picture(sight, name)) for name in names] if good else [],
+        pictures=[shown(choices_picture(summary, name)) for name in names] if good else [],
         heads=[*(name.replace("_", " ") for name in names), "parameters", "steps", "loss on dev"],
         rows=[setting_row(each) for each in settings],
         model=model,
         no_generator=why_not,
         data_rows=data_facts(dict(search.data), search.config),
         command=again,
-        versions=versions(sight.folder / "best"),
+        versions=versions(summary.folder / "best"),
     )
 
 
@@ -113,7 +113,7 @@ def _model(run: Run) -> tuple[str, str]:
         return "", f"This page makes no lines by itself: {error}."
 
 
-class Shown(NamedTuple):
+class PageFigure(NamedTuple):
     """A picture as a page has it."""
 
     title: str
@@ -122,11 +122,11 @@ class Shown(NamedTuple):
     large: bool
 
 
-def shown(picture: Picture) -> Shown:
+def shown(picture: ReportFigure) -> PageFigure:
     """Return a picture as a page has it."""
     svg = plots.to_page(picture.figure, picture.name, picture.description)
     mark = Markup(svg)
-    return Shown(picture.title, picture.description, mark, picture.name in LARGE)
+    return PageFigure(picture.title, picture.description, mark, picture.name in FULL_WIDTH)
 
 
 def about(run: Run) -> str:
@@ -135,22 +135,22 @@ def about(run: Run) -> str:
     return f"Run directory {readable(run.folder.absolute().name)}{so_far}"
 
 
-def answer(sight: Sight) -> str:
+def answer(summary: RunSummary) -> str:
     """Say in a line what came of it."""
-    train, dev = sight.losses.get("train_loss"), sight.losses.get("dev_loss")
+    train, dev = summary.losses.get("train_loss"), summary.losses.get("dev_loss")
     loss, which = (dev, "the lines held out for dev") if dev is not None else (train, "its lines")
     if loss is None:
         return "It has not come to its end, so there is no exact loss of it yet."
     symbols = f"{math.exp(loss):,.2f}" if loss < 20 else "very many"
     return (
         f"{loss:.4f} nats a symbol on {which}: as unsure as among {symbols} symbols that are "
-        f"equally likely. There are {len(sight.run.vocab):,} in all."
+        f"equally likely. There are {len(summary.run.vocab):,} in all."
     )
 
 
-def run_facts(sight: Sight) -> Iterator[tuple[str, str]]:
+def run_facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
     """Yield what was run and what came of it."""
-    run, config = sight.run, sight.run.config
+    run, config = summary.run, summary.run.config
     sizes = dataclasses.asdict(config.model)
     what = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sizes.items())
     yield "Model", f"{config.model.name}: {what}" if what else config.model.name
@@ -165,16 +165,16 @@ def run_facts(sight: Sight) -> Iterator[tuple[str, str]]:
             "Seed",
             f"{config.seed}" if config.seeds == 1 else f"{config.seeds} from {config.seed}",
         )
-    for name, loss in sight.losses.items():
+    for name, loss in summary.losses.items():
         if loss is not None:
             yield f"Loss on {name.removesuffix('_loss')}", f"{loss:.4f} nats a symbol"
 
 
-def ladder(sight: Sight) -> list[dict[str, Any]]:
+def ladder(summary: RunSummary) -> list[dict[str, Any]]:
     """Return the losses of counting and of the model itself, the highest first."""
-    losses = [(name, loss, False) for name, loss in sight.floors]
-    held_out = sight.run.data["split_lines"][1]
-    own = sight.losses.get("dev_loss" if held_out else "train_loss")
+    losses = [(name, loss, False) for name, loss in summary.floors]
+    held_out = summary.run.data["split_lines"][1]
+    own = summary.losses.get("dev_loss" if held_out else "train_loss")
     if own is not None:
         losses.append(("this model", own, True))
     return [
@@ -194,7 +194,7 @@ def level_of(nats: float) -> int:
     return min(LEVELS, round(nats * LEVELS / SURPRISE)) if math.isfinite(nats) else LEVELS
 
 
-def line_row(line: Line) -> dict[str, Any]:
+def line_row(line: AnnotatedLine) -> dict[str, Any]:
     """Return a line that the model makes, as the page has it."""
     symbols = [(readable(symbol), level_of(nats), f"{nats:.2f}") for symbol, nats in line.symbols]
     total = sum(nats for _, nats in line.symbols)
@@ -221,13 +221,13 @@ def data_facts(data: dict[str, Any], config: RunConfig | CountConfig) -> Facts:
     ]
 
 
-def shared(sight: Sight) -> list[dict[str, str]]:
+def shared(summary: RunSummary) -> list[dict[str, str]]:
     """Return how many lines of each split stand in train too."""
-    if sight.splits is None:
+    if summary.splits is None:
         return []
-    known = set(sight.splits.train)
+    known = set(summary.splits.train)
     rows = []
-    for name, lines in sight.splits._asdict().items():
+    for name, lines in summary.splits._asdict().items():
         if lines:
             both = sum(line in known for line in lines)
             of_train = name == "train"
@@ -242,13 +242,13 @@ def shared(sight: Sight) -> list[dict[str, str]]:
     return rows
 
 
-def neighbours(sight: Sight) -> list[dict[str, Any]]:
+def neighbours(summary: RunSummary) -> list[dict[str, Any]]:
     """Return the nearest symbols of each in the embedding, where a model has one."""
-    table = sight.embedding
+    table = summary.embedding
     if table is None or len(table) < 2:
         return []
     ids, distances = neighbours_of(table)
-    names = [readable(symbol) for symbol in sight.run.vocab.symbols]
+    names = [readable(symbol) for symbol in summary.run.vocab.symbols]
     return [
         {
             "symbol": names[i],
@@ -261,7 +261,7 @@ def neighbours(sight: Sight) -> list[dict[str, Any]]:
     ]
 
 
-def shape_row(shape: Shape) -> dict[str, str]:
+def shape_row(shape: ArrayStats) -> dict[str, str]:
     """Return an array of the parameters, as the page has it."""
     row = {name: f"{getattr(shape, name):.4g}" for name in ("mean", "std", "low", "high")}
     sizes = " x ".join(f"{size:,}" for size in shape.shape) or "one number"

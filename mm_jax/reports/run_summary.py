@@ -15,36 +15,43 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mm_jax.config.base import LARGE, InputError
+from mm_jax.config.base import MAX_FLOAT, InputError
 from mm_jax.config.training import NUM_SAMPLES, RunConfig
-from mm_jax.data.dataset import Source
+from mm_jax.data.dataset import Dataset
 from mm_jax.data.splits import Splits, overlap
 from mm_jax.data.text import Text
 from mm_jax.data.vocab import SymbolError, decode_lines
-from mm_jax.experiments.setup import load_task
+from mm_jax.experiments.setup import load_setup
 from mm_jax.models.sampling import sample
-from mm_jax.reports.analysis import Line, Shape, floor_lines, floors_of, lines_of, shapes_of
+from mm_jax.reports.analysis import (
+    AnnotatedLine,
+    ArrayStats,
+    annotate_lines,
+    array_stats,
+    baseline_losses,
+    named_baselines,
+)
 from mm_jax.runs.layout import CONFIG, METRICS, SAMPLES, check_data_record
-from mm_jax.runs.metrics import Curve, curves_of, read_lines
+from mm_jax.runs.metrics import LossCurve, curves_of, read_lines
 from mm_jax.runs.reader import Run, read_samples, run_splits
 from mm_jax.runtime.paths import is_large
-from mm_jax.training.diagnostics import Inside, look_inside
+from mm_jax.training.diagnostics import Diagnostics, look_inside
 from mm_jax.training.optimizers import make_optimizer
 
 EXAMPLES = 4096  # that the inside of a net is looked at with
 
 
-class Sight(NamedTuple):
+class RunSummary(NamedTuple):
     """What there is to see of a run."""
 
     run: Run
-    curves: list[Curve]
+    curves: list[LossCurve]
     losses: dict[str, float | None]  # exact, at the end: train_loss, dev_loss
     text: Text | None  # None where the data file is gone, has changed, or is large
     splits: Splits | None
     floors: list[tuple[str, float]]
-    lines: list[Line]  # that it makes
-    shapes: list[Shape]  # of its parameters
+    lines: list[AnnotatedLine]  # that it makes
+    shapes: list[ArrayStats]  # of its parameters
     notes: list[str]  # what is missing, and why
 
     @property
@@ -59,7 +66,7 @@ class Sight(NamedTuple):
         return np.asarray(self.run.params["C"]) if alone and "C" in self.run.params else None
 
 
-def see(run: Run) -> Sight:
+def summarize_run(run: Run) -> RunSummary:
     """Return what there is to see of a run. Raises InputError where its metrics are damaged."""
     check_data_record(run.folder / CONFIG, run.data)
     notes, text, splits = [], None, None
@@ -81,12 +88,12 @@ def see(run: Run) -> Sight:
     losses = {name: last.get(name) for name in ("train_loss", "dev_loss")}
     floors = [("uniform", math.log(len(run.vocab)))]
     if splits is not None:
-        floors = list(floor_lines(floors_of(splits, run.vocab)))
+        floors = list(named_baselines(baseline_losses(splits, run.vocab)))
     try:
-        looked_at = lines_of(samples_of(run), run.model, run.params, run.vocab, splits)
+        looked_at = annotate_lines(samples_of(run), run.model, run.params, run.vocab, splits)
     except SymbolError as error:
         raise InputError(f"{run.folder / SAMPLES}: {error}") from None
-    return Sight(
+    return RunSummary(
         run,
         curves,
         losses,
@@ -94,7 +101,7 @@ def see(run: Run) -> Sight:
         splits,
         floors,
         looked_at,
-        shapes_of((name, np.asarray(leaf)) for name, leaf in arrays.items()),
+        array_stats((name, np.asarray(leaf)) for name, leaf in arrays.items()),
         notes,
     )
 
@@ -102,7 +109,7 @@ def see(run: Run) -> Sight:
 def _is_look(look: dict[str, Any], arrays: dict[str, Any]) -> bool:
     """Tell whether a line is about these arrays, and has a ratio that can be drawn."""
     ratios = look["update_to_data"]
-    return ratios.keys() == arrays.keys() and any(0 < x < LARGE for x in ratios.values())
+    return ratios.keys() == arrays.keys() and any(0 < x < MAX_FLOAT for x in ratios.values())
 
 
 def samples_of(run: Run) -> list[str]:
@@ -113,20 +120,22 @@ def samples_of(run: Run) -> list[str]:
     return decode_lines(run.vocab, jax.device_get(tokens))
 
 
-def insides(sight: Sight, config: RunConfig) -> tuple[Inside, Inside]:
+def diagnostics_before_and_after(
+    summary: RunSummary, config: RunConfig
+) -> tuple[Diagnostics, Diagnostics]:
     """Return what the net looks like inside before its first step, and as it is now."""
-    run, text, splits = sight.run, sight.text, sight.splits
+    run, text, splits = summary.run, summary.text, summary.splits
     assert text is not None
     assert splits is not None
     both = overlap(splits.dev, splits.train) if splits.dev else 0.0
     optimizer = make_optimizer(config.optimizer, config.steps)
-    source = Source(text, splits, run.vocab, both, {})
-    task = load_task(config, optimizer, source=source)
-    state = task.begin_whole(optimizer)
-    count = len(task.data.targets)
+    dataset = Dataset(text, splits, run.vocab, both, {})
+    setup = load_setup(config, optimizer, dataset=dataset)
+    state = setup.begin_whole(optimizer)
+    count = len(setup.data.targets)
     ids = jnp.arange(count) if count <= EXAMPLES else jnp.arange(EXAMPLES) * count // EXAMPLES
-    batch = jax.tree.map(lambda leaf: leaf[ids], task.data)
-    look = jax.jit(partial(look_inside, task.model, optimizer))
+    batch = jax.tree.map(lambda leaf: leaf[ids], setup.data)
+    look = jax.jit(partial(look_inside, setup.model, optimizer))
     before = look(state, batch)
     return before, look(dataclasses.replace(state, params=run.params), batch)
 

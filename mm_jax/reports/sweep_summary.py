@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mm_jax.config.base import LARGE, InputError
+from mm_jax.config.base import MAX_FLOAT, InputError
 from mm_jax.config.serialization import number, whole
-from mm_jax.experiments.search_config import Search, read_search
+from mm_jax.experiments.search_config import SearchConfig, read_search
 from mm_jax.experiments.search_space import Axis
 from mm_jax.runs.layout import SETTINGS, SWEEP, check_data_record
 
@@ -25,11 +25,11 @@ class Setting(NamedTuple):
     losses: list[float]  # of each seed
 
 
-class SweepSight(NamedTuple):
+class SweepSummary(NamedTuple):
     """What there is to see of a sweep."""
 
     folder: Path
-    search: Search
+    search: SearchConfig
     settings: list[Setting]  # the best first
     train_command: str | None  # of the best; None where all diverged
 
@@ -58,7 +58,7 @@ def is_sweep(path: Path) -> bool:
         return False
 
 
-def see_sweep(path: Path) -> SweepSight:
+def summarize_sweep(path: Path) -> SweepSummary:
     """Return what there is to see of a sweep. Raises InputError where it is not at its end."""
     search = read_search(path)
     check_data_record(path / SETTINGS, dict(search.data))
@@ -72,7 +72,7 @@ def see_sweep(path: Path) -> SweepSight:
             raise InputError("it has no settings, or no command")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path / SWEEP} is damaged: {type(error).__name__}: {error}") from None
-    return SweepSight(path, search, settings, command)
+    return SweepSummary(path, search, settings, command)
 
 
 def _setting(each: dict[str, Any], axes: Sequence[Axis]) -> Setting:
@@ -95,7 +95,7 @@ def _setting(each: dict[str, Any], axes: Sequence[Axis]) -> Setting:
 
 def _loss(value: Any) -> float:
     found = number(value, "a loss")
-    return found if abs(found) < LARGE else math.inf
+    return found if abs(found) < MAX_FLOAT else math.inf
 
 
 def _scale(axis: Axis) -> str:

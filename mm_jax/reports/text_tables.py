@@ -15,24 +15,24 @@ from mm_jax.data.vocab import Vocab
 from mm_jax.experiments.lr_range import RangeTest
 from mm_jax.experiments.lr_suggestion import in_blocks, loss_limits
 from mm_jax.experiments.statistics import Spread
-from mm_jax.experiments.successive_halving import Result
-from mm_jax.models.baselines import Rung, best
+from mm_jax.experiments.successive_halving import SettingResult
+from mm_jax.models.baselines import Baseline, best
 from mm_jax.models.kneser_ney import FALLBACK_DISCOUNTS
-from mm_jax.runs.metrics import Curve
+from mm_jax.runs.metrics import LossCurve
 from mm_jax.runtime.console import shown, terminal_width
 
 SHOWN = 10  # n-grams in each column of the table
 Often: TypeAlias = tuple[str, int]  # an n-gram, and how often it occurs
 
 
-def loss_table(rungs: list[Rung], chosen: Rung) -> Iterator[str]:
+def loss_table(rungs: list[Baseline], chosen: Baseline) -> Iterator[str]:
     """Write the losses of all rungs, the best on dev marked, and last the model asked for."""
 
-    def row(rung: Rung, note: str = "") -> str:
+    def row(rung: Baseline, note: str = "") -> str:
         dev = "" if rung.dev_loss is None else shown(rung.dev_loss)
         return f"  {name(rung):26}{shown(rung.train_loss):>10}{dev:>10}  {note}".rstrip()
 
-    def name(rung: Rung) -> str:
+    def name(rung: Baseline) -> str:
         if rung.kind == "uniform":
             return "uniform, ln V"
         if rung.kind == "kneser-ney":
@@ -131,7 +131,7 @@ def lr_chart(test: RangeTest, width: int | None = None, height: int = 14) -> Ite
     yield f"{'':11}{_spread(names, columns)}".rstrip()
 
 
-def loss_chart(curve: Curve, width: int | None = None, height: int = 10) -> Iterator[str]:
+def loss_chart(curve: LossCurve, width: int | None = None, height: int = 10) -> Iterator[str]:
     """Draw the loss over steps: a dot where minibatches are, o their mean, + the loss on dev.
 
     The axis is logarithmic; a beginning that lies far above the rest is left out.
@@ -187,7 +187,7 @@ def spread_text(spread: Spread) -> str:
 
 
 def sweep_table(
-    results: Sequence[Result], changes: Sequence[Mapping[str, Any]], most: int = 20
+    results: Sequence[SettingResult], changes: Sequence[Mapping[str, Any]], most: int = 20
 ) -> Iterator[str]:
     """Write the first ``most`` settings of a sweep, those with the lowest loss on dev first."""
     if not results:

@@ -17,13 +17,14 @@ from safetensors.numpy import load, save
 
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import to_json
-from mm_jax.runs.layout import read_config
-from mm_jax.runtime.atomic_files import make_dir, read, remove, remove_parts, write_whole
+from mm_jax.runs.layout import read_metadata
+from mm_jax.runtime import atomic_files
+from mm_jax.runtime.atomic_files import make_dir, read, remove, write_whole
 
 CHECKPOINTS = "checkpoints"  # a directory in a run's
 BEST = "best.safetensors"  # in it: the state with the lowest loss on dev
-NEWEST = 2  # how many others are kept
-SHARE = 0.01  # of the time, at most, that keeping things takes where nothing else is said
+NUM_KEPT = 2  # how many others are kept
+MAX_TIME_SHARE = 0.01  # of the time, at most, that keeping things takes where nothing else is said
 ENTRY = "mm_jax"  # of the header
 BLANK = "-" * 64  # stands for the checksum while it is being computed
 
@@ -45,7 +46,7 @@ class Checkpoint(NamedTuple):
         return self.record["step"]
 
 
-def seal(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> bytes:
+def encode(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> bytes:
     """Return the bytes of a safetensors file of ``arrays``; the same for the same content."""
     entry = to_json({"sha256": BLANK, **record})  # one entry: safetensors has no order of many
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -55,7 +56,7 @@ def seal(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> bytes:
     return bytes(data)
 
 
-def unseal(path: Path, data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def decode(path: Path, data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return arrays and record of a file's bytes; raises DamagedError unless all are as written."""
     record = read_record(path, data)
     if record is None:
@@ -98,18 +99,18 @@ def verified(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[str, np
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint and verify all of it. Raises InputError, DamagedError where it is not."""
-    arrays, record = unseal(path, read(path))
+    arrays, record = decode(path, read(path))
     if not isinstance(record.get("step"), int):
         raise DamagedError(f"{path} is damaged: it names no step")
     return Checkpoint(path, arrays, record)
 
 
-def path_of(run: Path, step: int) -> Path:
+def checkpoint_path(run: Path, step: int) -> Path:
     """Return where the checkpoint of a step is, or would be."""
     return run / CHECKPOINTS / f"step-{step:010}.safetensors"
 
 
-def steps_of(run: Path) -> list[int]:
+def checkpoint_steps(run: Path) -> list[int]:
     """Return the steps of which there are checkpoints, the newest first."""
     names = (path.stem.removeprefix("step-") for path in run.glob(f"{CHECKPOINTS}/step-*[0-9].*"))
     return sorted({int(name) for name in names if name.isdecimal()}, reverse=True)
@@ -119,24 +120,24 @@ def save_checkpoint(
     run: Path, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
 ) -> Path:
     """Keep a state, and of those before it the newest one. Raises InputError."""
-    path = path_of(run, step)
+    path = checkpoint_path(run, step)
     make_dir(path.parent)
-    write_whole(path, seal(arrays, {"step": step, **record}))
+    write_whole(path, encode(arrays, {"step": step, **record}))
     # Later ones can only be what was damaged, or from before a resume.
-    before = [other for other in steps_of(run) if other < step]
-    for other in steps_of(run):
-        if other > step or other in before[NEWEST - 1 :]:
-            remove(path_of(run, other))
+    before = [other for other in checkpoint_steps(run) if other < step]
+    for other in checkpoint_steps(run):
+        if other > step or other in before[NUM_KEPT - 1 :]:
+            remove(checkpoint_path(run, other))
     return path
 
 
-def valid(run: Path, report: Callable[[DamagedError], None]) -> Iterator[Checkpoint]:
+def valid_checkpoints(run: Path, report: Callable[[DamagedError], None]) -> Iterator[Checkpoint]:
     """Yield the checkpoints of a run, the newest first, and ``report`` those that are damaged.
 
     While another process trains, one may have gone before it could be read: that is no error.
     """
-    for step in steps_of(run):
-        path = path_of(run, step)
+    for step in checkpoint_steps(run):
+        path = checkpoint_path(run, step)
         try:
             yield open_checkpoint(path)
         except DamagedError as error:
@@ -146,11 +147,11 @@ def valid(run: Path, report: Callable[[DamagedError], None]) -> Iterator[Checkpo
                 raise
 
 
-def newest(run: Path, report: Callable[[DamagedError], None]) -> Checkpoint | None:
+def newest_checkpoint(run: Path, report: Callable[[DamagedError], None]) -> Checkpoint | None:
     """Return the newest checkpoint that is whole, or None; ``report`` those that are damaged."""
     for _ in range(3):  # while training goes on, all that were listed may be gone
-        found = next(valid(run, report), None)
-        if found is not None or not steps_of(run):
+        found = next(valid_checkpoints(run, report), None)
+        if found is not None or not checkpoint_steps(run):
             break
     return found
 
@@ -167,7 +168,7 @@ def read_params(path: Path) -> dict[str, np.ndarray]:
         raise DamagedError(f"{path} is damaged: {error}") from None
 
 
-def params_in(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def params_of_state(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the parameters to use of a state, by name: their average where one is kept."""
     for table in ("average.", "params."):
         found = {
@@ -180,20 +181,20 @@ def params_in(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return found
 
 
-def made_on(run: Path) -> dict[str, Any]:
+def fingerprint_of_run(run: Path) -> dict[str, Any]:
     """Return the fingerprint of the machine that took the last steps of a run."""
-    last = newest(run, lambda _: None)
+    last = newest_checkpoint(run, lambda _: None)
     if last is not None and isinstance(last.record.get("fingerprint"), dict):
         return last.record["fingerprint"]
-    return read_config(run).fingerprint or {}
+    return read_metadata(run).fingerprint or {}
 
 
-def refuse(error: DamagedError) -> None:
+def raise_damaged(error: DamagedError) -> None:
     """Report a damaged checkpoint as an error, as --strict asks for."""
     raise error
 
 
-def tidy(run: Path) -> None:
+def remove_partial_files(run: Path) -> None:
     """Remove what a crash left half-written. Raises InputError."""
-    remove_parts(run)
-    remove_parts(run / CHECKPOINTS)
+    atomic_files.remove_partial_files(run)
+    atomic_files.remove_partial_files(run / CHECKPOINTS)

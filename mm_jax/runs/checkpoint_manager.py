@@ -17,23 +17,23 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from mm_jax.config.base import InputError
-from mm_jax.config.runtime import KeepConfig
+from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.serialization import to_dict, to_json
 from mm_jax.runs.checkpoint import (
     BEST,
     CHECKPOINTS,
-    SHARE,
+    MAX_TIME_SHARE,
     Checkpoint,
     DamagedError,
-    newest,
+    encode,
+    newest_checkpoint,
     open_checkpoint,
-    refuse,
+    raise_damaged,
     save_checkpoint,
-    seal,
 )
-from mm_jax.runs.layout import CONFIG, METRICS, Stored, check_fits
-from mm_jax.runs.metrics import METRIC_LINES, LossLines
-from mm_jax.runs.named_arrays import check_arrays, from_arrays, shape_of, to_arrays
+from mm_jax.runs.layout import CONFIG, METRICS, RunMetadata, check_checkpoint_matches
+from mm_jax.runs.metrics import MAX_LINES, LossLog
+from mm_jax.runs.named_arrays import check_arrays, from_arrays, spec_of, to_arrays
 from mm_jax.runtime.atomic_files import append, check_space, cut, make_dir, read, sync, write_whole
 from mm_jax.runtime.environment import differences, fingerprint
 from mm_jax.runtime.mesh import is_primary
@@ -44,7 +44,7 @@ LINE_BYTES = 120  # of metrics, at most
 OTHERS = 2**18  # bytes of a run that are no arrays and no metrics
 
 
-class Best(NamedTuple):
+class BestState(NamedTuple):
     """The state with the lowest loss on dev so far."""
 
     step: int
@@ -52,7 +52,7 @@ class Best(NamedTuple):
     state: TrainState | None  # None where it is in its file already
 
 
-class Due:
+class CheckpointSchedule:
     """Tells when the next checkpoint is to be made."""
 
     def __init__(self, every: int | None, seconds: float | None, step: int = 0) -> None:
@@ -66,7 +66,7 @@ class Due:
         if self.seconds is None:
             if self.every:
                 return False
-            seconds = max(SECONDS, self.cost / SHARE)
+            seconds = max(SECONDS, self.cost / MAX_TIME_SHARE)
         else:
             seconds = self.seconds
         return step > self.step and time.perf_counter() - self.at >= seconds
@@ -80,22 +80,24 @@ class Due:
         self.cost = self.at - begun
 
 
-class Keeper:
+class CheckpointManager:
     """Writes what is kept of one run. Of many processes only the first one writes anything."""
 
-    def __init__(self, path: Path, stored: Stored, keep: KeepConfig, log: LossLines) -> None:
-        deterministic = bool((stored.fingerprint or {}).get("deterministic"))
+    def __init__(
+        self, path: Path, metadata: RunMetadata, keep: CheckpointConfig, log: LossLog
+    ) -> None:
+        deterministic = bool((metadata.fingerprint or {}).get("deterministic"))
         self.about: dict[str, Any] = {
-            "config": to_dict(stored.config),
-            "symbols": stored.symbols,
-            "data": stored.data,
+            "config": to_dict(metadata.config),
+            "symbols": metadata.symbols,
+            "data": metadata.data,
             "fingerprint": fingerprint(deterministic=deterministic),
         }
-        self.path, self.stored, self.strict, self.log = path, stored, keep.strict, log
-        self.due = Due(keep.checkpoint_every, keep.checkpoint_seconds)
+        self.path, self.metadata, self.strict, self.log = path, metadata, keep.strict, log
+        self.due = CheckpointSchedule(keep.checkpoint_every, keep.checkpoint_seconds)
         self.lock = threading.RLock()
         self.size, self.hash = 0, hashlib.sha256()  # of metrics.jsonl
-        self.best: Best | None = None
+        self.best: BestState | None = None
         self.latest: tuple[TrainState, int] | None = None
         self.saved = -1  # the step of the newest checkpoint
         self.seconds = 0.0  # that checkpoints took
@@ -107,7 +109,7 @@ class Keeper:
         where it is of another run, or, if that was asked for, where the newest is damaged.
         """
         damaged: list[DamagedError] = []
-        found = newest(self.path, refuse if self.strict else damaged.append)
+        found = newest_checkpoint(self.path, raise_damaged if self.strict else damaged.append)
         _check_all_have(found)
         for error in damaged:
             note(f"{error}; {'the one before it is used' if found else 'training begins anew'}")
@@ -115,10 +117,10 @@ class Keeper:
             if is_primary() and (self.path / METRICS).exists():
                 cut(self.path / METRICS, 0)
             return None
-        check_fits(self.path, self.stored, found.path, found.record)
+        check_checkpoint_matches(self.path, self.metadata, found.path, found.record)
         if missing := {"metrics", "num_lines", "best", "fingerprint"} - found.record.keys():
             raise InputError(f"{found.path} is not to go on from: it has no {min(missing)}")
-        arrays, shape = {**found.arrays}, shape_of(lambda: like)
+        arrays, shape = {**found.arrays}, spec_of(lambda: like)
         self.log.pending = arrays.pop("pending", np.zeros(0)).tolist()
         check_arrays(arrays, shape.leaves, str(found.path), CONFIG)
         for what in differences(found.record["fingerprint"], self.about["fingerprint"]):
@@ -131,7 +133,7 @@ class Keeper:
         place = record["metrics"]
         self.log.num_lines = record["num_lines"]
         self.saved = found.step
-        self.due = Due(self.due.every, self.due.seconds, found.step)
+        self.due = CheckpointSchedule(self.due.every, self.due.seconds, found.step)
         self._find_best(record, note)
         if not is_primary():
             return
@@ -152,7 +154,7 @@ class Keeper:
             return
         try:
             best = open_checkpoint(self.path / CHECKPOINTS / BEST)
-            self.best = Best(best.step, float(best.record["dev_loss"]), None)
+            self.best = BestState(best.step, float(best.record["dev_loss"]), None)
         except InputError as error:
             note(f"{error}; the best state from here on will be kept")
 
@@ -168,7 +170,7 @@ class Keeper:
     def look(self, state: TrainState, step: int, dev_loss: float) -> None:
         """Take the loss on dev of a state; the best one goes to disk with the next checkpoint."""
         if self.best is None or dev_loss < self.best.dev_loss:
-            self.best = Best(step, dev_loss, state)
+            self.best = BestState(step, dev_loss, state)
 
     def best_state(self, like: TrainState) -> tuple[TrainState, int] | None:
         """Return the best state on dev and its step, or None; from its file where it has gone."""
@@ -177,7 +179,7 @@ class Keeper:
         state = self.best.state
         if state is None:
             found = open_checkpoint(self.path / CHECKPOINTS / BEST)
-            state = from_arrays(found.arrays, shape_of(lambda: like))
+            state = from_arrays(found.arrays, spec_of(lambda: like))
         return state, self.best.step
 
     def save(self, state: TrainState, step: int) -> None:
@@ -198,7 +200,7 @@ class Keeper:
             path = self.path / CHECKPOINTS / BEST
             make_dir(path.parent)
             record = {**self.about, "step": best.step, "dev_loss": best.dev_loss}
-            write_whole(path, seal(to_arrays(best.state), record))
+            write_whole(path, encode(to_arrays(best.state), record))
             self.best = best._replace(state=None)
         arrays = to_arrays(state) | {"pending": np.array(self.log.pending, np.float32)}
         record = {
@@ -226,9 +228,9 @@ def _check_all_have(found: Checkpoint | None) -> None:
         raise InputError(f"processes have found checkpoints of different steps: {steps}")
 
 
-def check_room(path: Path, state_bytes: int, params_bytes: int, members: int = 1) -> None:
+def check_disk_space(path: Path, state_bytes: int, params_bytes: int, members: int = 1) -> None:
     """Raise InputError where a run, with its checkpoints, will not fit on its disk."""
     copies = 4 if members == 1 else 2 * members  # two newest, the best, one in the making
-    lines = METRIC_LINES * LINE_BYTES * (1 if members == 1 else 1 + members // 10)
+    lines = MAX_LINES * LINE_BYTES * (1 if members == 1 else 1 + members // 10)
     needed = copies * state_bytes + 2 * members * params_bytes + lines + OTHERS
     check_space(path, needed, "free some, or name an --out elsewhere")

@@ -35,7 +35,7 @@ PROFILE = "profile"  # a directory
 SETTINGS, MEMBERS, SWEEP = "settings.json", "members.csv", "sweep.json"  # of a sweep
 
 
-class Stored(NamedTuple):
+class RunMetadata(NamedTuple):
     """What config.json says."""
 
     config: RunConfig | CountConfig
@@ -45,17 +45,17 @@ class Stored(NamedTuple):
     fingerprint: dict[str, Any] | None = None  # of the machine; None where none was written
 
 
-def read_config(path: Path) -> Stored:
+def read_metadata(path: Path) -> RunMetadata:
     """Read the config.json of a run directory. Raises InputError where it is not what we write."""
     try:
-        return stored_of(json.loads((path / CONFIG).read_bytes()))
+        return metadata_from_record(json.loads((path / CONFIG).read_bytes()))
     except (OSError, InputError) as error:
         raise InputError(f"{path / CONFIG}: {error}") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path / CONFIG} is damaged: {type(error).__name__}: {error}") from None
 
 
-def stored_of(record: dict[str, Any]) -> Stored:
+def metadata_from_record(record: dict[str, Any]) -> RunMetadata:
     """Return what a record says; raises InputError, or what a wrong type leads to."""
     if record["format"] > FORMAT:
         raise InputError(f"a newer mm-jax wrote it (format {record['format']}); upgrade")
@@ -69,7 +69,7 @@ def stored_of(record: dict[str, Any]) -> Stored:
     machine = record.get("fingerprint")
     if not isinstance(machine, dict | None):
         raise InputError("its fingerprint is no table")
-    return Stored(config, tuple(symbols), data, record.get("lr_range"), machine)
+    return RunMetadata(config, tuple(symbols), data, record.get("lr_range"), machine)
 
 
 def check_data_record(path: Path, data: Any) -> None:
@@ -110,7 +110,7 @@ def _of_format(choices: Any, written: int) -> Any:
     return choices
 
 
-def there(out: str | None, *, resume: bool) -> Stored | None:
+def find_resumable(out: str | None, *, resume: bool) -> RunMetadata | None:
     """Return what --resume goes on with: the run in ``out``, or None where there is none yet."""
     if not resume:
         return None
@@ -119,11 +119,11 @@ def there(out: str | None, *, resume: bool) -> Stored | None:
     path = Path(out)
     with contextlib.suppress(OSError):
         if (path / CONFIG).exists():
-            return read_config(path)
+            return read_metadata(path)
     return None
 
 
-def differing(
+def differing_choices(
     before: RunConfig | CountConfig, now: RunConfig | CountConfig, *, auto: bool = False
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yield each choice that differs: its flag, its value before and now.
@@ -145,40 +145,44 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def check_same(path: Path, stored: Stored, now: RunConfig | CountConfig) -> None:
+def check_same_choices(path: Path, metadata: RunMetadata, now: RunConfig | CountConfig) -> None:
     """Raise InputError where a run was made with other choices, and say which."""
-    auto = stored.lr_range is not None
-    for name, before, here in differing(stored.config, now, auto=auto):
+    auto = metadata.lr_range is not None
+    for name, before, here in differing_choices(metadata.config, now, auto=auto):
         raise InputError(
             f"{path} was made with {name} {before}, not {here}; go on without that flag, or name "
             "another --out"
         )
 
 
-def check_fits(path: Path, stored: Stored, checkpoint: Path, record: dict[str, Any]) -> None:
+def check_checkpoint_matches(
+    path: Path, metadata: RunMetadata, checkpoint: Path, record: dict[str, Any]
+) -> None:
     """Raise InputError where a checkpoint was made with other choices than config.json has."""
     try:
-        made = stored_of({"format": FORMAT, **record})
+        made = metadata_from_record({"format": FORMAT, **record})
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"{checkpoint} is no checkpoint of a run: {error}") from None
     what = f"{checkpoint} does not fit {path / CONFIG}"
-    for name, before, here in differing(made.config, stored.config):
+    for name, before, here in differing_choices(made.config, metadata.config):
         raise InputError(f"{what}: {name} was {before}, and is {here} there")
-    if made.symbols != stored.symbols:
+    if made.symbols != metadata.symbols:
         raise InputError(f"{what}: it has another vocabulary")
-    if made.data["sha256"] != stored.data["sha256"]:
+    if made.data["sha256"] != metadata.data["sha256"]:
         raise InputError(f"{what}: it was made from other data")
 
 
-def check_data(path: Path, stored: Stored, data: dict[str, Any], symbols: tuple[str, ...]) -> None:
+def check_same_data(
+    path: Path, metadata: RunMetadata, data: dict[str, Any], symbols: tuple[str, ...]
+) -> None:
     """Raise InputError where a run was made from other data, or with another vocabulary."""
-    if stored.data["sha256"] != data["sha256"]:
+    if metadata.data["sha256"] != data["sha256"]:
         raise InputError(
             f"{data['path']} is not what {path} was trained on: its sha256 is "
-            f"{data['sha256'][:12]}..., was {stored.data['sha256'][:12]}..."
+            f"{data['sha256'][:12]}..., was {metadata.data['sha256'][:12]}..."
         )
-    if stored.symbols != symbols:
-        pairs = zip((*stored.symbols, None), (*symbols, None), strict=False)
+    if metadata.symbols != symbols:
+        pairs = zip((*metadata.symbols, None), (*symbols, None), strict=False)
         number, (before, now) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
         raise InputError(
             f"{path} has another vocabulary than its data: symbol {number} of {CONFIG} is "
@@ -186,12 +190,12 @@ def check_data(path: Path, stored: Stored, data: dict[str, Any], symbols: tuple[
         )
 
 
-def files_in(path: Path) -> list[str]:
+def list_files(path: Path) -> list[str]:
     """Return the names of what is kept in a directory: not the lock, and nothing half-written."""
     return sorted(name for name in os.listdir(path) if name != LOCK and not name.endswith(PART))
 
 
-def choose_dir(out: str | None, stem: str, *, resume: bool = False) -> Path:
+def pick_dir(out: str | None, stem: str, *, resume: bool = False) -> Path:
     """Return where a new run goes: ``out``, or the first free of runs/STEM-1, runs/STEM-2, ...
 
     Raises InputError where ``out`` exists and is not an empty directory, or cannot be made. With
@@ -212,31 +216,31 @@ def choose_dir(out: str | None, stem: str, *, resume: bool = False) -> Path:
             check_empty(path)
         if path.is_symlink() and not path.exists():
             raise InputError(f"--out {path} is a link that leads nowhere")
-        there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+        existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     except OSError as error:
         raise InputError(f"--out {path}: {error.strerror}") from None
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"--out {path}: {there} is no directory that can be written to")
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"--out {path}: {existing} is no directory that can be written to")
     return path
 
 
 def check_empty(path: Path) -> None:
     """Raise InputError where a directory holds anything."""
-    if path.is_dir() and files_in(path):
+    if path.is_dir() and list_files(path):
         mend = "name another, or go on with it: --resume"
         if not (path / CONFIG).exists() and not (path / SWEEP).exists():
             mend = "name another"
         raise InputError(f"--out {path} exists and is not empty; {mend}")
 
 
-def make_new(path: Path, out: str | None, stem: str) -> Path:
-    """Make the directory that ``choose_dir`` chose; where another process was faster, the next."""
+def make_numbered_dir(path: Path, out: str | None, stem: str) -> Path:
+    """Make the directory that ``pick_dir`` chose; where another process was faster, the next."""
     while True:
         try:
             path.mkdir(parents=True, exist_ok=out is not None)
         except OSError as error:
             if out is not None or error.errno != errno.EEXIST:
                 raise InputError(f"cannot make {path}: {error.strerror}") from None
-            path = choose_dir(None, stem)
+            path = pick_dir(None, stem)
         else:
             return path

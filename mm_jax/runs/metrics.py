@@ -10,24 +10,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from mm_jax.config.base import LARGE, InputError
+from mm_jax.config.base import MAX_FLOAT, InputError
 from mm_jax.config.serialization import number, whole
 from mm_jax.config.training import OptimizerConfig
 from mm_jax.training.optimizers import learning_rates
 
 NUMBERS = ("loss", "learning_rate", "train_loss", "dev_loss")  # that a line may have
 TABLES = ("saturated", "update_to_data")
-METRIC_LINES = 2000  # of minibatch losses in metrics.jsonl; each is the mean over its steps
+MAX_LINES = 2000  # of minibatch losses in metrics.jsonl; each is the mean over its steps
 
 
-class LossLines:
+class LossLog:
     """Turns the loss of every step into lines of metrics, each the mean over as many steps.
 
     A line says the learning rate of its last step, where the optimizer has one. Where a line ends
     depends on the step alone, not on the chunks that the losses come in.
     """
 
-    def __init__(self, config: OptimizerConfig, num_steps: int, most: int = METRIC_LINES) -> None:
+    def __init__(self, config: OptimizerConfig, num_steps: int, most: int = MAX_LINES) -> None:
         self.interval = max(1, num_steps // most)
         self.rated = config.optimizer != "lbfgs"  # which finds the length of each step itself
         shape = dataclasses.replace(config, learning_rate=1.0)
@@ -71,7 +71,7 @@ def last_line(path: Path) -> dict[str, Any]:
     return line if isinstance(line, dict) else {}
 
 
-class Curve(NamedTuple):
+class LossCurve(NamedTuple):
     """What metrics.jsonl says of one training, the last lines of which may be missing."""
 
     seed: int | None  # of the members of an ensemble
@@ -128,7 +128,7 @@ def _checked(line: Any) -> dict[str, Any]:
     return found
 
 
-def curves_of(lines: list[dict[str, Any]]) -> list[Curve]:
+def curves_of(lines: list[dict[str, Any]]) -> list[LossCurve]:
     """Return the curve of a run, or of each member of an ensemble; of finite losses only."""
     members: dict[Any, list[dict[str, Any]]] = {}
     for line in lines:
@@ -139,18 +139,18 @@ def curves_of(lines: list[dict[str, Any]]) -> list[Curve]:
     return [_curve(seed, each) for seed, each in members.items()]
 
 
-def _curve(seed: int | None, lines: list[dict[str, Any]]) -> Curve:
+def _curve(seed: int | None, lines: list[dict[str, Any]]) -> LossCurve:
     def column(name: str) -> dict[int, float]:
         found = {line["step"]: line[name] for line in lines if name in line}
-        return {step: x for step, x in sorted(found.items()) if 1 / LARGE < x < LARGE}
+        return {step: x for step, x in sorted(found.items()) if 1 / MAX_FLOAT < x < MAX_FLOAT}
 
     losses, dev, every = column("loss"), column("dev_loss"), [line["step"] for line in lines]
     known = {line["step"]: line["learning_rate"] for line in lines if "learning_rate" in line}
     rates = [known.get(step, math.nan) for step in losses]
-    if not all(0 <= rate < LARGE for rate in rates):
+    if not all(0 <= rate < MAX_FLOAT for rate in rates):
         rates = []
     looks = [line for line in lines if all(name in line for name in TABLES)]
-    return Curve(
+    return LossCurve(
         seed=seed,
         steps=np.array([*losses], float),
         losses=np.array([*losses.values()], float),

@@ -13,7 +13,7 @@ import numpy as np
 from mm_jax.config.base import InputError
 
 
-class Shape(NamedTuple):
+class TreeSpec(NamedTuple):
     """What a tree looks like: its structure, and of each leaf its name, shape and dtype."""
 
     structure: Any
@@ -21,26 +21,26 @@ class Shape(NamedTuple):
     keys: dict[str, Any]  # the implementation of each leaf that is a key
 
 
-def shape_of(make: Callable[[], Any]) -> Shape:
+def spec_of(make: Callable[[], Any]) -> TreeSpec:
     """Return what ``make()`` would return looks like; it is traced only."""
     found: list[Any] = []
 
     def numbers() -> list[jax.Array]:
         tree = make()
         found[:] = jax.tree.structure(tree), _keys(tree), list(_named(tree))
-        return list(leaves_of(tree).values())
+        return list(named_leaves(tree).values())
 
     specs = jax.eval_shape(numbers)
     structure, keys, names = found
-    return Shape(structure, dict(zip(names, specs, strict=True)), keys)
+    return TreeSpec(structure, dict(zip(names, specs, strict=True)), keys)
 
 
 def to_arrays(tree: Any) -> dict[str, np.ndarray]:
     """Return the leaves of a tree by name, on the host."""
-    return {name: np.asarray(leaf) for name, leaf in leaves_of(tree).items()}
+    return {name: np.asarray(leaf) for name, leaf in named_leaves(tree).items()}
 
 
-def from_arrays(arrays: Mapping[str, Any], shape: Shape) -> Any:
+def from_arrays(arrays: Mapping[str, Any], shape: TreeSpec) -> Any:
     """Return the tree of such leaves; works under jit and vmap too."""
     leaves = [arrays[name] for name in shape.leaves]
     wrapped = (
@@ -75,7 +75,7 @@ def _keys(tree: Any) -> dict[str, Any]:
     }
 
 
-def leaves_of(tree: Any) -> dict[str, Any]:
+def named_leaves(tree: Any) -> dict[str, Any]:
     """Return the leaves of a tree by name, wherever they are; of a key its numbers."""
     keys = _keys(tree)
     return {

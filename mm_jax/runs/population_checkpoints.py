@@ -18,14 +18,21 @@ import numpy as np
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import to_dict, to_json
 from mm_jax.config.training import RunConfig
-from mm_jax.runs.checkpoint import CHECKPOINTS, SHARE, DamagedError, params_in, seal, unseal
+from mm_jax.runs.checkpoint import (
+    CHECKPOINTS,
+    MAX_TIME_SHARE,
+    DamagedError,
+    decode,
+    encode,
+    params_of_state,
+)
 from mm_jax.runtime.atomic_files import make_dir, read, remove, write_whole
 
 PREFIX = "members-"
-LOGS = ("log.means", "log.pending")  # (m, lines) float64; (m, losses) float32
+LOG_ARRAYS = ("log.means", "log.pending")  # (m, lines) float64; (m, losses) float32
 
 
-class Part(NamedTuple):
+class SliceCheckpoint(NamedTuple):
     """Members that are trained together, at some step of a rung."""
 
     members: tuple[int, ...]  # their numbers in the population
@@ -42,7 +49,7 @@ class Part(NamedTuple):
         return self.dev_losses is not None
 
 
-class Parts:
+class PopulationCheckpoints:
     """The parts of a population: in a directory, or in memory. Any thread may ask and save.
 
     Parts that have come to the end of their rung wait for one another, as long as writing each for
@@ -52,11 +59,11 @@ class Parts:
     def __init__(self, path: Path | None = None, about: str = "", *, writes: bool = True) -> None:
         self.folder = None if path is None else path / CHECKPOINTS
         self.about, self.writes = about, writes
-        self.held: dict[tuple[int, int], Part] = {}  # by rung and first member
+        self.held: dict[tuple[int, int], SliceCheckpoint] = {}  # by rung and first member
         self.owner: dict[tuple[int, int], tuple[int, int]] = {}  # by rung and any member that ended
-        self.waiting: list[Part] = []
+        self.waiting: list[SliceCheckpoint] = []
         self.lock, self.at, self.cost = threading.RLock(), -math.inf, 0.0
-        self.read: tuple[Path, Part] | None = None  # the file that was read last
+        self.read: tuple[Path, SliceCheckpoint] | None = None  # the file that was read last
 
     def open(self, report: Callable[[DamagedError], None]) -> None:
         """Read what is in the directory; ``report`` what is damaged.
@@ -83,7 +90,7 @@ class Parts:
             steps |= {each: max(part.step, steps.get(each, 0)) for each in part.members}
         return sum(steps.values())
 
-    def _hold(self, part: Part) -> None:
+    def _hold(self, part: SliceCheckpoint) -> None:
         key = part.until, part.members[0]
         # In a directory the arrays stay there until they are asked for.
         away = self.folder is not None and self.writes
@@ -91,7 +98,7 @@ class Parts:
         if part.ended:
             self.owner |= {(part.until, member): key for member in part.members}
 
-    def _whole(self, key: tuple[int, int]) -> Part:
+    def _whole(self, key: tuple[int, int]) -> SliceCheckpoint:
         part = self.held[key]
         if part.arrays:
             return part
@@ -100,11 +107,11 @@ class Parts:
             self.read = path, _open(path)[0]
         return self.read[1]
 
-    def _path(self, part: Part) -> Path:
+    def _path(self, part: SliceCheckpoint) -> Path:
         assert self.folder is not None
         return self.folder / f"{PREFIX}{part.until:010}-{part.members[0]:06}.safetensors"
 
-    def save(self, part: Part) -> None:
+    def save(self, part: SliceCheckpoint) -> None:
         """Keep a part, in place of what there was of it. Raises InputError."""
         with self.lock:
             if self.folder is None or not self.writes:
@@ -116,7 +123,7 @@ class Parts:
                 self.held[key] = part
                 self.owner |= {(part.until, each): key for each in part.members}
                 self.waiting.append(part)
-                if time.perf_counter() - self.at >= self.cost / SHARE:
+                if time.perf_counter() - self.at >= self.cost / MAX_TIME_SHARE:
                     self.flush()
 
     def flush(self) -> None:
@@ -133,7 +140,7 @@ class Parts:
             self.at = time.perf_counter()
             self.cost = self.at - begun
 
-    def _write(self, part: Part) -> None:
+    def _write(self, part: SliceCheckpoint) -> None:
         assert self.folder is not None
         make_dir(self.folder)
         record = {
@@ -143,8 +150,8 @@ class Parts:
             "step": part.step,
             "dev_losses": part.dev_losses,
         }
-        logs = dict(zip(LOGS, (part.means, part.pending), strict=True))
-        write_whole(self._path(part), seal(part.arrays | logs, record))
+        logs = dict(zip(LOG_ARRAYS, (part.means, part.pending), strict=True))
+        write_whole(self._path(part), encode(part.arrays | logs, record))
         if self.read is not None and self.read[0] == self._path(part):
             self.read = None
         for each in part.members:
@@ -155,7 +162,7 @@ class Parts:
         """Return those members that are at the end of a rung."""
         return [member for member in members if (until, member) in self.owner]
 
-    def find(self, members: Sequence[int], until: int, before: int) -> Part | None:
+    def find(self, members: Sequence[int], until: int, before: int) -> SliceCheckpoint | None:
         """Return where these members go on in a rung, ``before`` being the end of the last one."""
         with self.lock:
             key = until, members[0]
@@ -164,7 +171,7 @@ class Parts:
             if self.ended(before, members) != list(members):
                 return None
             rows = [self._row(before, member) for member in members]
-        return Part(
+        return SliceCheckpoint(
             tuple(members),
             until,
             before,
@@ -173,7 +180,7 @@ class Parts:
             np.stack([row.pending[0] for row in rows]),
         )
 
-    def _row(self, until: int, member: int) -> Part:
+    def _row(self, until: int, member: int) -> SliceCheckpoint:
         """Return the part of a single member that has ended."""
         part = self._whole(self.owner[until, member])
         row = slice(at := part.members.index(member), at + 1)
@@ -185,7 +192,7 @@ class Parts:
             dev_losses=None if part.dev_losses is None else part.dev_losses[row],
         )
 
-    def member(self, until: int, member: int) -> Part:
+    def member(self, until: int, member: int) -> SliceCheckpoint:
         """Return what is known of a member that is at the end of a rung, and its arrays."""
         with self.lock:
             return self._row(until, member)
@@ -202,7 +209,7 @@ class Parts:
             raise InputError(f"cannot remove {self.folder}: {error.strerror}") from None
 
 
-def _joined(parts: Sequence[Part]) -> Part:
+def _joined(parts: Sequence[SliceCheckpoint]) -> SliceCheckpoint:
     """Return parts of equal shapes as one."""
     first = parts[0]
     return first._replace(
@@ -214,12 +221,12 @@ def _joined(parts: Sequence[Part]) -> Part:
     )
 
 
-def _open(path: Path) -> tuple[Part, str]:
-    arrays, record = unseal(path, read(path))
+def _open(path: Path) -> tuple[SliceCheckpoint, str]:
+    arrays, record = decode(path, read(path))
     try:
-        means, pending = (arrays.pop(name) for name in LOGS)
+        means, pending = (arrays.pop(name) for name in LOG_ARRAYS)
         losses = record["dev_losses"]
-        part = Part(
+        part = SliceCheckpoint(
             tuple(record["members"]),
             record["until"],
             record["step"],
@@ -233,7 +240,9 @@ def _open(path: Path) -> tuple[Part, str]:
     return part, record["about"]
 
 
-def digest(configs: Sequence[RunConfig], data: dict[str, Any], symbols: Sequence[str]) -> str:
+def population_digest(
+    configs: Sequence[RunConfig], data: dict[str, Any], symbols: Sequence[str]
+) -> str:
     """Return what tells a population from all others: its choices, data and vocabulary."""
     choices = [to_dict(config) | {"data": None} for config in configs]
     splits = [[config.data.split, config.data.split_seed] for config in configs[:1]]
@@ -241,7 +250,7 @@ def digest(configs: Sequence[RunConfig], data: dict[str, Any], symbols: Sequence
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def parts_of(path: Path, until: int) -> tuple[dict[str, np.ndarray], int]:
+def finished_members(path: Path, until: int) -> tuple[dict[str, np.ndarray], int]:
     """Return the parameters of those members of an ensemble that are trained, and how many.
 
     Arrays have an axis of members in front. Raises InputError where a file cannot be read.
@@ -252,7 +261,7 @@ def parts_of(path: Path, until: int) -> tuple[dict[str, np.ndarray], int]:
             part, _ = _open(file)
         except InputError:  # damaged, or gone since it was listed: training has come to its end
             continue
-        params = params_in(part.arrays)
+        params = params_of_state(part.arrays)
         for row, member in enumerate(part.members if part.ended else ()):
             values = {name: array[row] for name, array in params.items()}
             if all(np.isfinite(value).all() for value in values.values()):

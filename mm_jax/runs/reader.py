@@ -25,9 +25,9 @@ from mm_jax.models.ensemble import ensemble
 from mm_jax.models.registry import build_model
 from mm_jax.runs.checkpoint import (
     Checkpoint,
-    newest,
+    newest_checkpoint,
     open_checkpoint,
-    params_in,
+    params_of_state,
     read_params,
 )
 from mm_jax.runs.layout import (
@@ -36,12 +36,12 @@ from mm_jax.runs.layout import (
     PARAMS,
     SAMPLES,
     TEST_LOOKS,
-    Stored,
-    read_config,
-    stored_of,
+    RunMetadata,
+    metadata_from_record,
+    read_metadata,
 )
 from mm_jax.runs.named_arrays import check_arrays
-from mm_jax.runs.population_checkpoints import parts_of
+from mm_jax.runs.population_checkpoints import finished_members
 from mm_jax.runs.writer import append_lines
 from mm_jax.runtime.paths import find_data
 
@@ -63,7 +63,7 @@ class Run(NamedTuple):
         return self.path if self.path.is_dir() else self.path.absolute().parents[1]
 
 
-def count_test_look(path: Path, loss_nats: float) -> int:
+def count_test_evaluation(path: Path, loss_nats: float) -> int:
     """Note that the test split was looked at; return how often it has been, this time included."""
     if not (path / CONFIG).exists():
         raise InputError(f"{path} is no run directory: a look at the test split cannot be counted")
@@ -82,10 +82,10 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     if path.is_file() and path.suffix == ".safetensors":
         found = open_checkpoint(path)
         try:
-            stored = stored_of({"format": FORMAT, **found.record})
+            metadata = metadata_from_record({"format": FORMAT, **found.record})
         except (LookupError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not a checkpoint of a run: {error}") from None
-        return _from_checkpoint(path, stored, found)
+        return _from_checkpoint(path, metadata, found)
     if not path.is_dir():
         what = "is not a run directory but a file" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}")
@@ -93,23 +93,23 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         if (path / "best" / CONFIG).exists():
             raise InputError(f"{path} is a sweep; its best run is {path / 'best'}")
         raise InputError(f"{path} is not a run directory: it has no {CONFIG}")
-    stored = read_config(path)
-    config = stored.config
+    metadata = read_metadata(path)
+    config = metadata.config
     if not (path / PARAMS).exists():
         if isinstance(config, RunConfig) and config.seeds > 1:
-            arrays, count = parts_of(path, config.steps)
+            arrays, count = finished_members(path, config.steps)
             if count:
-                return _made(path, stored, arrays, str(path), count, config.steps)
+                return _made(path, metadata, arrays, str(path), count, config.steps)
         else:
-            checkpoint = newest(path, lambda _: None)
+            checkpoint = newest_checkpoint(path, lambda _: None)
             if checkpoint is not None:
-                return _from_checkpoint(path, stored, checkpoint)
+                return _from_checkpoint(path, metadata, checkpoint)
         raise InputError(
             f"{path} is half-written: it has no {PARAMS}, and no checkpoint yet; its making did "
             "not end"
         )
     arrays = read_params(path / PARAMS)
-    return _made(path, stored, arrays, str(path / PARAMS), _num_members(arrays), None)
+    return _made(path, metadata, arrays, str(path / PARAMS), _num_members(arrays), None)
 
 
 def _num_members(arrays: dict[str, np.ndarray]) -> int:
@@ -118,27 +118,27 @@ def _num_members(arrays: dict[str, np.ndarray]) -> int:
     return shapes[0][0] if shapes and shapes[0] else 0
 
 
-def _from_checkpoint(path: Path, stored: Stored, checkpoint: Checkpoint) -> Run:
-    arrays = params_in(checkpoint.arrays)
-    return _made(path, stored, arrays, str(checkpoint.path), 1, checkpoint.step)
+def _from_checkpoint(path: Path, metadata: RunMetadata, checkpoint: Checkpoint) -> Run:
+    arrays = params_of_state(checkpoint.arrays)
+    return _made(path, metadata, arrays, str(checkpoint.path), 1, checkpoint.step)
 
 
 def _made(
     path: Path,
-    stored: Stored,
+    metadata: RunMetadata,
     arrays: dict[str, np.ndarray],
     where: str,
     members: int,
     step: int | None,
 ) -> Run:
-    config = stored.config
-    model = build_model(config.model, len(stored.symbols))
+    config = metadata.config
+    model = build_model(config.model, len(metadata.symbols))
     if isinstance(config, RunConfig) and config.seeds > 1:
         if not members:
             raise InputError(f"{where} holds no members of an ensemble")
         model = ensemble(model, members)
     params = _checked(arrays, where, model, config.model.grows)
-    return Run(path, config, Vocab(stored.symbols), model, params, stored.data, step)
+    return Run(path, config, Vocab(metadata.symbols), model, params, metadata.data, step)
 
 
 def _checked(named: dict[str, np.ndarray], where: str, model: Model, grows: bool) -> Params:
@@ -174,7 +174,7 @@ def read_samples(folder: Path) -> list[str]:
     return text.removesuffix("\n").split("\n")  # a line may hold what splitlines ends one at
 
 
-def unfinished(run: Run) -> str | None:
+def unfinished_note(run: Run) -> str | None:
     """Say that a run has not come to its end, and what is used of it; None where it has."""
     if run.step is None or run.path.is_file():
         return None

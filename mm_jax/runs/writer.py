@@ -22,7 +22,7 @@ from mm_jax.config.base import InputError
 from mm_jax.config.serialization import to_dict, to_json
 from mm_jax.models.base import Params
 from mm_jax.runs import layout
-from mm_jax.runs.checkpoint import seal, tidy
+from mm_jax.runs.checkpoint import encode, remove_partial_files
 from mm_jax.runs.layout import (
     CONFIG,
     FORMAT,
@@ -33,11 +33,11 @@ from mm_jax.runs.layout import (
     SETTINGS,
     SUMS,
     SWEEP,
-    Stored,
+    RunMetadata,
     check_empty,
-    make_new,
+    make_numbered_dir,
 )
-from mm_jax.runtime.atomic_files import append, only_writer, read, remove, write_whole
+from mm_jax.runtime.atomic_files import append, exclusive_writer, read, remove, write_whole
 from mm_jax.runtime.mesh import is_primary
 
 
@@ -45,11 +45,11 @@ def choose_dir(out: str | None, stem: str, *, resume: bool = False) -> Path:
     """Return where a new run goes; see layout.choose_dir. Only the first process looks."""
     if out is not None and not is_primary():
         return Path(out)
-    return layout.choose_dir(out, stem, resume=resume)
+    return layout.pick_dir(out, stem, resume=resume)
 
 
 @contextlib.contextmanager
-def writing(path: Path, out: str | None, stem: str, *, resume: bool = False) -> Iterator[Path]:
+def hold_dir(path: Path, out: str | None, stem: str, *, resume: bool = False) -> Iterator[Path]:
     """Make the directory that choose_dir chose, and hold it as its only writer.
 
     Yields its path: where another process took it meanwhile, the next number. Raises InputError
@@ -58,15 +58,15 @@ def writing(path: Path, out: str | None, stem: str, *, resume: bool = False) -> 
     if not is_primary():
         yield path
         return
-    path = make_new(path, out, stem)
-    with only_writer(path):
+    path = make_numbered_dir(path, out, stem)
+    with exclusive_writer(path):
         if not resume:
             check_empty(path)
-        tidy(path)
+        remove_partial_files(path)
         yield path
 
 
-def create(path: Path, stored: Stored) -> None:
+def write_metadata(path: Path, metadata: RunMetadata) -> None:
     """Make the directory and write config.json.
 
     Of many processes only the first one makes and writes anything.
@@ -74,12 +74,12 @@ def create(path: Path, stored: Stored) -> None:
     libraries = ("jax", "jaxlib", "optax", "flax", "numpy", "mm_jax")
     record = {
         "format": FORMAT,
-        "config": to_dict(stored.config),
-        "symbols": stored.symbols,
-        "data": stored.data,
-        "lr_range": stored.lr_range,
+        "config": to_dict(metadata.config),
+        "symbols": metadata.symbols,
+        "data": metadata.data,
+        "lr_range": metadata.lr_range,
         "versions": {"python": platform.python_version()} | {n: version(n) for n in libraries},
-        "fingerprint": stored.fingerprint,
+        "fingerprint": metadata.fingerprint,
     }
     make_dir(path)
     _write(path / CONFIG, json.dumps(record, indent=1).encode())
@@ -122,7 +122,7 @@ def save_results(path: Path, params: Params, samples: list[str]) -> None:
         return
     _write(path / SAMPLES, "".join(line + "\n" for line in samples).encode())
     named = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep=".").items()}
-    last = seal(named, {})
+    last = encode(named, {})
     _write(path / SUMS, _sums(path, (CONFIG, METRICS, SAMPLES), {PARAMS: last}))
     _write(path / PARAMS, last)
 

@@ -17,7 +17,7 @@ LOCK = ".lock"  # in a directory that one process writes to; it stays, and count
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def cannot(what: str, path: Path, error: OSError) -> InputError:
+def system_error(what: str, path: Path, error: OSError) -> InputError:
     """Return what to say where the system refuses: what was tried, with which file, and why."""
     return InputError(f"cannot {what} {path}: {error.strerror or error}")
 
@@ -43,7 +43,7 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(beside)
-        raise cannot("write", path, error) from None
+        raise system_error("write", path, error) from None
 
 
 def append(path: Path, data: bytes) -> None:
@@ -56,7 +56,7 @@ def append(path: Path, data: bytes) -> None:
         finally:
             os.close(file)
     except OSError as error:
-        raise cannot("write", path, error) from None
+        raise system_error("write", path, error) from None
 
 
 def _write(file: int, data: bytes) -> None:
@@ -83,7 +83,7 @@ def sync(path: Path) -> None:
         finally:
             os.close(file)
     except OSError as error:
-        raise cannot("write", path, error) from None
+        raise system_error("write", path, error) from None
 
 
 def cut(path: Path, size: int) -> None:
@@ -95,7 +95,7 @@ def cut(path: Path, size: int) -> None:
         finally:
             os.close(file)
     except OSError as error:
-        raise cannot("write", path, error) from None
+        raise system_error("write", path, error) from None
 
 
 def read(path: Path) -> bytes:
@@ -103,7 +103,7 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise cannot("read", path, error) from None
+        raise system_error("read", path, error) from None
 
 
 def remove(path: Path) -> None:
@@ -113,7 +113,7 @@ def remove(path: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise cannot("remove", path, error) from None
+        raise system_error("remove", path, error) from None
 
 
 def make_dir(path: Path) -> None:
@@ -125,17 +125,17 @@ def make_dir(path: Path) -> None:
         if path.is_symlink() or not path.is_dir():
             raise InputError(f"{path} is no directory of its own; remove it") from None
     except OSError as error:
-        raise cannot("make", path, error) from None
+        raise system_error("make", path, error) from None
 
 
-def remove_parts(path: Path) -> None:
+def remove_partial_files(path: Path) -> None:
     """Remove what a crash left half-written in a directory. Raises InputError."""
     for part in path.glob(f"*{PART}"):
         remove(part)
 
 
 @contextlib.contextmanager
-def only_writer(path: Path) -> Iterator[None]:
+def exclusive_writer(path: Path) -> Iterator[None]:
     """Hold a directory as its only writer; the lock ends with the process, however that ends.
 
     Raises InputError where another process holds it.
@@ -143,7 +143,7 @@ def only_writer(path: Path) -> Iterator[None]:
     try:
         file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise cannot("write", path / LOCK, error) from None
+        raise system_error("write", path / LOCK, error) from None
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,7 +154,7 @@ def only_writer(path: Path) -> Iterator[None]:
                 "or name another --out"
             ) from None
         except OSError as error:
-            raise cannot("lock", path, error) from None
+            raise system_error("lock", path, error) from None
         with contextlib.suppress(OSError):  # who it is is a help, and no more
             os.ftruncate(file, 0)
             os.pwrite(file, str(os.getpid()).encode(), 0)
@@ -170,7 +170,7 @@ def check_space(path: Path, needed: int, mend: str) -> None:
     try:
         found = os.statvfs(there)
     except OSError as error:
-        raise cannot("look at", there, error) from None
+        raise system_error("look at", there, error) from None
     free = found.f_bavail * found.f_frsize
     if needed > free:
         raise InputError(

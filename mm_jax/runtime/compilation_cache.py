@@ -27,13 +27,13 @@ from mm_jax.runtime.hardware import num_cores
 from mm_jax.runtime.paths import cache_dir
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"  # set by who has a cache of their own; it is left alone
-SETTINGS = {
+JAX_OPTIONS = {
     # Bytes; the programs of a run take 0.3 MB. JAX looks at every entry when it adds one.
     "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**25),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # small programs are many
 }
 THREADS = "PJRT_NPROC"  # the variable that XLA takes its number of CPU threads from
-VARIABLES = (FOLDER, *SETTINGS)
+VARIABLES = (FOLDER, *JAX_OPTIONS)
 QUIET = (0, 10, 2)  # jaxlib; those before write an error for each program that a CPU takes from it
 LOCK_SECONDS = 2.0  # to wait for another process; then this one goes without
 KEYS = ("model name", "flags", "Features")  # of /proc/cpuinfo
@@ -60,7 +60,7 @@ def turn_on() -> None:
     except (InputError, OSError, RuntimeError):  # no home, no space, no lock
         return
     os.environ[FOLDER] = _folder = str(folder)
-    for name, value in SETTINGS.items():
+    for name, value in JAX_OPTIONS.items():
         os.environ.setdefault(name, value)
     # What cannot be read or written is compiled, which nobody needs to know.
     warnings.filterwarnings("ignore", r"Error (reading|writing) persistent compilation cache")

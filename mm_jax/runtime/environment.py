@@ -30,7 +30,7 @@ WORDS = {
 }
 
 
-def pin(threads: int = 1) -> None:
+def pin_threads(threads: int = 1) -> None:
     """Make CPU programs use so many threads, and GPU programs only repeatable operations.
 
     With one thread a run has the same bits on any number of cores. Raises InputError where JAX has

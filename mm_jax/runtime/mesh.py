@@ -14,12 +14,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from mm_jax.config.base import InputError
-from mm_jax.config.runtime import MachineConfig
+from mm_jax.config.runtime import RuntimeConfig
 
 JOIN_SECONDS = 120  # for the other processes to appear
 
 
-def join(config: MachineConfig) -> None:
+def join(config: RuntimeConfig) -> None:
     """Make this process one of many, where the choices say so; before JAX does anything else.
 
     Raises InputError where the others cannot be found.

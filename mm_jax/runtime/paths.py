@@ -11,7 +11,7 @@ LECTURE_VARIABLE = "MM_JAX_LECTURE_NAMES"
 DATA_SETS = ("names", "lecture-names")  # that have a name; any other is a path
 
 
-LARGE_FILE = 2**26  # bytes that take more than a moment to read
+LARGE_FILE_BYTES = 2**26  # bytes that take more than a moment to read
 
 
 def cache_dir() -> Path:
@@ -62,6 +62,6 @@ def find_data(name: str) -> Path:
 def is_large(name: str) -> bool:
     """Tell whether a data set takes more than a moment to read; one that is not there does not."""
     try:
-        return find_data(name).stat().st_size > LARGE_FILE
+        return find_data(name).stat().st_size > LARGE_FILE_BYTES
     except (OSError, InputError):
         return False

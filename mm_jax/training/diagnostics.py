@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model
-from mm_jax.training.step import TrainState, descent
+from mm_jax.training.step import TrainState, compute_update
 
 SATURATED = 0.97  # beyond which, either way, the slope of tanh is below 6%
 BINS = 50
@@ -29,7 +29,7 @@ class Histogram:
 
 
 @flax.struct.dataclass
-class Inside:
+class Diagnostics:
     """What there is to see; dicts by the name of a hidden layer, or of an array (``C``, ``W1``)."""
 
     loss_nats: Float[Array, "..."]
@@ -59,13 +59,13 @@ def histogram(
 
 def look_inside(
     model: Model, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
-) -> Inside:
+) -> Diagnostics:
     """Return what the net looks like inside as it would take a step on ``batch``; takes none.
 
     Of an array that is the same all over, such as biases before the first step, the ratio of update
     to data is infinite or not a number. A model without ``hidden`` has no activations to see.
     """
-    found = descent(model, optimizer, state, batch)
+    found = compute_update(model, optimizer, state, batch)
     layers = {} if model.hidden is None else model.hidden(state.params, batch.tokens)
     trees = (found.grads, found.updates, state.params)
     grads, updates, params = (flatten_dict(tree, sep=".") for tree in trees)
@@ -73,7 +73,7 @@ def look_inside(
     far = {name: jnp.abs(h) > SATURATED for name, h in layers.items()}
     units = {name: each.reshape(-1, each.shape[-1]) for name, each in far.items()}
     ends = jnp.float32(-1.0), jnp.float32(1.0)
-    return Inside(
+    return Diagnostics(
         loss_nats=found.loss_nats,
         activations={name: histogram(h, *ends) for name, h in layers.items()},
         saturated={name: jnp.mean(each) for name, each in far.items()},

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from mm_jax.config.base import InputError
-from mm_jax.data.batches import Batch, filled
+from mm_jax.data.batches import Batch, pad_batch
 from mm_jax.models.base import Model, Params
 from mm_jax.runtime.mesh import split
 from mm_jax.training.loss import weighted_nats
@@ -28,7 +28,7 @@ def evaluate(
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
     devices = 1 if mesh is None else mesh.shape["data"]
     batch_size = -(-min(batch_size, len(data.targets)) // devices) * devices
-    data = filled(data, batch_size)
+    data = pad_batch(data, batch_size)
 
     def blocks(array: Array) -> Array:
         return array.reshape(-1, batch_size, *array.shape[1:])

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import DescentConfig, OptimizerConfig
+from mm_jax.config.training import BaseOptimizerConfig, OptimizerConfig
 
 
 def step_decay(learning_rate: float, num_steps: int) -> optax.Schedule:
@@ -79,13 +79,13 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     )
 
 
-def _own(config: DescentConfig) -> float | None:
+def _own(config: BaseOptimizerConfig) -> float | None:
     """Return the weight decay that optax gives an optimizer, or None where it takes none."""
     parameter = inspect.signature(getattr(optax, config.optimizer)).parameters.get("weight_decay")
     return None if parameter is None else parameter.default
 
 
-def decay_of(config: DescentConfig) -> float:
+def decay_of(config: BaseOptimizerConfig) -> float:
     """Return the weight decay of the choices, or where they say nothing the optimizer's own."""
     return (_own(config) or 0.0) if config.weight_decay is None else config.weight_decay
 

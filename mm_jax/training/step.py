@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from mm_jax.config.base import InputError
-from mm_jax.data.batches import Batch, filled
+from mm_jax.data.batches import Batch, pad_batch
 from mm_jax.models.base import Model, Params
 from mm_jax.runtime.mesh import split
 from mm_jax.training.loss import mean_square, training_loss
@@ -102,7 +102,7 @@ def init_state(
     )
 
 
-class Descent(NamedTuple):
+class StepUpdate(NamedTuple):
     """What one step computes before it changes anything."""
 
     loss_nats: Float[Array, ""]
@@ -111,9 +111,9 @@ class Descent(NamedTuple):
     opt_state: Any
 
 
-def descent(
+def compute_update(
     model: Model, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
-) -> Descent:
+) -> StepUpdate:
     """Return the loss of a batch, its gradients, and what the optimizer makes of them."""
     key = None
     if model.apply_train is not None:
@@ -136,7 +136,7 @@ def descent(
             grad=grads,
             value_fn=lambda params: objective(params)[0],
         )
-    return Descent(loss_nats, grads, updates, opt_state)
+    return StepUpdate(loss_nats, grads, updates, opt_state)
 
 
 def _train_step(
@@ -146,7 +146,7 @@ def _train_step(
 
     Jitted; the state that is handed in is donated, so use the returned one.
     """
-    loss_nats, _, updates, opt_state = descent(model, optimizer, state, batch)
+    loss_nats, _, updates, opt_state = compute_update(model, optimizer, state, batch)
     with jax.named_scope("update"):
         params = optax.apply_updates(state.params, updates)
         average = state.average
@@ -205,7 +205,7 @@ def fit(
             batches = jax.tree.map(lambda array: array[ids], data)  # (steps, B, ...)
         batches = split(batches, mesh, 1)
     elif devices > 1:
-        data = split(filled(data, devices), mesh, 0)
+        data = split(pad_batch(data, devices), mesh, 0)
 
     def body(i: Int[Array, ""], carry: tuple) -> tuple:
         state, losses = carry

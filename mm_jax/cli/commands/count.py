@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from mm_jax.cli.common import Outcome, describe_split, with_absolute_path
-from mm_jax.config.base import LARGE, Between, Choices, InputError
+from mm_jax.config.base import MAX_FLOAT, Between, Choices, InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import CountedConfig, KneserNeyConfig, NgramConfig
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import NUM_SAMPLES, CountConfig
-from mm_jax.runs.layout import Stored
+from mm_jax.runs.layout import RunMetadata
 from mm_jax.runtime.console import Console
-from mm_jax.runtime.paths import LARGE_FILE
+from mm_jax.runtime.paths import LARGE_FILE_BYTES
 
 if TYPE_CHECKING:
     from mm_jax.data.ngram_counts import Counts
-    from mm_jax.data.streaming import Stream, Survey
+    from mm_jax.data.streaming import FileSummary, Stream
     from mm_jax.data.vocab import Vocab
-    from mm_jax.models.baselines import Rung
+    from mm_jax.models.baselines import Baseline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Options(Choices):
     ] = NgramConfig.order
     """Symbols in an n-gram, 2 for bigrams; auto: the order with the lowest loss on dev."""
     smoothing: Annotated[
-        Annotated[float, Between(0, LARGE)] | Literal["auto", "kneser-ney"],
+        Annotated[float, Between(0, MAX_FLOAT)] | Literal["auto", "kneser-ney"],
         tyro.conf.arg(metavar="K|auto|kneser-ney"),
     ] = NgramConfig.smoothing
     """What is added to every count, 0 for maximum likelihood; auto: what has the lowest loss on
@@ -56,10 +56,10 @@ def run(options: Options, console: Console) -> Outcome:
     import jax
 
     from mm_jax.data.ngram_counts import count_stream
-    from mm_jax.data.streaming import Stream, survey
+    from mm_jax.data.streaming import Stream, summarize_file
     from mm_jax.data.vocab import decode_lines
     from mm_jax.models.base import num_params
-    from mm_jax.models.baselines import floors, ladder
+    from mm_jax.models.baselines import count_baselines, reference_losses
     from mm_jax.models.registry import build_model
     from mm_jax.models.sampling import sample
     from mm_jax.reports.text_tables import SHOWN, extremes, loss_table, ngram_table
@@ -74,9 +74,9 @@ def run(options: Options, console: Console) -> Outcome:
     if not isinstance(options.smoothing, str):
         NgramConfig(smoothing=options.smoothing)  # raises InputError before the file is read
     stream = Stream(data.data)
-    if stream.num_bytes > LARGE_FILE:
+    if stream.num_bytes > LARGE_FILE_BYTES:
         console.note(f"reading {stream.num_bytes / 1e6:,.0f} MB, twice")
-    seen = survey(stream, data)
+    seen = summarize_file(stream, data)
     top = highest(options, len(seen.vocab))
     console.say(
         f"data       {data.data}: {seen.num_lines:,} lines, {len(seen.vocab)} symbols, "
@@ -88,7 +88,7 @@ def run(options: Options, console: Console) -> Outcome:
     if train.order < top:
         console.say(f"           too many different n-grams to count beyond order {train.order}")
     given = options.smoothing if isinstance(options.smoothing, float | int) else 0.0
-    rungs = list(ladder(train, dev, float(given)))
+    rungs = list(count_baselines(train, dev, float(given)))
     if options.order != "auto" and options.order > train.order:
         train, dev_or_empty = recount(options, stream, seen, train)
         dev = dev_or_empty if dev else None
@@ -119,9 +119,9 @@ def run(options: Options, console: Console) -> Outcome:
             "split_lines": seen.split_lines,
             "dev_lines_in_train": seen.dev_lines_in_train,
         }
-        with writer.writing(path, options.out, "count") as path:
-            stored = Stored(config, seen.vocab.symbols, about, None, fingerprint())
-            writer.create(path, stored)
+        with writer.hold_dir(path, options.out, "count") as path:
+            metadata = RunMetadata(config, seen.vocab.symbols, about, None, fingerprint())
+            writer.write_metadata(path, metadata)
             writer.append_metrics(path, [losses])
             writer.save_results(path, params, samples)
     where = f"{path}; " if path else ""
@@ -140,7 +140,7 @@ def run(options: Options, console: Console) -> Outcome:
         "num_distinct": len(train.keys),
         **losses,
         "loss": chosen.train_loss if dev is None else chosen.dev_loss,
-        "floors": floors(rungs),
+        "floors": reference_losses(rungs),
         "rungs": [rung._asdict() for rung in rungs],
         "most_frequent": most,
         "least_frequent": least,
@@ -172,12 +172,14 @@ def highest(options: Options, vocab_size: int) -> int:
     return min(numbered, max(MAX_ORDER, options.order))
 
 
-def choose(options: Options, rungs: "list[Rung]", train: "Counts", dev: "Counts | None") -> "Rung":
+def choose(
+    options: Options, rungs: "list[Baseline]", train: "Counts", dev: "Counts | None"
+) -> "Baseline":
     """Return the rung that was asked for."""
     from mm_jax.data.ngram_counts import fits
     from mm_jax.models.baselines import ORDERS, add_k, best, best_smoothing, kneser_ney
 
-    def rung(order: int) -> "Rung":
+    def rung(order: int) -> "Baseline":
         if isinstance(options.smoothing, str) and order in known:
             return known[order]
         counts, held_out = train.lower(order), dev and dev.lower(order)
@@ -200,13 +202,15 @@ def choose(options: Options, rungs: "list[Rung]", train: "Counts", dev: "Counts 
     )
 
 
-def recount(options: Options, stream: "Stream", seen: "Survey", train: "Counts") -> "list[Counts]":
+def recount(
+    options: Options, stream: "Stream", seen: "FileSummary", train: "Counts"
+) -> "list[Counts]":
     """Count once more, in a table, what has too many different n-grams to be held one by one."""
-    from mm_jax.data.ngram_counts import PARTS, count_stream
+    from mm_jax.data.ngram_counts import NUM_SPLITS, count_stream
     from mm_jax.runtime.hardware import memory_bytes
 
     assert options.order != "auto"
-    needed = 3 * PARTS * 8 * len(seen.vocab) ** options.order
+    needed = 3 * NUM_SPLITS * 8 * len(seen.vocab) ** options.order
     if options.smoothing == "kneser-ney" or needed > memory_bytes():
         raise InputError(
             f"there are too many different n-grams for order {options.order}; "
@@ -215,14 +219,14 @@ def recount(options: Options, stream: "Stream", seen: "Survey", train: "Counts")
     return count_stream(stream, seen, options.order, in_table=True)
 
 
-def model_config(rung: "Rung") -> CountedConfig:
+def model_config(rung: "Baseline") -> CountedConfig:
     """Return the choices of the model that a rung is."""
     if rung.smoothing is None:
         return KneserNeyConfig(rung.order)
     return NgramConfig(rung.order, rung.smoothing)
 
 
-def parameters(rung: "Rung", train: "Counts") -> Any:
+def parameters(rung: "Baseline", train: "Counts") -> Any:
     """Return the parameters of the model that a rung is, from counts of its order."""
     from mm_jax.models import kneser_ney, ngram
 
@@ -231,7 +235,9 @@ def parameters(rung: "Rung", train: "Counts") -> Any:
     return ngram.from_counts(train)
 
 
-def unseen(train: "Counts", dev: "Counts", rung: "Rung", vocab: "Vocab") -> list[tuple[str, int]]:
+def unseen(
+    train: "Counts", dev: "Counts", rung: "Baseline", vocab: "Vocab"
+) -> list[tuple[str, int]]:
     """Return the n-grams of dev that the model gives no probability, and how often each comes."""
     import numpy as np
 

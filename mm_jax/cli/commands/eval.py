@@ -40,18 +40,24 @@ def run(options: Options, console: Console) -> Outcome:
     import jax
     import numpy as np
 
-    from mm_jax.data.batches import never
+    from mm_jax.data.batches import impossible_ngrams
     from mm_jax.data.dataset import make_batch
     from mm_jax.data.splits import split_lines
     from mm_jax.data.text import num_predictions, read_lines
     from mm_jax.data.vocab import SymbolError, encode_lines
-    from mm_jax.runs.reader import count_test_look, describe, load_run, run_splits, unfinished
+    from mm_jax.runs.reader import (
+        count_test_evaluation,
+        describe,
+        load_run,
+        run_splits,
+        unfinished_note,
+    )
     from mm_jax.training.evaluate import evaluate
     from mm_jax.training.loss import nats
 
     begun = time.perf_counter()
     trained = load_run(options.run)
-    if so_far := unfinished(trained):
+    if so_far := unfinished_note(trained):
         console.note(so_far)
     scheme = trained.config.data.split
     if scheme == "none" and options.split_name in ("dev", "test"):
@@ -80,7 +86,7 @@ def run(options: Options, console: Console) -> Outcome:
     impossible: list[str] = []
     if math.isinf(loss_nats):
         each = np.asarray(jax.jit(nats, static_argnums=0)(trained.model, trained.params, batch))
-        impossible = never(batch, each, trained.vocab)
+        impossible = impossible_ngrams(batch, each, trained.vocab)
     record = {
         "command": "eval",
         **describe(trained),
@@ -95,7 +101,7 @@ def run(options: Options, console: Console) -> Outcome:
     if impossible:
         record |= {"impossible": impossible[:SHOWN], "num_impossible": len(impossible)}
     if name in HOLD_TEST and scheme != "none" and text.sha256 == trained.data["sha256"]:
-        record["test_looks"] = looks = count_test_look(trained.folder, loss_nats)
+        record["test_looks"] = looks = count_test_evaluation(trained.folder, loss_nats)
         console.say(f"This is look {looks} at the test split of {options.run}.")
     record["seconds"] = time.perf_counter() - begun
     console.say(

@@ -41,10 +41,10 @@ def run(options: Options, console: Console) -> Outcome:
     except OSError as error:
         raise InputError(f"--html {path}: {error.strerror}") from None
     from mm_jax.reports.browser_model import generator_page
-    from mm_jax.runs.reader import describe, load_run, unfinished
+    from mm_jax.runs.reader import describe, load_run, unfinished_note
 
     trained = load_run(options.run)
-    if so_far := unfinished(trained):
+    if so_far := unfinished_note(trained):
         console.note(so_far)
     page = generator_page(trained)
     write_whole(path, page)

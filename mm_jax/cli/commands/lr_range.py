@@ -8,7 +8,7 @@ import tyro
 from mm_jax.cli.common import (
     PRESET_HELP,
     Outcome,
-    choices_of,
+    config_of,
     describe_task,
     import_plots,
     range_record,
@@ -18,7 +18,7 @@ from mm_jax.config.base import InputError
 from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import DescentConfig, RangeConfig, TaskConfig
+from mm_jax.config.training import BaseOptimizerConfig, RangeTestConfig, TrainingConfig
 from mm_jax.runtime.console import Console
 
 
@@ -30,8 +30,8 @@ class Options:
     seeds. Rates that diverge are results like others. No suggestion, with the reason: exit code 1.
     """
 
-    config: Annotated[RangeConfig, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=RangeConfig
+    config: Annotated[RangeTestConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=RangeTestConfig
     )
     model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
     """Which model; the flags that are its own stand below."""
@@ -44,13 +44,15 @@ class Options:
 
 def defaults(given: dict[str, str]) -> Options:
     """Return the Options that the ``given`` flags begin with."""
-    config = choices_of(given)
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(TaskConfig)}
+    config = config_of(given)
+    values = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(TrainingConfig)
+    }
     optimizer = config.optimizer
-    names = [field.name for field in dataclasses.fields(DescentConfig)]
-    values["optimizer"] = DescentConfig(**{name: getattr(optimizer, name) for name in names})
+    names = [field.name for field in dataclasses.fields(BaseOptimizerConfig)]
+    values["optimizer"] = BaseOptimizerConfig(**{name: getattr(optimizer, name) for name in names})
     return Options(
-        config=RangeConfig(**values), model=config.model.name, preset=given.get("preset")
+        config=RangeTestConfig(**values), model=config.model.name, preset=given.get("preset")
     )
 
 
@@ -59,7 +61,7 @@ def run(options: Options, console: Console) -> Outcome:
     import time
 
     from mm_jax.experiments.lr_range import lr_range_test, range_optimizer
-    from mm_jax.experiments.setup import load_task
+    from mm_jax.experiments.setup import load_setup
     from mm_jax.reports.text_tables import lr_chart
 
     config = options.config
@@ -68,8 +70,8 @@ def run(options: Options, console: Console) -> Outcome:
     figure = plots.check_path(options.figure) if plots else None
     optimizer = range_optimizer(config.optimizer)
     chosen = config.lr_range
-    task = load_task(config, optimizer, chosen.num_seeds)
-    for line in describe_task(task):
+    setup = load_setup(config, optimizer, chosen.num_seeds)
+    for line in describe_task(setup):
         console.say(line)
     each = "a training for each" if chosen.mode == "grid" else "one training whose rate rises"
     console.say(
@@ -77,17 +79,17 @@ def run(options: Options, console: Console) -> Outcome:
         f"{chosen.num_steps:,} steps, {chosen.num_seeds:,} seeds"
     )
     begun = time.perf_counter()
-    states = task.begin_seeds(optimizer, chosen.num_seeds)
+    states = setup.begin_seeds(optimizer, chosen.num_seeds)
     trainings = chosen.num_seeds * (chosen.num_rates if chosen.mode == "grid" else 1)
     total = trainings * chosen.num_steps
     with console.progress(total, lines=False) as update:
         test = lr_range_test(
-            task.model,
+            setup.model,
             optimizer,
             states,
-            task.data,
+            setup.data,
             chosen,
-            batch_size=task.batch_size,
+            batch_size=setup.batch_size,
             update=update,
         )
     seconds = time.perf_counter() - begun
@@ -98,9 +100,9 @@ def run(options: Options, console: Console) -> Outcome:
     record = {
         "command": "lr-range",
         "config": to_dict(config),
-        "vocab_size": len(task.vocab),
-        "num_params": task.num_params,
-        "num_examples": task.num_examples,
+        "vocab_size": len(setup.vocab),
+        "num_params": setup.num_params,
+        "num_examples": setup.num_examples,
         **range_record(test),
         "seconds": seconds,
         "steps_per_second": total / seconds,

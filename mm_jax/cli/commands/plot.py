@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from mm_jax.cli.common import Outcome, look_at
+from mm_jax.cli.common import Outcome, summarize
 from mm_jax.config.base import InputError
 from mm_jax.runtime.console import Console
 
@@ -35,13 +35,13 @@ def run(options: Options, console: Console) -> Outcome:
     from mm_jax.runtime.atomic_files import make_dir
 
     begun = time.perf_counter()
-    sight = look_at(options.run, console)
+    summary = summarize(options.run, console)
     from mm_jax.reports import plots
-    from mm_jax.reports.figures import pictures
+    from mm_jax.reports.figures import make_figures
 
     if options.out == "":
         raise InputError("--out is empty; name a folder")
-    out = sight.folder / "figures" if options.out is None else Path(options.out)
+    out = summary.folder / "figures" if options.out is None else Path(options.out)
     if options.out is None:
         make_dir(out)
     else:
@@ -52,7 +52,7 @@ def run(options: Options, console: Console) -> Outcome:
         except OSError as error:
             raise InputError(f"--out {out}: {error.strerror}") from None
     figures: dict[str, str] = {}
-    for picture in pictures(sight):
+    for picture in make_figures(summary):
         for ending in (".png", ".svg"):
             plots.save(picture.figure, out / f"{picture.name}{ending}")
         figures[picture.name] = picture.description

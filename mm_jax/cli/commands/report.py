@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from mm_jax.cli.common import Outcome, look_at
+from mm_jax.cli.common import Outcome, summarize
 from mm_jax.runtime.console import Console
 
 
@@ -30,10 +30,10 @@ def run(options: Options, console: Console) -> Outcome:
     from mm_jax.runtime.atomic_files import size_text, write_whole
 
     begun = time.perf_counter()
-    sight = look_at(options.run, console)
+    summary = summarize(options.run, console)
     from mm_jax.reports.html import REPORT, report
 
-    page, path = report(sight), sight.folder / REPORT
+    page, path = report(summary), summary.folder / REPORT
     write_whole(path, page)
     console.say(f"report     {path}: {size_text(len(page))}; open it in a browser")
     record = {

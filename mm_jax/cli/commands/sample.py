@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from mm_jax.cli.common import Outcome
-from mm_jax.config.base import LARGE, Between, Choices, Count, InputError, Seed
+from mm_jax.config.base import MAX_FLOAT, Between, Choices, Count, InputError, Seed
 from mm_jax.config.models import MAX_LEN
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.paths import is_large
@@ -25,7 +25,7 @@ class Options(Choices):
     """How many lines."""
     seed: Seed = 0
     """Decides the lines."""
-    temperature: Annotated[float, Between(0, LARGE)] = 1.0
+    temperature: Annotated[float, Between(0, MAX_FLOAT)] = 1.0
     """Below 1 bolder, above 1 wilder; 0 always takes the likeliest symbol."""
     top_k: Annotated[int | None, Between(1, 2**31 - 1)] = None
     """Choose among the K likeliest symbols only."""
@@ -44,17 +44,17 @@ def run(options: Options, console: Console) -> Outcome:
     import jax
 
     from mm_jax.data.vocab import SymbolError, decode_lines, encode
-    from mm_jax.models.sampling import sample_parts
-    from mm_jax.runs.reader import describe, load_run, run_splits, unfinished
+    from mm_jax.models.sampling import sample_in_chunks
+    from mm_jax.runs.reader import describe, load_run, run_splits, unfinished_note
 
     trained = load_run(options.run)
-    if so_far := unfinished(trained):
+    if so_far := unfinished_note(trained):
         console.note(so_far)
     try:
         prefix = encode(trained.vocab, options.prefix)
     except SymbolError as error:
         raise InputError(f"--prefix: {error}") from None
-    parts = sample_parts(
+    parts = sample_in_chunks(
         trained.model,
         trained.params,
         jax.random.key(options.seed),

@@ -35,13 +35,13 @@ def run(options: Options, console: Console) -> Outcome:
 
     from mm_jax.data.batches import rows
     from mm_jax.data.vocab import SymbolError
-    from mm_jax.runs.reader import describe, load_run, unfinished
+    from mm_jax.runs.reader import describe, load_run, unfinished_note
     from mm_jax.training.loss import nats
 
     if not options.lines:
         raise InputError("give at least one line to score")
     trained = load_run(options.run)
-    if so_far := unfinished(trained):
+    if so_far := unfinished_note(trained):
         console.note(so_far)
     try:
         batch = rows(options.lines, trained.vocab, trained.model.context)

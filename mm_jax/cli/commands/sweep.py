@@ -11,27 +11,32 @@ import tyro
 from mm_jax.cli.common import (
     PRESET_HELP,
     Outcome,
-    choices_of,
-    join,
+    config_of,
+    join_processes,
     mesh_of,
     with_absolute_path,
 )
 from mm_jax.config.base import Between, InputError
 from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
-from mm_jax.config.runtime import KeepConfig, MachineConfig
+from mm_jax.config.runtime import CheckpointConfig, RuntimeConfig
 from mm_jax.config.training import RunConfig
-from mm_jax.experiments.search_config import Search, check_same_search, read_search, search_record
+from mm_jax.experiments.search_config import (
+    SearchConfig,
+    check_same_search,
+    read_search,
+    search_record,
+)
 from mm_jax.experiments.search_space import (
     Axis,
-    changed,
-    fields_of,
+    apply_setting,
     is_range,
+    list_settings,
     read_axis,
     seeds_of,
-    settings,
+    sweepable_fields,
 )
-from mm_jax.runs.layout import MEMBERS, SETTINGS, SWEEP, Stored, check_data
+from mm_jax.runs.layout import MEMBERS, SETTINGS, SWEEP, RunMetadata, check_same_data
 from mm_jax.runtime.console import Console
 
 
@@ -49,11 +54,11 @@ class Options:
     config: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=RunConfig
     )
-    machine: Annotated[MachineConfig, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=MachineConfig
+    machine: Annotated[RuntimeConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=RuntimeConfig
     )
-    pace: Annotated[KeepConfig, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=KeepConfig
+    pace: Annotated[CheckpointConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=CheckpointConfig
     )
     model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
     """Which model; the flags that are its own stand below."""
@@ -74,7 +79,7 @@ class Options:
 
 def prepare(flags: list[str], options: Options) -> tuple[list[str], dict[str, Any]]:
     """Return the flags with one value in place of each list or range, and these as fields."""
-    known = fields_of(options.config)
+    known = sweepable_fields(options.config)
     parts = (part.split("=", 1) if part.startswith("--") else [part] for part in flags)
     flags = list(itertools.chain.from_iterable(parts))
     axes: dict[str, Axis] = {}
@@ -89,41 +94,41 @@ def prepare(flags: list[str], options: Options) -> tuple[list[str], dict[str, An
 def defaults(given: dict[str, str]) -> Options:
     """Return the Options that the ``given`` flags begin with; with --resume, those of the sweep."""
     path = Path(given.get("out", ""))
-    stored = read_search(path) if "resume" in given and (path / SETTINGS).exists() else None
-    if stored is None or given.keys() & {"preset", "model"}:
-        config = choices_of(given)
+    metadata = read_search(path) if "resume" in given and (path / SETTINGS).exists() else None
+    if metadata is None or given.keys() & {"preset", "model"}:
+        config = config_of(given)
         return Options(config=config, model=config.model.name, preset=given.get("preset"))
     return Options(
-        config=stored.config,
-        machine=MachineConfig(deterministic=stored.deterministic),
-        model=stored.config.model.name,
-        preset=stored.preset,
-        num=stored.num,
-        halvings=stored.halvings,
-        max_params=stored.max_params,
-        axes=stored.axes,
+        config=metadata.config,
+        machine=RuntimeConfig(deterministic=metadata.deterministic),
+        model=metadata.config.model.name,
+        preset=metadata.preset,
+        num=metadata.num,
+        halvings=metadata.halvings,
+        max_params=metadata.max_params,
+        axes=metadata.axes,
     )
 
 
 def run(options: Options, console: Console) -> Outcome:
     """Train all settings, show how they compare, and keep the best."""
-    speaks = join(options.machine, console)
+    speaks = join_processes(options.machine, console)
     from mm_jax.cli.searching import search_in
-    from mm_jax.data.dataset import load_source
-    from mm_jax.experiments.grouping import plan_programs
+    from mm_jax.data.dataset import load_dataset
+    from mm_jax.experiments.grouping import group_members
     from mm_jax.runs import writer
-    from mm_jax.runs.checkpoint_manager import check_room
-    from mm_jax.runs.population_checkpoints import Parts
+    from mm_jax.runs.checkpoint_manager import check_disk_space
+    from mm_jax.runs.population_checkpoints import PopulationCheckpoints
 
     check(options)
     config = dataclasses.replace(options.config, data=with_absolute_path(options.config.data))
     path = writer.choose_dir(options.out, "sweep", resume=options.pace.resume)
-    stored = None
+    metadata = None
     if options.pace.resume:
         if not options.out:
             raise InputError("--resume needs --out, the sweep to go on with")
-        stored = read_search(path) if (path / SETTINGS).exists() else None
-    wanted = Search(
+        metadata = read_search(path) if (path / SETTINGS).exists() else None
+    wanted = SearchConfig(
         config,
         options.axes,
         options.preset,
@@ -132,34 +137,34 @@ def run(options: Options, console: Console) -> Outcome:
         options.max_params,
         options.machine.deterministic,
     )
-    if stored is not None:
-        check_same_search(path, stored, wanted)
+    if metadata is not None:
+        check_same_search(path, metadata, wanted)
         if (path / SWEEP).exists():
-            with writer.writing(path, options.out, "sweep", resume=True):
-                Parts(path).remove()  # where a crash left them
+            with writer.hold_dir(path, options.out, "sweep", resume=True):
+                PopulationCheckpoints(path).remove()  # where a crash left them
             console.say(f"sweep      {path} has come to its end: {SWEEP}, {MEMBERS}")
             return Outcome(json.loads((path / SWEEP).read_bytes()))
-    source = load_source(config.data)
-    if stored is not None:
-        check_data(
+    dataset = load_dataset(config.data)
+    if metadata is not None:
+        check_same_data(
             path,
-            Stored(config, stored.symbols, {**stored.data}),
-            source.record,
-            source.vocab.symbols,
+            RunMetadata(config, metadata.symbols, {**metadata.data}),
+            dataset.record,
+            dataset.vocab.symbols,
         )
-    chosen = choose(options, config, len(source.vocab))
+    chosen = choose(options, config, len(dataset.vocab))
     configs = [one for _, of_setting in chosen for one in seeds_of(of_setting)]
     mesh = mesh_of(options.machine, len(configs))
     per_slice = options.machine.members_per_slice
-    programs = plan_programs(configs, source, members_per_slice=per_slice, mesh=mesh)
-    largest = max((program.task for program in programs), key=lambda task: task.state_bytes)
-    check_room(path, largest.state_bytes, 4 * largest.num_params, len(configs))
-    with writer.writing(path, options.out, "sweep", resume=options.pace.resume) as path:
-        if stored is None:
-            about = wanted._replace(symbols=source.vocab.symbols, data=source.record)
+    groups = group_members(configs, dataset, members_per_slice=per_slice, mesh=mesh)
+    largest = max((group.setup for group in groups), key=lambda setup: setup.state_bytes)
+    check_disk_space(path, largest.state_bytes, 4 * largest.num_params, len(configs))
+    with writer.hold_dir(path, options.out, "sweep", resume=options.pace.resume) as path:
+        if metadata is None:
+            about = wanted._replace(symbols=dataset.vocab.symbols, data=dataset.record)
             writer.save_settings(path, search_record(about))
         found = search_in(
-            *(path, config, source, chosen, programs, console),
+            *(path, config, dataset, chosen, groups, console),
             halvings=options.halvings,
             keep=options.pace,
         )
@@ -192,8 +197,8 @@ def choose(
     from mm_jax.models.registry import build_model
 
     chosen = []
-    for setting in settings(options.axes, options.num, config.seed):
-        one = changed(config, options.axes, setting)
+    for setting in list_settings(options.axes, options.num, config.seed):
+        one = apply_setting(config, options.axes, setting)
         if options.max_params is not None:
             model = build_model(one.model, vocab_size)
             if num_params(jax.eval_shape(model.init, jax.random.key(0))) > options.max_params:

@@ -11,9 +11,9 @@ from mm_jax.cli.common import (
     PRESET_HELP,
     Outcome,
     check_machine,
-    choices_of,
+    config_of,
     describe_task,
-    join,
+    join_processes,
     mesh_of,
     range_record,
     resume_command,
@@ -22,15 +22,22 @@ from mm_jax.cli.common import (
 from mm_jax.config.base import InputError
 from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
-from mm_jax.config.runtime import KeepConfig, MachineConfig
+from mm_jax.config.runtime import CheckpointConfig, RuntimeConfig
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import NUM_SAMPLES, RunConfig
 from mm_jax.experiments.search_space import seeds_of
-from mm_jax.runs.layout import METRICS, PARAMS, Stored, check_data, check_same, there
+from mm_jax.runs.layout import (
+    METRICS,
+    PARAMS,
+    RunMetadata,
+    check_same_choices,
+    check_same_data,
+    find_resumable,
+)
 from mm_jax.runtime.console import Console
 
 if TYPE_CHECKING:
-    from mm_jax.experiments.setup import Task
+    from mm_jax.experiments.setup import Setup
 
 
 CHART_BYTES = 10**7  # of metrics, as of some fifty seeds; to read more would be a wait
@@ -47,11 +54,11 @@ class Options:
     config: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=RunConfig
     )
-    machine: Annotated[MachineConfig, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=MachineConfig
+    machine: Annotated[RuntimeConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=RuntimeConfig
     )
-    keep: Annotated[KeepConfig, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=KeepConfig
+    keep: Annotated[CheckpointConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=CheckpointConfig
     )
     model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
     """Which model; the flags that are its own stand below."""
@@ -69,17 +76,17 @@ class Options:
 
 def defaults(given: dict[str, str]) -> Options:
     """Return the Options that the ``given`` flags begin with; with --resume, those of the run."""
-    stored = there(given.get("out"), resume="resume" in given)
-    if stored is None or given.keys() & {"preset", "model"}:
-        config = choices_of(given)
-    elif isinstance(stored.config, RunConfig):
-        config = stored.config
+    metadata = find_resumable(given.get("out"), resume="resume" in given)
+    if metadata is None or given.keys() & {"preset", "model"}:
+        config = config_of(given)
+    elif isinstance(metadata.config, RunConfig):
+        config = metadata.config
     else:
         raise InputError(f"{given['out']} was counted, not trained: there is nothing to go on with")
-    deterministic = bool(stored and (stored.fingerprint or {}).get("deterministic"))
+    deterministic = bool(metadata and (metadata.fingerprint or {}).get("deterministic"))
     return Options(
         config=config,
-        machine=MachineConfig(deterministic=deterministic),
+        machine=RuntimeConfig(deterministic=deterministic),
         model=config.model.name,
         preset=given.get("preset"),
     )
@@ -92,22 +99,22 @@ def run(options: Options, console: Console) -> Outcome:
         raise InputError(f"{name} is for one run; give one of the seeds, without --seeds")
     if options.profile and options.machine.coordinator is not None:
         raise InputError("--profile is for one process, without --coordinator")
-    speaks = join(options.machine, console)
+    speaks = join_processes(options.machine, console)
     from mm_jax.cli.training import train_one, train_seeds
-    from mm_jax.experiments.grouping import Program, plan_programs
+    from mm_jax.experiments.grouping import Group, group_members
     from mm_jax.experiments.lr_range import range_optimizer
-    from mm_jax.experiments.setup import load_task
+    from mm_jax.experiments.setup import load_setup
     from mm_jax.runs import writer
-    from mm_jax.runs.checkpoint_manager import check_room
+    from mm_jax.runs.checkpoint_manager import check_disk_space
     from mm_jax.runtime.environment import fingerprint
     from mm_jax.training.optimizers import make_optimizer
 
     config = dataclasses.replace(options.config, data=with_absolute_path(options.config.data))
-    stored, resume = there(options.out, resume=options.keep.resume), options.keep.resume
+    metadata, resume = find_resumable(options.out, resume=options.keep.resume), options.keep.resume
     path = writer.choose_dir(options.out, options.preset or config.model.name, resume=resume)
-    if stored is not None:
-        check_same(path, stored, config)
-        config = dataclasses.replace(stored.config, data=config.data)  # type: ignore[assignment]
+    if metadata is not None:
+        check_same_choices(path, metadata, config)
+        config = dataclasses.replace(metadata.config, data=config.data)  # type: ignore[assignment]
         done = finished(path, config, console)
         if done is not None:
             if options.profile:
@@ -122,44 +129,46 @@ def run(options: Options, console: Console) -> Outcome:
         if auto
         else make_optimizer(config.optimizer, config.steps)
     )
-    task = load_task(config, optimizer)
-    if stored is not None:
-        check_data(path, stored, task.source.record, task.vocab.symbols)
-    check_room(path, task.state_bytes, 4 * task.num_params, len(members))
-    for line in describe_task(task):
+    setup = load_setup(config, optimizer)
+    if metadata is not None:
+        check_same_data(path, metadata, setup.dataset.record, setup.vocab.symbols)
+    check_disk_space(path, setup.state_bytes, 4 * setup.num_params, len(members))
+    for line in describe_task(setup):
         console.say(line)
-    lr_range = stored.lr_range if stored else None
+    lr_range = metadata.lr_range if metadata else None
     if auto:
-        config, lr_range = find_rate(config, task, optimizer, console)
+        config, lr_range = find_rate(config, setup, optimizer, console)
         members = seeds_of(config)
-    programs: list[Program] = []
+    programs: list[Group] = []
     if config.seeds > 1:
         per_slice = options.machine.members_per_slice
-        programs = plan_programs(members, task.source, members_per_slice=per_slice, mesh=mesh)
-    with writer.writing(path, options.out, path.name.rpartition("-")[0], resume=resume) as path:
-        if stored is None:
+        programs = group_members(members, setup.dataset, members_per_slice=per_slice, mesh=mesh)
+    with writer.hold_dir(path, options.out, path.name.rpartition("-")[0], resume=resume) as path:
+        if metadata is None:
             machine = fingerprint(deterministic=options.machine.deterministic)
             machine["alone"] = all(program.plan.alone for program in programs)
-            stored = Stored(config, task.vocab.symbols, task.source.record, lr_range, machine)
-            writer.create(path, stored)
+            metadata = RunMetadata(
+                config, setup.vocab.symbols, setup.dataset.record, lr_range, machine
+            )
+            writer.write_metadata(path, metadata)
         record = {
             "command": "train",
             "config": to_dict(config),
-            "vocab_size": len(task.vocab),
-            "num_params": task.num_params * len(members),
-            "num_examples": task.num_examples,
-            "dev_lines_in_train": task.source.dev_lines_in_train,
+            "vocab_size": len(setup.vocab),
+            "num_params": setup.num_params * len(members),
+            "num_examples": setup.num_examples,
+            "dev_lines_in_train": setup.dataset.dev_lines_in_train,
             "run_dir": str(path),
             "lr_range": lr_range,
         }
         if config.seeds == 1:
             found = train_one(
-                *(stored, task, mesh, path, options.keep, console),
+                *(metadata, setup, mesh, path, options.keep, console),
                 inside=options.inside,
                 profiled=options.profile,
             )
         else:
-            found = train_seeds(stored, task, programs, path, options.keep, console)
+            found = train_seeds(metadata, setup, programs, path, options.keep, console)
     for line in found.said:
         console.say(line)
     if console.at_terminal:
@@ -172,7 +181,7 @@ def run(options: Options, console: Console) -> Outcome:
     else:
         more = f"{NUM_SAMPLES} lines it makes (more: mm-jax sample {path}):"
         console.say(f"run        {path}; {more}")
-        console.say_samples(found.record["samples"], set(task.splits.train))
+        console.say_samples(found.record["samples"], set(setup.splits.train))
         complaint = complaint and f"{complaint}; it is in {path}"
     return Outcome(record if speaks else {}, found.exit_code, complaint)
 
@@ -193,9 +202,9 @@ def draw_losses(path: Path) -> list[str]:
 def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
     """Say that a run has come to its end already; None where it has not, or where it is damaged."""
     from mm_jax.runs.metrics import last_line
-    from mm_jax.runs.population_checkpoints import Parts
+    from mm_jax.runs.population_checkpoints import PopulationCheckpoints
     from mm_jax.runs.reader import describe, load_run, read_samples
-    from mm_jax.runs.writer import writing
+    from mm_jax.runs.writer import hold_dir
 
     last = last_line(path / METRICS)
     if not (path / PARAMS).exists() or last.get("step") != config.steps:
@@ -209,8 +218,8 @@ def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
     if trained.step is not None:
         return None
     if config.seeds > 1:
-        with writing(path, str(path), "", resume=True):
-            Parts(path).remove()  # where a crash left them
+        with hold_dir(path, str(path), "", resume=True):
+            PopulationCheckpoints(path).remove()  # where a crash left them
     console.say(f"run        {path} has come to its end: {config.steps:,} steps")
     losses = {name: last.get(name) for name in ("train_loss", "dev_loss")}
     more = {"steps": config.steps, **losses, "samples": samples, "stopped": None}
@@ -218,24 +227,24 @@ def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
 
 
 def find_rate(
-    config: RunConfig, task: "Task", optimizer: Any, console: Console
+    config: RunConfig, setup: "Setup", optimizer: Any, console: Console
 ) -> tuple[RunConfig, dict[str, Any]]:
     """Return the choices with the learning rate that a range test suggests, and its record."""
     from mm_jax.config.training import LRRangeConfig
     from mm_jax.experiments.lr_range import find_learning_rate
 
     wanted = LRRangeConfig()
-    num_seeds = min(wanted.num_seeds, task.most_seeds)
-    states = task.begin_seeds(optimizer, num_seeds)
+    num_seeds = min(wanted.num_seeds, setup.most_seeds)
+    states = setup.begin_seeds(optimizer, num_seeds)
     total = 2 * num_seeds * wanted.num_steps  # a wide sweep, then a near one
     try:
         with console.progress(total, lines=False) as update:
             found = find_learning_rate(
-                task.model,
+                setup.model,
                 optimizer,
                 states,
-                task.data,
-                batch_size=task.batch_size,
+                setup.data,
+                batch_size=setup.batch_size,
                 update=update,
             )
     except InputError as error:

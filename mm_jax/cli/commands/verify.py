@@ -11,9 +11,9 @@ import tyro
 from mm_jax.cli.common import Outcome
 from mm_jax.config.base import Choices, InputError
 from mm_jax.config.training import CountConfig
-from mm_jax.runs.layout import CONFIG, SETTINGS, read_config
+from mm_jax.runs.layout import CONFIG, SETTINGS, read_metadata
 from mm_jax.runtime.console import Console
-from mm_jax.runtime.environment import pin
+from mm_jax.runtime.environment import pin_threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Options(Choices):
 
 def run(options: Options, console: Console) -> Outcome:
     """Verify a run, or what a sweep has kept."""
-    from mm_jax.runs.checkpoint import made_on
+    from mm_jax.runs.checkpoint import fingerprint_of_run
 
     path, begun = Path(options.run), time.perf_counter()
     record: dict[str, Any] = {"command": "verify", "run_dir": str(path)}
@@ -43,9 +43,9 @@ def run(options: Options, console: Console) -> Outcome:
     else:
         raise InputError(f"{path} is not a run directory: it has no {CONFIG}")
     with contextlib.suppress(InputError):  # what is wrong there will be met again
-        threads = made_on(parts[0]).get("num_threads") if parts else None
+        threads = fingerprint_of_run(parts[0]).get("num_threads") if parts else None
         if isinstance(threads, int) and threads > 0:
-            pin(threads)  # before JAX is imported
+            pin_threads(threads)  # before JAX is imported
     found = [verify(each, console) for each in parts]
     if path not in parts:
         found.append(verify_files(path, console))
@@ -81,7 +81,7 @@ def verify(path: Path, console: Console) -> dict[str, Any]:
     complaints = record["complaints"]
     begun = time.perf_counter()
     try:
-        if isinstance(read_config(path).config, CountConfig):
+        if isinstance(read_metadata(path).config, CountConfig):
             return record  # no steps were taken
         found = replay(path)
     except InputError as error:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mm_jax.reports.plots.style import BLUE, GREEN, GREY, INK, ORANGE, label, stroke, styled
-from mm_jax.runs.metrics import Curve
+from mm_jax.runs.metrics import LossCurve
 
 WINDOW = 0.02  # of a run over which its losses are smoothed
 ABOVE = 1.15  # times the highest floor: what lies above is the beginning, and is left out
@@ -18,7 +18,7 @@ SHORT = 0.85  # of the losses lie below that, where it is left out
 
 
 @styled
-def training(curves: Sequence[Curve], floors: Sequence[tuple[str, float]] = ()) -> Figure:
+def training(curves: Sequence[LossCurve], floors: Sequence[tuple[str, float]] = ()) -> Figure:
     """Draw the loss over steps, of each member faintly; below it the learning rate.
 
     ``floors`` are names and losses that the curve is held against.
@@ -93,7 +93,7 @@ def smoothed(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return (sums[last] - sums[first]) / (last - first)
 
 
-def _limit(axes: Axes, curves: Sequence[Curve], floors: Sequence[float]) -> None:
+def _limit(axes: Axes, curves: Sequence[LossCurve], floors: Sequence[float]) -> None:
     """Leave out of the picture the short beginning that lies far above all floors, and say so."""
     every = np.concatenate([*(curve.losses for curve in curves), floors])
     dev = np.concatenate([curve.dev_losses for curve in curves])

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mm_jax.reports.plots.style import BLUE, GREY, INK, label, stroke, styled
-from mm_jax.training.diagnostics import REACH, SATURATED, Histogram, Inside
+from mm_jax.training.diagnostics import REACH, SATURATED, Diagnostics, Histogram
 
 FEW = 100  # numbers of an array, below which a histogram of them says nothing
 
@@ -15,7 +15,7 @@ def counts_enough(found: Histogram) -> bool:
 
 
 @styled
-def activations(before: Inside, after: Inside) -> Figure:
+def activations(before: Diagnostics, after: Diagnostics) -> Figure:
     """Draw the histogram of each hidden layer before the first step and after the last one."""
     layers = list(after.activations)
     figure = Figure(figsize=(5.3, 2.7 * len(layers) + 0.8))
@@ -46,7 +46,7 @@ def activations(before: Inside, after: Inside) -> Figure:
 
 
 @styled
-def gradients(before: Inside, after: Inside) -> Figure:
+def gradients(before: Diagnostics, after: Diagnostics) -> Figure:
     """Draw the histogram of the gradients of each array, in units of their standard deviation.
 
     What lies beyond the ends is drawn at them; of an array of few numbers nothing is.

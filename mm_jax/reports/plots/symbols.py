@@ -10,7 +10,7 @@ from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 
 from mm_jax.data.vocab import Vocab
-from mm_jax.reports.analysis import LABELLED, Line, plane_of, shortened
+from mm_jax.reports.analysis import LABELLED, AnnotatedLine, project_embedding, shortened
 from mm_jax.reports.plots.style import (
     AMBER,
     BLACK,
@@ -141,7 +141,7 @@ def embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Figure:
     One of more than two dimensions by its principal components; see plane_of. Of a large alphabet
     only the first ``LABELLED`` symbols are drawn.
     """
-    plane = plane_of(table, vocab)
+    plane = project_embedding(table, vocab)
     count = min(len(vocab), LABELLED)
     places, groups = plane.places[:count], np.array(plane.groups[:count])
     figure = Figure(figsize=(5.4, 5.9))
@@ -240,7 +240,7 @@ def neighbours(
 
 
 @styled
-def samples(lines: Sequence[Line]) -> Figure:
+def samples(lines: Sequence[AnnotatedLine]) -> Figure:
     """Draw lines with the surprise of each symbol, where they were seen, and what is nearest."""
     longest = max(len(line.symbols) for line in lines)
     longest = min(longest, 40)
