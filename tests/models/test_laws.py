@@ -1,0 +1,286 @@
+"""Laws that every model keeps; a new rung of MODELS is tested by being registered.
+
+Laws of reading hold for all, laws of learning for those that gradients train. A law is a function
+of a model. Beside each stands a broken twin, which shows that the law can fail.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mm_jax.config.models import COUNTED, TRAINED
+from mm_jax.data.batches import rows
+from mm_jax.data.vocab import Vocab
+from mm_jax.models.ensemble import ensemble
+from mm_jax.models.mlp import mlp
+from mm_jax.models.registry import MODELS, build_model
+from mm_jax.training.loss import loss
+from mm_jax.training.step import TrainState, fit, init_state, train_step
+from tests import helpers
+from tests.helpers import FIVE_NAMES, V, assert_trees_close, first_params, quick_jit
+
+LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
+SMALL = {"embed_dim": 8, "hidden_dim": 24, "init": "scaled"}  # of these, what a config has
+
+
+def small(name):
+    """A registered model from its default config, small, with the init that starts near ln V."""
+    config = TRAINED[name]()
+    fields = {field.name for field in dataclasses.fields(config)}
+    changes = {field: value for field, value in SMALL.items() if field in fields}
+    return build_model(dataclasses.replace(config, **changes), V)
+
+
+def counts_of_chance(key):
+    """Parameters of a trigram model in which every trigram came, by chance how often."""
+    return {"counts": jax.random.randint(key, (V, V, V), 1, 1000)}
+
+
+def states_of_chance(key):
+    """Parameters of a Kneser-Ney model of order 3 in which every context came."""
+    one, two = np.arange(V) + 1, np.arange(V * V).reshape(V, V) + V + 1
+    following = np.concatenate([one[None], two, np.tile(two, (V, 1))])
+    return {
+        "logits": jax.random.normal(key, following.shape),
+        "next": jnp.asarray(following, jnp.int32),
+    }
+
+
+OF_CHANCE = {"ngram": counts_of_chance, "kneser-ney": states_of_chance}
+
+
+def counted(name):
+    """A registered model of counts, of order 3; its init, which knows nothing, takes chance."""
+    return build_model(COUNTED[name](order=3), V)._replace(init=OF_CHANCE[name])
+
+
+TAUGHT = {name: small(name) for name in TRAINED}
+TAUGHT |= {"test-gru": helpers.gru()}
+ALL = TAUGHT | {name: counted(name) for name in COUNTED}
+ALL["ensemble"] = ensemble(TAUGHT["mlp"], 3)
+
+
+def random_tokens(*shape):
+    return np.random.default_rng(0).integers(0, V, shape, np.int32)
+
+
+def five_rows(model):
+    return rows(FIVE_NAMES, LETTERS, model.context)
+
+
+def law_of_shapes(model):
+    """T tokens give T - context + 1 float32 predictions of V logits; step keeps its carry."""
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    for leading in (), (2,), (2, 3):
+        tokens = jax.ShapeDtypeStruct((*leading, model.context + 4), jnp.int32)
+        logits = jax.eval_shape(model.apply, params, tokens)
+        assert logits.shape == (*leading, 5, V)
+        assert logits.dtype == jnp.float32
+    carry = jax.eval_shape(model.start, params)
+    token = jax.ShapeDtypeStruct((), jnp.int32)
+    after, logits = jax.eval_shape(model.step, params, carry, token)
+    assert after == carry
+    assert (logits.shape, logits.dtype) == ((V,), jnp.float32)
+
+
+def law_of_streaming(model):
+    """Reading token by token gives the logits of reading all at once."""
+    params = first_params(model)
+    row = random_tokens(9)
+    row[0] = 0
+
+    @quick_jit
+    def both(params, row):
+        def read(carry, token):
+            return model.step(params, carry, token)
+
+        streamed = jax.lax.scan(read, model.start(params), row)[1]
+        padded = jnp.pad(row, (model.context - 1, 0))
+        return streamed, model.apply(params, padded)
+
+    streamed, parallel = both(params, row)
+    assert_trees_close(streamed, parallel)
+
+
+@functools.cache
+def changed_at(model):
+    """Whether logits at each prediction change with each token: (tokens, predictions)."""
+    params = first_params(model)
+    tokens = random_tokens(model.context + 5)
+    other = (tokens + np.eye(len(tokens), dtype=np.int32)) % V  # row i: token i is another
+    logits = np.asarray(quick_jit(model.apply)(params, np.stack([tokens, *other])))
+    return (logits[1:] != logits[:1]).any(-1)
+
+
+def law_of_causality(model):
+    """No prediction changes with a token that comes after it."""
+    token, prediction = np.indices((model.context + 5, 6))
+    assert not changed_at(model)[token > prediction + model.context - 1].any()
+
+
+def law_of_the_latest_token(model):
+    """Every prediction changes with the latest token, and with all that context says it needs."""
+    token, prediction = np.indices((model.context + 5, 6))
+    needed = (token >= prediction) & (token <= prediction + model.context - 1)
+    assert changed_at(model)[needed].all()
+
+
+def law_of_leading_axes(model):
+    """More leading axes are as good as vmap."""
+    params = first_params(model)
+    tokens = random_tokens(2, 3, model.context + 3)
+    each = jax.vmap(jax.vmap(lambda row: model.apply(params, row)))
+    assert_trees_close(*quick_jit(lambda t: (model.apply(params, t), each(t)))(tokens))
+
+
+def law_of_gradients(model):
+    """Every leaf gets a finite gradient that is not zero."""
+    grads = quick_jit(jax.grad(loss, argnums=1), static_argnums=0)(
+        model, first_params(model), five_rows(model)
+    )
+    for path, leaf in jax.tree.leaves_with_path(grads):
+        assert np.isfinite(leaf).all(), path
+        assert np.any(leaf), path
+
+
+def law_of_the_first_loss(model):
+    """Before the first step nothing is known: the loss is near ln V."""
+    value = quick_jit(loss, static_argnums=0)(model, first_params(model), five_rows(model))
+    assert abs(float(value) - math.log(V)) < 0.1
+
+
+def law_of_finite_logits(model):
+    """Whatever is read, no logit is infinite or NaN."""
+    tokens = random_tokens(40, model.context + 3)
+    assert np.isfinite(quick_jit(model.apply)(first_params(model), tokens)).all()
+
+
+def entropy_of_five_names(context):
+    """The least loss that a model of the last ``context`` symbols can reach on the 32 examples."""
+    padded = ["." * context + name + "." for name in FIVE_NAMES]
+    pairs = Counter(
+        (line[i : i + context], line[i + context])
+        for line in padded
+        for i in range(len(line) - context)
+    )
+    totals = Counter()
+    for (before, _), count in pairs.items():
+        totals[before] += count
+    nats = sum(-count * math.log(count / totals[before]) for (before, _), count in pairs.items())
+    return nats / pairs.total()
+
+
+def law_of_overfitting(model):
+    """32 examples are learned by heart, down to what the context leaves open."""
+    batch, optimizer = five_rows(model), optax.adam(0.1)
+
+    @quick_jit
+    def train(params):
+        def step(carry, _):
+            params, opt_state = carry
+            grads = jax.grad(loss, argnums=1)(model, params, batch)
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), None
+
+        params = jax.lax.scan(step, (params, optimizer.init(params)), length=300)[0][0]
+        return loss(model, params, batch)
+
+    assert train(first_params(model)) < entropy_of_five_names(model.context) + 0.02
+
+
+def law_of_populations(model):
+    """Many models trained at once by vmap are those that are trained one by one."""
+    data, keys = five_rows(model), jax.random.split(jax.random.key(0), 2)
+
+    def train(key):
+        state = init_state(model, OPTIMIZER, key)
+        state, losses = fit(model, OPTIMIZER, state, data, num_steps=2, batch_size=4)
+        return state.params, losses
+
+    together = jax.device_get(quick_jit(jax.vmap(train))(keys))
+    for i, key in enumerate(keys):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], together)
+        assert_trees_close(one, jax.device_get(quick_jit(train)(key)))
+
+
+def law_of_one_trace(model):
+    """Two steps of training are traced once: what a step returns, it takes."""
+    traces = itertools.count()
+
+    def apply(params, tokens):
+        next(traces)
+        return model.apply(params, tokens)
+
+    counting = model._replace(apply=apply)
+    params = first_params(counting)
+    state = TrainState(jnp.int32(0), params, OPTIMIZER.init(params), jax.random.key(0))
+    batch = five_rows(model)
+    for _ in range(2):
+        state, _ = train_step(counting, OPTIMIZER, state, batch)
+    assert next(traces) == 1
+
+
+OPTIMIZER = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
+READING = {
+    law_of_shapes: helpers.one_too_many,
+    law_of_streaming: helpers.late_step,
+    law_of_causality: helpers.leaky,
+    law_of_the_latest_token: helpers.late,
+    law_of_leading_axes: helpers.crowded,
+    law_of_finite_logits: helpers.infinite,
+}
+LEARNING = {
+    law_of_gradients: helpers.deaf,
+    law_of_the_first_loss: helpers.loud,
+    law_of_overfitting: helpers.numb,
+    law_of_populations: helpers.careless,
+    law_of_one_trace: helpers.weak,
+}
+LAWS = READING | LEARNING
+
+
+def named(law):
+    return law.__name__
+
+
+def test_every_model_of_the_table_is_here():
+    assert set(MODELS) <= set(ALL)
+    assert set(MODELS) == set(TRAINED) | set(COUNTED)
+
+
+@pytest.mark.parametrize("law", READING, ids=named)
+@pytest.mark.parametrize("name", ALL)
+def test_the_model_reads_by(law, name):
+    law(ALL[name])
+
+
+@pytest.mark.parametrize("law", LEARNING, ids=named)
+@pytest.mark.parametrize("name", TAUGHT)
+def test_the_model_learns_by(law, name):
+    law(TAUGHT[name])
+
+
+@pytest.mark.parametrize("law", LAWS, ids=named)
+def test_a_broken_twin_is_caught_by(law):
+    twin = LAWS[law](ALL["bigram"])
+    with pytest.raises(AssertionError):
+        law(twin)
+
+
+def test_the_lectures_init_is_caught_by_the_law_of_the_first_loss():
+    with pytest.raises(AssertionError):
+        law_of_the_first_loss(mlp(V, init="lecture"))
+
+
+def test_the_floor_of_the_32_examples_is_the_lectures():
+    # "..." leads to e, o, a, i, s and nothing else is open: five times ln 5 in 32.
+    assert entropy_of_five_names(3) == pytest.approx(5 / 32 * math.log(5))
+    assert 5 / 32 * math.log(5) == pytest.approx(0.2515, abs=5e-5)

@@ -1,0 +1,127 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mm_jax import population
+from mm_jax.config.base import InputError
+from mm_jax.config.training import OptimizerConfig
+from mm_jax.data.batches import windows
+from mm_jax.data.vocab import Vocab
+from mm_jax.models.ensemble import ensemble
+from mm_jax.models.mlp import mlp
+from mm_jax.models.sampling import sample
+from mm_jax.training.evaluate import evaluate
+from mm_jax.training.loss import loss
+from mm_jax.training.optimizers import make_optimizer
+from mm_jax.training.step import fit, init_state
+from tests.helpers import (
+    FIVE_NAMES,
+    V,
+    assert_trees_close,
+    assert_trees_identical,
+    quick_jit,
+    softmax64,
+)
+
+LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
+MODEL = mlp(V, 3, 4, 8, "scaled", 0.2)
+BATCH = windows(FIVE_NAMES, LETTERS, 3)
+ADAMW = OptimizerConfig("adamw", weight_decay=1.0, clip_norm=1.0, learning_rate=1.0)
+NUMBERS = {  # of three members, no two alike
+    "learning_rate": [0.01, 0.03, 0.1],
+    "weight_decay": [0.0, 0.5, 2.0],
+    "clip_norm": [0.3, 1.0, 100.0],
+    "init_scale": [1.0, 0.5, 2.0],
+    "regularization": [0.1, 0.0, 1.0],
+    "label_smoothing": [0.0, 0.1, 0.3],
+    "average_decay": [0.9, 0.0, 0.5],
+}
+SEEDS, ORDERS = [3, 4, 4], [7, 4, 9]
+
+
+def keys(seeds):
+    return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Three members after eight steps, and their losses."""
+    optimizer = make_optimizer(ADAMW, 8)
+    numbers = {name: jnp.float32(values) for name, values in NUMBERS.items()}
+    state = population.init(MODEL, optimizer, keys(SEEDS), key_data=keys(ORDERS), **numbers)
+    return population.fit(MODEL, optimizer, state, BATCH, num_steps=8, batch_size=8)
+
+
+@pytest.mark.parametrize("i", range(3))
+def test_a_member_is_the_single_run_of_its_seed_order_and_numbers(trained, i):
+    of = {name: values[i] for name, values in NUMBERS.items()}
+    descent = {name: of.pop(name) for name in ("learning_rate", "weight_decay", "clip_norm")}
+    optimizer = make_optimizer(dataclasses.replace(ADAMW, **descent), 8)
+    order = jax.random.key(ORDERS[i])
+    state = init_state(MODEL, optimizer, jax.random.key(SEEDS[i]), key_data=order, **of)
+    state, losses = fit(MODEL, optimizer, state, BATCH, num_steps=8, batch_size=8)
+    member = jax.tree.map(lambda leaf: leaf[i], (trained[0].params, trained[0].average, trained[1]))
+    assert_trees_close(member, (state.params, state.average, losses))
+
+
+def test_members_of_one_seed_and_other_numbers_are_other_members(trained):
+    w = np.asarray(trained[0].params["W1"])
+    assert not np.allclose(w[1], w[2], atol=1e-3)
+    assert not np.allclose(trained[0].average["W1"][0], w[0], atol=1e-4)
+
+
+def test_a_number_that_the_optimizer_does_not_keep_is_refused():
+    plain = make_optimizer(OptimizerConfig(learning_rate=0.1), 8)
+    with pytest.raises(InputError, match="keeps no momentum in its state"):
+        population.init(MODEL, plain, keys([0, 1]), momentum=jnp.zeros(2))
+    with pytest.raises(InputError, match="a population has at least one member"):
+        population.init(MODEL, plain, keys([0])[:0])
+
+
+def test_losses_and_samples_of_members_are_those_of_each_alone(trained):
+    params = trained[0].params
+    losses = population.evaluate(MODEL, params, BATCH)
+    tokens, ended = quick_jit(
+        lambda params, key: population.sample(MODEL, params, key, num=5, max_len=9)
+    )(params, keys([5, 6, 7]))
+    for i in range(3):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], params)
+        assert float(losses[i]) == pytest.approx(float(evaluate(MODEL, one, BATCH)), abs=1e-6)
+        alone = sample(MODEL, one, jax.random.key(5 + i), num=5, max_len=9)
+        assert np.array_equal(tokens[i], alone[0])
+        assert np.array_equal(ended[i], alone[1])
+
+
+def test_an_ensemble_averages_probabilities(trained):
+    params, three = trained[0].params, ensemble(MODEL, 3)
+    logits = quick_jit(three.apply)(params, BATCH.tokens)
+    each = quick_jit(jax.vmap(MODEL.apply, in_axes=(0, None)))(params, BATCH.tokens)
+    np.testing.assert_allclose(np.exp(logits), softmax64(each).mean(0), rtol=2e-5)
+
+
+def test_the_loss_of_an_ensemble_is_below_the_mean_of_its_members(trained):
+    params = trained[0].params
+    together = float(evaluate(ensemble(MODEL, 3), params, BATCH))
+    assert together < float(population.evaluate(MODEL, params, BATCH).mean()) - 1e-4
+
+
+def test_an_ensemble_of_one_and_the_same_is_that_model(trained):
+    one = jax.tree.map(lambda leaf: leaf[0], trained[0].params)
+    twice = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one)
+    both = loss(ensemble(MODEL, 2), twice, BATCH), loss(MODEL, one, BATCH)
+    assert float(both[0]) == pytest.approx(float(both[1]), abs=1e-6)
+    assert ensemble(MODEL, 2) is ensemble(MODEL, 2)  # or it would be compiled again
+
+
+def test_steps_in_two_programs_are_the_steps_of_one(trained):
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=0.1, schedule="constant"), 8)
+    state = population.init(MODEL, optimizer, keys(SEEDS))
+    whole, _ = population.fit(MODEL, optimizer, state, BATCH, num_steps=6, batch_size=8)
+    for limit in 2, 4:
+        options = {"num_steps": 6, "batch_size": 8, "limit": limit}
+        state, losses = population.fit(MODEL, optimizer, state, BATCH, **options)
+        assert np.isfinite(losses).sum(1).tolist() == [limit] * 3
+    assert_trees_identical(whole, state)

@@ -1,0 +1,157 @@
+"""What there is to see of a run: planes, neighbours, lines, floors, each against a plain way."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mm_jax.data.splits import Splits
+from mm_jax.data.vocab import Vocab, build_vocab
+from mm_jax.reports.analysis import (
+    annotate_lines,
+    array_stats,
+    baseline_losses,
+    bigrams_of,
+    groups_of,
+    named_baselines,
+    neighbours_of,
+    project_embedding,
+    readable,
+)
+from tests.helpers import V, bigram, first_params, nats64
+
+LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
+SPLITS = Splits(["emma", "ava", "olivia", "emma"], ["ava", "mia"], ["liam"])
+
+
+def test_an_embedding_of_two_dimensions_stays_as_it_is():
+    table = np.random.default_rng(0).standard_normal((V, 2))
+    plane = project_embedding(table, LETTERS)
+    np.testing.assert_array_equal(plane.places, table)
+    assert (plane.explained, plane.dim, plane.axes) == (1.0, 2, ("C[:, 0]", "C[:, 1]"))
+
+
+def test_of_more_dimensions_the_plane_with_the_most_variance_is_found():
+    source = np.random.default_rng(1)
+    flat = source.standard_normal((V, 2)) * [5, 2]
+    directions = np.linalg.qr(source.standard_normal((6, 6)))[0]
+    table = flat @ directions[:2] + 0.1 * source.standard_normal((V, 6)) + 7
+    plane = project_embedding(table, LETTERS)
+    values = np.sort(np.linalg.eigvalsh(np.cov(table.T)))[::-1]
+    assert plane.explained == pytest.approx(values[:2].sum() / values.sum())
+    assert plane.explained > 0.99
+    np.testing.assert_allclose(plane.places.var(0, ddof=1), values[:2], rtol=1e-9)
+
+    def distances(places):
+        return np.linalg.norm(places[:, None] - places, axis=-1)
+
+    np.testing.assert_allclose(distances(plane.places), distances(flat), atol=1.0)
+    again = project_embedding(
+        table @ directions, LETTERS
+    )  # turned, it looks the same but for mirroring
+    np.testing.assert_allclose(np.abs(again.places), np.abs(plane.places), atol=1e-9)
+    order = np.random.default_rng(3).permutation(V)
+    mixed = project_embedding(
+        table[order], LETTERS
+    )  # neither mirrored nor turned by the order of rows
+    np.testing.assert_allclose(mixed.places, plane.places[order], atol=1e-9)
+    assert f"{values[0] / values.sum():.0%}" in plane.axes[0]
+
+
+@pytest.mark.parametrize("table", [np.ones((3, 1)), np.ones((3, 5)), np.zeros((1, 4))])
+def test_an_embedding_with_nothing_to_tell_apart_is_drawn_all_the_same(table):
+    plane = project_embedding(table, Vocab((".", "a", "b")[: len(table)]))
+    assert plane.places.shape == (len(table), 2)
+    assert np.isfinite(plane.places).all()
+    assert np.isfinite(plane.explained)
+
+
+def test_vowels_and_consonants_are_told_apart_where_letters_are_latin():
+    assert groups_of(Vocab((".", "A", "b", "é", "ñ", "-", "7"))) == [
+        *("the boundary", "vowels", "consonants", "vowels", "consonants"),
+        *("other symbols", "other symbols"),
+    ]
+    assert groups_of(Vocab((".", "a", "б"))) == ["the boundary", "other symbols", "other symbols"]
+
+
+def test_neighbours_are_the_nearest_rows():
+    table = np.random.default_rng(2).standard_normal((9, 4))
+    ids, distances = neighbours_of(table, 3)
+    for i in range(9):
+        far = np.linalg.norm(table - table[i], axis=1)
+        order = [k for k in np.argsort(far) if k != i][:3]
+        assert ids[i].tolist() == order
+        np.testing.assert_allclose(distances[i], far[order])
+    assert neighbours_of(table[:2])[0].tolist() == [[1], [0]]
+    few, _ = neighbours_of(table, 3, first=4)  # of a large alphabet not all are asked for
+    assert few.tolist() == ids[:4].tolist()
+
+
+def edits(a, b):
+    """Levenshtein's distance, by its recurrence."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        last, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
+    return row[-1]
+
+
+def test_lines_know_their_surprise_where_they_were_seen_and_what_is_nearest():
+    model = bigram()
+    params = first_params(model)
+    texts = ["emma", "ava", "", "liamx", "mia"]
+    lines = annotate_lines(texts, model, params, LETTERS, SPLITS)
+    assert [line.text for line in lines] == ["emma", "ava", "liamx", "mia"]
+    assert [line.seen for line in lines] == [["train"], ["train", "dev"], [], ["dev"]]
+    logits = np.asarray(params["W"])
+    for line in lines:
+        assert [symbol for symbol, _ in line.symbols] == [*line.text, "."]
+        ids = [0, *(LETTERS.symbols.index(c) for c in line.text), 0]
+        expected = nats64(logits[ids[:-1]], ids[1:])
+        np.testing.assert_allclose([nats for _, nats in line.symbols], expected, rtol=1e-5)
+        assert line.distance == min(edits(line.text, other) for other in SPLITS.train)
+        assert edits(line.text, line.nearest) == line.distance
+    alone = annotate_lines(["emma"], model, params, LETTERS, None)[0]
+    assert (alone.seen, alone.nearest, alone.distance) == ([], None, None)
+    assert annotate_lines([""], model, params, LETTERS, SPLITS) == []
+
+
+def test_floors_are_the_losses_of_counting(lecture_text):
+    from mm_jax.data.splits import split_lines
+
+    splits = split_lines(lecture_text.lines)
+    named = dict(named_baselines(baseline_losses(splits, LETTERS)))
+    assert list(named) == ["uniform", "unigram", "bigram", "order 6, Kneser-Ney"]
+    assert named["uniform"] == pytest.approx(math.log(27))
+    assert named["bigram"] == pytest.approx(2.453, abs=5e-4)
+    assert named["order 6, Kneser-Ney"] == pytest.approx(1.975, abs=5e-4)
+
+
+def test_without_dev_the_floors_are_of_train_and_no_best_is_named():
+    named = dict(
+        named_baselines(baseline_losses(Splits(SPLITS.train, [], []), build_vocab(SPLITS.train)))
+    )
+    assert list(named) == ["uniform", "unigram", "bigram"]
+
+
+def test_bigrams_are_counted():
+    counts = bigrams_of(["aba"], Vocab((".", "a", "b")))
+    assert counts.tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+
+
+def test_arrays_are_described():
+    shape = array_stats([("W", np.array([[1.0, 2], [3, 6]], np.float32))])[0]
+    assert (shape.name, shape.shape, shape.size) == ("W", (2, 2), 4)
+    assert (shape.mean, shape.low, shape.high) == (3.0, 1.0, 6.0)
+    assert shape.std == pytest.approx(np.std([1, 2, 3, 6]))
+
+
+@given(st.text())
+def test_readable_text_has_nothing_that_steers(text):
+    shown = readable(text)
+    assert shown.isprintable()
+    assert " " not in shown
+    assert readable(shown) == shown

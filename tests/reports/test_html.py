@@ -1,0 +1,334 @@
+"""mm-jax report and export: pages that are whole, harmless, readable, and the same each time."""
+
+import base64
+import hashlib
+import html.parser
+import itertools
+import json
+import math
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+from mm_jax.cli.commands import count as count_command
+from mm_jax.cli.commands import sweep as sweep_command
+from mm_jax.cli.commands import train as train_command
+from mm_jax.cli.main import _parse
+from mm_jax.config.command_line import command_of
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
+from mm_jax.config.presets import PRESETS
+from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig
+from mm_jax.experiments.search_config import SearchConfig
+from mm_jax.experiments.search_config import command_of as sweep_command_of
+from mm_jax.reports.browser_model import payload
+from mm_jax.reports.html import level_of
+from mm_jax.runs.reader import load_run
+from tests.helpers import call, make_run, record_of
+
+EVIL = [
+    "<script>alert(1)</script>",
+    "</script><b>x",
+    "a&b",
+    "\"q'",
+    "$x$",
+    "\u202eabc",
+    "{{ 7*7 }}",
+]
+LINES = [text + str(i) for text in EVIL for i in range(4)]
+CURVE = [{"step": 10 * i, "loss": 3 - i / 10, "learning_rate": 0.1} for i in range(1, 9)]
+METRICS = [*CURVE, {"step": 80, "train_loss": 2.0, "dev_loss": 2.5}]
+VOID = {"meta", "input", "br", "link", "img", "hr"}
+
+
+class Page(html.parser.HTMLParser):
+    """A page as a tree of what a reader, or a screen reader, needs of it."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.open, self.tags, self.headings, self.scripts, self.text = [], [], [], [], ""
+        self.page = path.read_text("utf-8")
+        self.feed(self.page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs), list(self.open)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append([dict(attrs), ""])
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs), list(self.open)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        self.text += " "
+
+    def handle_data(self, data):
+        if "script" in self.open:
+            self.scripts[-1][1] += data
+        elif "style" not in self.open:
+            self.text += data
+            if self.open and re.fullmatch("h[1-6]", self.open[-1]):
+                self.headings.append((int(self.open[-1][1]), data))
+
+    def all(self, tag):
+        return [attrs for name, attrs, _ in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report")
+    (path / "names.txt").write_text("\n".join(LINES))
+    data = DataConfig(str(path / "names.txt"))
+    net = RunConfig(data=data, model=MLPConfig(3, 4, 8), batch_size=8, steps=80)
+    make_run(path / "mlp", net, metrics=METRICS)
+    make_run(path / "bigram", RunConfig(data=data, model=BigramConfig(), steps=80), metrics=METRICS)
+    make_run(path / "counts", CountConfig(data, NgramConfig(2, 0.5)))
+    make_run(path / "kn", CountConfig(data, KneserNeyConfig(3)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pages(folder):
+    """The pages of all runs, each made once."""
+    found = {}
+    for name in ("mlp", "bigram", "counts", "kn"):
+        record = record_of("report", str(folder / name))
+        assert record["report"] == str(folder / name / "report.html")
+        assert record["bytes"] == (folder / name / "report.html").stat().st_size
+        found[name] = Page(folder / name / "report.html")
+    call("export", str(folder / "mlp"), "--html", str(folder / "page.html"))
+    return found | {"export": Page(folder / "page.html")}
+
+
+@pytest.fixture(params=["mlp", "bigram", "counts", "kn", "export"])
+def page(request, pages):
+    return pages[request.param]
+
+
+def test_a_page_asks_for_nothing_outside_of_it(page):
+    for _, attrs, _ in page.tags:
+        for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            assert attrs.get(name, "#").startswith("#"), attrs
+    assert "@import" not in page.page
+    for address in re.findall(r"https?://[^\s\"'<]+", page.page):
+        assert address.startswith("http://www.w3.org/"), address  # names of SVG, not places
+    assert not re.search(r"url\((?!#)", page.page)
+
+
+def test_the_policy_of_a_page_allows_its_own_scripts_alone(page):
+    policy = next(a["content"] for a in page.all("meta") if "http-equiv" in a)
+    assert "default-src 'none'" in policy
+    allowed = set(re.findall(r"'sha256-([^']+)'", policy))
+    code = [text for attrs, text in page.scripts if "type" not in attrs]
+    digests = {base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in code}
+    assert digests == allowed
+    assert "'unsafe-inline'" not in policy.partition("script-src")[2]
+    assert not any(name.startswith("on") for _, attrs, _ in page.tags for name in attrs)
+
+
+def test_no_text_of_the_data_becomes_a_tag(page):
+    assert len(page.scripts) in (0, 2)
+    assert not page.all("b")
+    assert "alert(1)</script>" not in page.page
+    assert "\u202e" not in page.page
+    assert "49" not in {text.strip() for text in page.text.split()}  # no template in a template
+
+
+def test_the_samples_are_there_as_text(pages):
+    for name in ("mlp", "kn"):
+        labels = [attrs.get("aria-label") for attrs in pages[name].all("th")]
+        assert {"<script>alert(1)</script>0", "<script>alert(1)</script>1"} <= set(labels)
+        assert "train" in pages[name].text
+
+
+def test_a_screen_reader_finds_headings_names_and_table_heads(page):
+    levels = [level for level, _ in page.headings]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later - level <= 1 for level, later in itertools.pairwise(levels))
+    assert page.all("html")[0]["lang"] == "en"
+    for attrs in page.all("svg"):
+        assert attrs["role"] == "img"
+        assert len(attrs["aria-label"]) > 20
+    ids = [attrs["id"] for _, attrs, _ in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for _, attrs, _ in page.tags:
+        for name in ("aria-labelledby", "aria-describedby", "for"):
+            if name in attrs:
+                assert attrs[name] in ids
+        if attrs.get("href", "").startswith("#"):
+            assert attrs["href"][1:] in ids
+    assert all(attrs["scope"] in ("row", "col") for attrs in page.all("th"))
+    for tag, _, inside in page.tags:
+        if tag == "table":
+            assert "th" in {
+                name for name, _, within in page.tags if within[: len(inside)] == inside
+            }
+    labelled = {attrs["for"] for attrs in page.all("label")}
+    assert {attrs["id"] for attrs in page.all("input")} == labelled
+
+
+def test_the_page_says_what_was_run_on_what_with_what_result(pages, folder):
+    text = " ".join(pages["mlp"].text.split())
+    for said in (
+        "2.5000 nats a symbol on the lines held out for dev",
+        f"as unsure as among {math.exp(2.5):.2f} symbols",
+        "mlp: context 3, embed dim 4, hidden dim 8, init lecture",
+        "sgd, learning rate 0.1, schedule step",
+        str(folder / "names.txt"),
+        "28",  # lines
+        "uniform",
+        "this model",
+        "mm-jax train --data",
+        "jax 0.",
+        "--hidden-dim",
+        "nearest training line",
+        "of them in train too",
+    ):
+        assert said in text, said
+    names = [text for level, text in pages["mlp"].headings if level == 3]
+    assert names[1:] == [
+        "Loss over steps",
+        "Where the embedding puts the symbols",
+        "Activations of the hidden layer",
+        "Gradients of each array",
+    ]
+    assert f"this model 2.5000 {2.5 / math.log(2):.4f} {math.exp(2.5):.2f}" in text
+    kn = " ".join(pages["kn"].text.split())
+    assert "This page makes no lines by itself" in kn
+    assert "Make some" in text
+
+
+def test_the_same_run_gives_the_same_page(pages, folder):
+    before = (folder / "mlp" / "report.html").read_bytes()
+    call("report", str(folder / "mlp"))
+    assert (folder / "mlp" / "report.html").read_bytes() == before
+
+
+def test_the_page_carries_the_parameters_bit_for_bit(pages, folder):
+    run = load_run(folder / "mlp")
+    attrs, text = pages["mlp"].scripts[0]
+    assert attrs == {"type": "application/json", "id": "model"}
+    assert "<" in run.vocab.symbols
+    assert "<" not in text  # so that nothing in it ends its element
+    model = json.loads(text)
+    assert model["symbols"] == list(run.vocab.symbols)
+    assert (model["kind"], model["context"], model["members"]) == ("mlp", 3, 1)
+    for name, array in run.params.items():
+        numbers = np.frombuffer(base64.b64decode(model["arrays"][name]), "<f4")
+        np.testing.assert_array_equal(numbers, np.asarray(array).reshape(-1))
+
+
+def test_a_model_that_a_page_cannot_carry_is_refused_with_one_line(folder, tmp_path, monkeypatch):
+    _, err = call("export", str(folder / "kn"), "--html", str(tmp_path / "a.html"), code=2)
+    assert "a page can carry mlp, bigram and counts" in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("mm_jax.reports.browser_model.MOST_BYTES", 100)
+    _, err = call("export", str(folder / "mlp"), "--html", str(tmp_path / "a.html"), code=2)
+    assert "a page carries at most 100 B" in err
+    call("report", str(folder / "mlp"))  # only without what makes lines
+    assert "Make some" not in (folder / "mlp" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("path", ["page.txt", "no/where.html", "folder.html", f"{300 * 'x'}.html"])
+def test_a_page_that_cannot_be_written_is_one_line(folder, path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.html").mkdir()
+    _, err = call("export", str(folder / "mlp"), "--html", path, code=2)
+    assert f"--html {path}" in err
+    assert err.count("\n") == 1
+
+
+def test_a_link_in_the_place_of_a_report_is_replaced_not_followed(folder, tmp_path):
+    data = DataConfig(str(folder / "names.txt"))
+    run = make_run(tmp_path / "run", CountConfig(data, NgramConfig()))
+    outside = tmp_path / "outside.html"
+    outside.write_text("mine")
+    (run / "report.html").symlink_to(outside)
+    call("report", str(run))
+    assert outside.read_text() == "mine"
+    assert not (run / "report.html").is_symlink()
+    assert [path.name for path in run.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_shades_of_surprise():
+    assert [level_of(nats) for nats in (0.0, 0.7, 3.0, 6.0, 99.0, math.inf)] == [0, 1, 4, 8, 8, 8]
+
+
+def parsed(command):
+    """The choices that a command line makes."""
+    words = shlex.split(command)
+    assert words[0] == "mm-jax"
+    module = {"train": train_command, "count": count_command, "sweep": sweep_command}[words[1]]
+    return _parse(module, "mm-jax", words[2:])
+
+
+DATA = DataConfig("a b.txt", "unique", 7)
+MINE = RunConfig(
+    data=DATA,
+    model=MLPConfig(5, 6, 7, "scaled", 0.1),
+    optimizer=OptimizerConfig("adamw", 0.1, 1.0, 3e-4, "cosine", 10),
+    full_batch=True,
+    regularization=0.1,
+    seed=3,
+    data_seed=4,
+    steps=9,
+    average_decay=0.9,
+    seeds=2,
+)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [MINE, RunConfig(data=DATA, model=BigramConfig()), *(p.config for p in PRESETS.values())],
+)
+def test_the_command_that_does_it_again_makes_the_same_choices(config):
+    assert parsed(command_of(config)).config == config
+
+
+def test_the_command_of_a_preset_names_it():
+    assert command_of(PRESETS["large"].config) == "mm-jax train --preset large"
+    assert command_of(RunConfig()) == "mm-jax train"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--learning-rate 0.01:1:log --hidden-dim 64,128,256 --seeds 8",
+        "--preset modern --embed-dim 10:16 --dropout 0:0.2:3 --num 5 --max-params 9000 --seed 3",
+        "--model bigram --full-batch --optimizer sgd,adam --regularization 0,0.1 --halvings 1",
+        "--data 'a b.txt' --weight-decay 0.003:0.1:log:4 --optimizer adamw --deterministic",
+    ],
+)
+def test_the_command_that_sweeps_again_is_the_same_sweep(line):
+    def searched(command):
+        found = parsed(command)
+        asked = (found.preset, found.num, found.halvings, found.max_params)
+        return SearchConfig(found.config, found.axes, *asked, found.machine.deterministic)
+
+    search = searched(f"mm-jax sweep {line}")
+    assert len(search.axes) >= 1
+    again = searched(sweep_command_of(search))
+    assert again == search
+
+
+@pytest.mark.parametrize("model", [NgramConfig(3, 0.25), NgramConfig(2, 0.0), KneserNeyConfig(4)])
+def test_the_command_that_counts_again_makes_the_same_choices(model):
+    options = parsed(command_of(CountConfig(DATA, model)))
+    assert (options.data, options.order) == (DATA, model.order)
+    assert options.smoothing == getattr(model, "smoothing", "kneser-ney")
+
+
+def test_payload_of_counts_is_their_logits(folder):
+    run = load_run(folder / "counts")
+    model = json.loads(payload(run))
+    logits = np.frombuffer(base64.b64decode(model["arrays"]["logits"]), "<f4")
+    expected = np.log(np.asarray(run.params["counts"]) + 0.5)
+    np.testing.assert_allclose(logits, expected.reshape(-1), rtol=1e-6)

@@ -1,0 +1,139 @@
+"""Files that outlive a crash, and a directory with one writer."""
+
+import errno
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mm_jax.config.base import InputError
+from mm_jax.runtime import atomic_files
+from mm_jax.runtime.atomic_files import (
+    append,
+    check_space,
+    cut,
+    exclusive_writer,
+    make_dir,
+    remove,
+    size_text,
+    sync,
+    write_whole,
+)
+from tests.faults import Faulty
+
+
+def test_a_file_is_written_in_place_of_another(tmp_path):
+    path = tmp_path / "file"
+    for data in (b"old", b"", b"new" * 99999):
+        write_whole(path, data)
+        assert path.read_bytes() == data
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask()
+
+
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_of_several_writers_at_once_the_last_one_wins_whole(tmp_path):
+    path = tmp_path / "page"
+    pages = [bytes([letter]) * 300_000 for letter in b"abc"]
+    write_whole(path, pages[0])
+    with ThreadPoolExecutor(3) as pool:
+        writers = [
+            pool.submit(lambda p=page: [write_whole(path, p) for _ in range(30)]) for page in pages
+        ]
+        while not all(writer.done() for writer in writers):
+            assert path.read_bytes() in pages
+    for writer in writers:
+        writer.result()
+    assert [each.name for each in tmp_path.iterdir()] == ["page"]
+
+
+def test_the_directory_is_synced_too(tmp_path, monkeypatch):
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr("os.fsync", lambda file: (synced.append(os.fstat(file)), real(file)))
+    write_whole(tmp_path / "file", b"data")
+    assert [stat.S_ISDIR(each.st_mode) for each in synced] == [False, True]
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_never_followed(tmp_path):
+    outside, run = tmp_path / "outside", tmp_path / "run"
+    outside.write_text("not yours")
+    run.mkdir()
+    for name in ("file", "file.part", "grows", ".lock"):
+        (run / name).symlink_to(outside)
+    write_whole(run / "file", b"mine")
+    assert (run / "file").read_bytes() == b"mine"
+    assert not (run / "file").is_symlink()
+    for write in (lambda path: append(path, b"more"), sync, lambda path: cut(path, 0)):
+        with pytest.raises(InputError, match=r"cannot write .*grows"):
+            write(run / "grows")
+    with pytest.raises(InputError, match=r"cannot write .*\.lock"), exclusive_writer(run):
+        pass
+    (run / "checkpoints").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="is no directory of its own"):
+        make_dir(run / "checkpoints")
+    assert outside.read_text() == "not yours"
+
+
+def complaint_of(act):
+    """Return what an act complains of; None where nothing went wrong."""
+    try:
+        act()
+    except InputError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("mode", ["ENOSPC", "EIO"])
+@pytest.mark.parametrize("act", ["append", "sync", "cut", "remove", "make_dir"])
+def test_whatever_fails_is_one_line_that_names_the_file(tmp_path, monkeypatch, act, mode):
+    path, number = tmp_path / "file", 0
+    while True:
+        number += 1
+        path.is_dir() and path.rmdir()
+        act == "make_dir" or path.write_bytes(b"data")
+        faulty = Faulty(number, mode)
+        monkeypatch.setattr(atomic_files, "os", faulty)
+        acts = {
+            "append": lambda: append(path, b"more"),
+            "sync": lambda: sync(path),
+            "cut": lambda: cut(path, 1),
+            "remove": lambda: remove(path),
+            "make_dir": lambda: make_dir(path),
+        }
+        complaint = complaint_of(acts[act])
+        if faulty.reached is None:
+            break
+        assert str(path) in complaint
+        assert os.strerror(getattr(errno, mode)) in complaint
+    assert complaint is None
+    assert number > 1
+
+
+def test_one_writer_at_a_time_and_its_number_is_said(tmp_path):
+    other = exclusive_writer(tmp_path)
+    refused = pytest.raises(InputError, match=f"another process {os.getpid()} is writing")
+    with exclusive_writer(tmp_path), refused, other:
+        pass
+    with exclusive_writer(tmp_path):
+        pass
+
+
+def test_what_does_not_fit_is_refused_with_both_sizes(tmp_path):
+    check_space(tmp_path / "not" / "there", 1000, "free some")
+    with pytest.raises(
+        InputError, match=r"will take up to .* GB, and .* are free there; free some"
+    ):
+        check_space(tmp_path / "not" / "there", 10**18, "free some")
+
+
+def test_sizes_are_said_in_three_digits_or_so():
+    sizes = {0: "0 B", 999: "999 B", 1000: "1.0 kB", 48_028: "48.0 kB", 10**6: "1.0 MB"}
+    sizes |= {123_456_789: "123 MB", 10**13: "10,000 GB"}
+    assert {count: size_text(count) for count in sizes} == sizes

@@ -1,0 +1,375 @@
+"""The pages in headless Chromium: their probabilities are JAX's, their buttons work, offline.
+
+Needs chromium and chromedriver (Debian: chromium, chromium-driver), and is skipped where they are
+not installed.
+"""
+
+import json
+import re
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mm_jax.config.base import InputError
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import BigramConfig, MLPConfig, NgramConfig
+from mm_jax.config.training import CountConfig, RunConfig
+from mm_jax.data.vocab import encode
+from mm_jax.runs.reader import load_run
+from tests.helpers import call, make_run, quick_jit
+
+selenium = pytest.importorskip("selenium", reason="the pages are tested with selenium")
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+FLAGS = [
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+NAMES = [
+    a + b for a in ("em", "av", "li", "no", "ka", "so") for b in ("ma", "a", "el", "ora", "ny")
+]
+ODD = ["<script>document['title']='evil'</script>", "<img src=x onerror=document['title']='evil'>"]
+ODD += ["a&b", "été", "😀x", "\u202eab", "x y", "日本", "</script>", "$x$", "{{ 1 }}"]
+PREFIXES = ["", "e", "em", "emm", "emma", "emmaa", "a", "av", "l", "lie", "no", "nor", "k", "kany"]
+PREFIXES += ["s", "soe", "zzz", "lilili", "yy", "ororororororororor"]  # twenty in all
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A browser for all tests of this process."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("there is no chromium with chromedriver here (Debian: chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield started
+    started.quit()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Runs of every kind that a page can carry, over the same names, and one of odd lines."""
+    path = tmp_path_factory.mktemp("pages")
+    (path / "names.txt").write_text("\n".join([*NAMES, "zoe", "yara"]))
+    (path / "odd.txt").write_text("\n".join(text + str(i) for text in ODD for i in range(3)))
+    data = DataConfig(str(path / "names.txt"))
+    net = {"batch_size": 8, "steps": 40}
+    make_run(path / "mlp", RunConfig(data=data, model=MLPConfig(3, 10, 200), **net))
+    make_run(path / "ensemble", RunConfig(data=data, model=MLPConfig(2, 4, 8), seeds=3, **net))
+    make_run(path / "bigram", RunConfig(data=data, model=BigramConfig(), **net))
+    make_run(path / "counts", CountConfig(data, NgramConfig(3, 0.0)))
+    make_run(path / "letters", CountConfig(data, NgramConfig(1, 1.0)))
+    odd = DataConfig(str(path / "odd.txt"))
+    make_run(path / "odd", RunConfig(data=odd, model=MLPConfig(3, 4, 8), **net))
+    call("report", str(path / "odd"))
+    call("report", str(path / "mlp"))
+    for name in ("mlp", "ensemble", "bigram", "counts", "letters"):
+        call("export", str(path / name), "--html", str(path / f"{name}.html"))
+    return path
+
+
+def visit(browser, page):
+    browser.get_log("browser")  # what there was before is another page's
+    browser.get(page.as_uri())
+    return browser
+
+
+def complaints(browser):
+    """What the console says, and whether anything was asked for but the page itself."""
+    asked = browser.execute_script("return performance.getEntriesByType('resource').length")
+    return [entry["message"] for entry in browser.get_log("browser")] + asked * ["a request"]
+
+
+def find(browser, name):
+    return browser.find_element(By.ID, name)
+
+
+def type_in(browser, text, temperature=None):
+    """Type a prefix and move the slider, as events that the page hears."""
+    browser.execute_script(
+        """
+        const [text, temperature] = arguments;
+        const prefix = document.getElementById("prefix");
+        prefix.value = text;
+        if (temperature !== null) document.getElementById("temperature").value = temperature;
+        prefix.dispatchEvent(new Event("input", { bubbles: true }));
+        """,
+        text,
+        temperature,
+    )
+
+
+def read_bars(browser, count):
+    """The probability of each symbol as the page has it, by id."""
+    bars = browser.execute_script(
+        "return [...document.querySelectorAll('.bar')]"
+        ".map(bar => [Number(bar.dataset.id), Number(bar.dataset.probability)])"
+    )
+    probs = np.zeros(count)
+    for i, p in bars:
+        probs[i] = p
+    assert len(bars) == count
+    return probs
+
+
+def jax_probabilities(run, text, temperature=1.0):
+    """What JAX says, by the model's own step, in float32."""
+    model, params = run.model, run.params
+
+    def read(params, tokens):
+        carry = model.start(params)
+        (_, logits) = jax.lax.scan(lambda c, t: model.step(params, c, t), carry, tokens)
+        return jax.nn.softmax(logits[-1] / temperature)
+
+    tokens = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.asarray(encode(run.vocab, text))])
+    return np.asarray(quick_jit(read)(params, tokens))
+
+
+@pytest.mark.parametrize("name", ["mlp", "ensemble", "bigram", "counts", "letters"])
+def test_probabilities_in_the_page_are_those_of_jax(browser, folder, name):
+    run = load_run(folder / name)
+    visit(browser, folder / f"{name}.html")
+    largest = 0.0
+    for prefix in PREFIXES:
+        type_in(browser, prefix)
+        found = read_bars(browser, len(run.vocab))
+        expected = jax_probabilities(run, prefix)
+        assert found.sum() == pytest.approx(1)
+        largest = max(largest, float(np.abs(found - expected).max()))
+    assert largest < 1e-5
+    type_in(browser, "ka", 0.5)
+    np.testing.assert_allclose(
+        read_bars(browser, len(run.vocab)), jax_probabilities(run, "ka", 0.5), atol=1e-5
+    )
+    type_in(browser, "ka", 0)
+    found = read_bars(browser, len(run.vocab))
+    assert found.max() == found.sum() == 1
+    assert found.argmax() == jax_probabilities(run, "ka").argmax()
+    assert complaints(browser) == []
+
+
+def test_a_report_has_the_same_generator(browser, folder):
+    run = load_run(folder / "mlp")
+    visit(browser, folder / "mlp" / "report.html")
+    for prefix in PREFIXES[:5]:
+        type_in(browser, prefix)
+        found = read_bars(browser, len(run.vocab))
+        np.testing.assert_allclose(found, jax_probabilities(run, prefix), atol=1e-5)
+    assert complaints(browser) == []
+
+
+def names_in(browser):
+    return [item.text for item in find(browser, "names").find_elements(By.TAG_NAME, "li")]
+
+
+def test_the_button_makes_ten_more(browser, folder):
+    visit(browser, folder / "mlp.html")
+    first = names_in(browser)
+    assert len(first) == 10  # there are some before anybody asks
+    prefix = find(browser, "prefix")
+    prefix.send_keys("em")
+    button = browser.find_element(By.CSS_SELECTOR, "button.more")
+    assert button.text == "Ten more"
+    seen = set()
+    for _ in range(3):
+        button.click()
+        made = names_in(browser)
+        assert len(made) == 10
+        assert all(name.startswith("em") and len(name) <= 64 for name in made)
+        seen |= {*made}
+    assert len(seen) > 10
+    prefix.send_keys(Keys.ENTER)  # as good as the button
+    assert set(names_in(browser)) != set(made)
+    type_in(browser, "em", 0)
+    button.click()
+    assert len(set(names_in(browser))) == 1  # at temperature 0 there is no chance
+    assert complaints(browser) == []
+
+
+def test_what_it_draws_comes_as_often_as_its_probability_says(browser, folder):
+    """Of the unigram model every symbol is a draw of its own."""
+    run = load_run(folder / "letters")
+    visit(browser, folder / "letters.html")
+    made = browser.execute_script(
+        """
+        const names = [];
+        for (let i = 0; i < 100; i++) {
+          document.querySelector("button.more").click();
+          for (const item of document.querySelectorAll("#names li")) names.push(item.textContent);
+        }
+        return names;
+        """
+    )
+    assert len(made) == 1000
+    ended = sum(len(name) < 64 for name in made)
+    draws = sum(map(len, made)) + ended
+    probs = jax_probabilities(run, "")
+    counts = [ended, *(sum(name.count(s) for name in made) for s in run.vocab.symbols[1:])]
+    sigma = np.sqrt(draws * probs * (1 - probs))
+    assert (np.abs(counts - draws * probs) < 5 * sigma).all()
+
+
+def test_a_bar_appends_its_symbol_and_keeps_the_focus(browser, folder):
+    run = load_run(folder / "mlp")
+    visit(browser, folder / "mlp.html")
+    for symbol in "ka":
+        i = run.vocab.symbols.index(symbol)
+        browser.find_element(By.CSS_SELECTOR, f'.bar[data-id="{i}"]').send_keys(Keys.ENTER)
+    assert find(browser, "prefix").get_property("value") == "ka"
+    assert browser.switch_to.active_element.get_attribute("data-id") == str(i)
+    end = browser.find_element(By.CSS_SELECTOR, '.bar[data-id="0"]')
+    assert not end.is_enabled()
+    assert re.fullmatch(r"end <?\d+\.\d+%", end.get_property("textContent"))  # as it is read out
+    chips = [chip.text for chip in find(browser, "typed").find_elements(By.TAG_NAME, "span")]
+    first, second = jax_probabilities(run, ""), jax_probabilities(run, "k")
+    expected = [first[run.vocab.symbols.index("k")], second[run.vocab.symbols.index("a")]]
+    for chip, symbol, p in zip(chips, "ka", expected, strict=True):
+        assert chip.split()[0] == symbol
+        assert float(chip.split()[1].strip("<%")) == pytest.approx(100 * p, abs=0.06)
+
+
+def test_what_the_model_does_not_know_is_said_and_nothing_is_made_of_it(browser, folder):
+    run = load_run(folder / "mlp")
+    visit(browser, folder / "mlp.html")
+    before = names_in(browser)
+    for text, said in (("eQ", "never seen “Q”"), ("a.b", "ends a line"), ("a" * 64, "64 symbols")):
+        type_in(browser, text)
+        assert said in find(browser, "problem").text
+        assert browser.find_elements(By.CSS_SELECTOR, ".bar") == []
+        browser.find_element(By.CSS_SELECTOR, "button.more").click()
+        assert names_in(browser) == before
+    with pytest.raises(InputError, match="'Q'"):
+        encode(run.vocab, "eQ")
+    type_in(browser, "e")
+    assert find(browser, "problem").text == ""
+    assert complaints(browser) == []
+
+
+def test_lines_that_would_be_tags_are_text(browser, folder):
+    visit(browser, folder / "odd" / "report.html")
+    browser.find_element(By.CSS_SELECTOR, "button.more").click()
+    type_in(browser, "<script>")
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#typed span")) == 8
+    run = load_run(folder / "odd")
+    found = read_bars(browser, len(run.vocab))
+    np.testing.assert_allclose(found, jax_probabilities(run, "<script>"), atol=1e-5)
+    assert browser.title == "Multilayer perceptron on odd.txt"
+    assert len(browser.find_elements(By.TAG_NAME, "script")) == 2
+    assert browser.find_elements(By.TAG_NAME, "img") == []
+    heads = browser.find_elements(By.CSS_SELECTOR, "th.symbols")
+    assert f"{ODD[0]}0" in [head.get_attribute("aria-label") for head in heads]
+    assert complaints(browser) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1600])
+def test_a_report_fits_its_window_in_both_themes(browser, folder, width, theme):
+    themed = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", themed)
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        visit(browser, folder / "mlp" / "report.html")
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= width
+        colors = browser.execute_script(
+            "const style = getComputedStyle(document.body);"
+            "return [style.color, style.backgroundColor].map(c => c.match(/\\d+/g).map(Number))"
+        )
+        ink, paper = (sum(color) / 3 for color in colors)
+        assert (ink < 80 and paper > 200) if theme == "light" else (ink > 200 and paper < 80)
+        label = browser.execute_script(
+            "return getComputedStyle(document.querySelector('figure svg text')).fill"
+        )
+        assert [int(n) for n in label[4:-1].split(",")] == colors[0]  # a figure follows the theme
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def refuse_damaged_sweeps(path):
+    """Each of many changes to what a sweep has written is one line."""
+    kept = {name: (path / name).read_text() for name in ("sweep.json", "settings.json")}
+    changes = [
+        ("sweep.json", lambda r: r.update(settings=[])),
+        ("sweep.json", lambda r: r.update(settings="x")),
+        ("sweep.json", lambda r: r["settings"][0].update(steps="9")),
+        ("sweep.json", lambda r: r["settings"][0].update(num_params=1e400)),
+        ("sweep.json", lambda r: r["settings"][0].update(mean_dev_loss=10**400)),
+        ("sweep.json", lambda r: r["settings"][0].update(dev_losses=[])),
+        ("sweep.json", lambda r: r["settings"][0]["choices"].update(learning_rate="<b>")),
+        ("sweep.json", lambda r: r["settings"][0].update(choices=[1])),
+        ("sweep.json", lambda r: r.update(train_command=3)),
+        ("settings.json", lambda r: r.update(axes=[])),
+        ("settings.json", lambda r: r["axes"][0].update(name="../<b>")),
+        ("settings.json", lambda r: r["axes"][0].update(name=5)),
+        ("settings.json", lambda r: r["axes"][0].update(log="x")),
+        ("settings.json", lambda r: r["axes"][0].update(table="optimizer", values=[])),
+        ("settings.json", lambda r: r["axes"][0].update(values=[[1], {}])),
+        ("settings.json", lambda r: r["axes"][0].update(values=[None, 1])),
+        ("settings.json", lambda r: r["data"].pop("split_lines")),
+    ]
+    for name, change in changes:
+        record = json.loads(kept[name])
+        change(record)
+        (path / name).write_text(json.dumps(record))
+        for command in ("report", "plot"):
+            _, err = call(command, str(path), code=2)
+            assert name in err
+            assert err.count("\n") == 1
+        (path / name).write_text(kept[name])
+
+
+@pytest.mark.slow
+def test_the_settings_of_a_sweep_are_sorted_by_a_press(browser, folder):
+    path = folder / "swept"
+    net = ["--embed-dim", "4", "--hidden-dim", "8", "--init", "scaled", "--batch-size", "16"]
+    call(
+        *("sweep", "--data", str(folder / "names.txt"), "--steps", "40", *net, "--seeds", "2"),
+        *("--learning-rate", "0.03,0.3,0.1", "--optimizer", "sgd,adam", "--out", str(path)),
+    )
+    call("plot", str(path))
+    assert (path / "figures" / "choices.png").exists()
+    call("report", str(path))
+    visit(browser, path / "report.html")
+    settings = json.loads((path / "sweep.json").read_text())["settings"]
+
+    def column(number):
+        rows = browser.find_elements(By.CSS_SELECTOR, "table.sortable tbody tr")
+        return [row.find_elements(By.TAG_NAME, "td")[number].text for row in rows]
+
+    heads = browser.find_elements(By.CSS_SELECTOR, "table.sortable th")
+    assert (
+        "the best, " + f"{settings[0]['mean_dev_loss']:.4f}" in (path / "report.html").read_text()
+    )
+    names = [head.text.split(" ↕")[0] for head in heads]
+    rate = next(i for i, name in enumerate(names) if name.startswith("learning rate"))
+    assert [float(text.split()[0]) for text in column(len(heads) - 1)] == pytest.approx(
+        [each["mean_dev_loss"] for each in settings], abs=5e-5
+    )
+    assert heads[-1].get_attribute("aria-sort") == "ascending"
+    for direction in ("ascending", "descending"):
+        heads[rate].find_element(By.TAG_NAME, "button").click()
+        rates = [float(text) for text in column(rate)]
+        assert rates == sorted(rates, reverse=direction == "descending")
+        assert heads[rate].get_attribute("aria-sort") == direction
+    assert heads[-1].get_attribute("aria-sort") is None
+    assert len(browser.find_elements(By.CSS_SELECTOR, "figure svg")) == 2
+    run = load_run(path / "best")
+    refuse_damaged_sweeps(path)
+    type_in(browser, "em")
+    np.testing.assert_allclose(
+        read_bars(browser, len(run.vocab)), jax_probabilities(run, "em"), atol=1e-5
+    )
+    assert complaints(browser) == []
