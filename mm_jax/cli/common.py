@@ -3,12 +3,13 @@
 No command imports jax before ``run``, so that --help and a wrong flag are answered at once.
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ from mm_jax.config.models import COUNTED, TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.config.training import RunConfig
+from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.statistics import spread_of
 from mm_jax.runtime.console import Console, shown
 from mm_jax.runtime.environment import pin_threads
@@ -235,3 +237,43 @@ def import_plots() -> Any:
         else:
             os.environ["MPLBACKEND"] = before
     return plots
+
+
+@contextlib.contextmanager
+def resume_hint(command: str, path: Path) -> Iterator[None]:
+    """Add to an error the command that resumes the run, once its cause has been removed."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{error}; put that right, and resume with: {resume_command(command, path)}"
+        ) from None
+
+
+class ConsoleObserver(Observer):
+    """Shows what training reports on a console; asks ``stop`` whether a signal has come."""
+
+    def __init__(
+        self,
+        console: Console,
+        update: Callable[[int, float], None] | None = None,  # of Console.progress
+        stop: Callable[[], bool] | None = None,
+    ) -> None:
+        self.console, self.update, self.stop = console, update, stop
+
+    def message(self, text: str) -> None:
+        """Print a line of output."""
+        self.console.say(text)
+
+    def warning(self, text: str) -> None:
+        """Print a note on stderr."""
+        self.console.note(text)
+
+    def progress(self, step: int, loss_nats: float) -> None:
+        """Move the progress bar, where there is one."""
+        if self.update:
+            self.update(step, loss_nats)
+
+    def should_stop(self) -> bool:
+        """Check whether a signal asks to stop."""
+        return self.stop is not None and self.stop()

@@ -6,8 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mm_jax.cli.common import describe_devices, describe_losses, describe_source, resume_command
-from mm_jax.cli.training import open_checkpoints, resume_hint
+from mm_jax.cli.common import (
+    describe_devices,
+    describe_losses,
+    describe_source,
+    resume_command,
+    resume_hint,
+)
+from mm_jax.cli.training import open_checkpoints
 from mm_jax.config.command_line import command_of
 from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.serialization import to_dict
@@ -97,7 +103,7 @@ def search_in(
     if not found.complete:
         finished = sum(result.steps == config.steps for result in found.results)
         done = f"{finished:,} of {len(chosen):,} settings were finished"
-        mend = f"go on with: {resume_command('sweep', path)}"
+        mend = f"resume with: {resume_command('sweep', path)}"
         return record, stop.exit_code, f"interrupted; {done}; they are in {path}; {mend}"
     console.say(f"sweep      {path}: {MEMBERS}, {SWEEP}")
     if not found.best:

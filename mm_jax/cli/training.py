@@ -1,16 +1,14 @@
 """One run, or one of many seeds: trained from where it is, measured, and kept."""
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mm_jax.cli.common import describe_losses, describe_members, members_record, resume_command
+from mm_jax.cli.common import describe_losses, describe_members, members_record, resume_hint
 from mm_jax.config.base import InputError
 from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import RunConfig
@@ -142,17 +140,6 @@ def describe_profile(made: Profile) -> list[str]:
     for scope, each in made.microseconds.items():
         lines.append(f"           {each:8.2f} us a step, {each / total:6.1%}  {scope}")
     return lines
-
-
-@contextlib.contextmanager
-def resume_hint(command: str, path: Path) -> Iterator[None]:
-    """Add to an error how to go on, once what is wrong has been put right."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(
-            f"{error}; put that right, and go on with: {resume_command(command, path)}"
-        ) from None
 
 
 def train_seeds(
