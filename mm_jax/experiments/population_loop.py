@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from mm_jax.config.base import InputError
 from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.data.dataset import Dataset
 from mm_jax.experiments.grouping import Group, member_arrays, state_initializer
+from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.setup import EvalResult, evaluate_and_sample
 from mm_jax.models.base import Params
 from mm_jax.models.ensemble import ensemble
@@ -36,9 +38,14 @@ from mm_jax.runs.checkpoint_manager import CheckpointSchedule
 from mm_jax.runs.layout import RunMetadata
 from mm_jax.runs.metrics import LossLog
 from mm_jax.runs.named_arrays import check_arrays, spec_of
-from mm_jax.runs.population_checkpoints import PopulationCheckpoints, SliceCheckpoint
+from mm_jax.runs.population_checkpoints import (
+    PopulationCheckpoints,
+    SliceCheckpoint,
+    population_digest,
+)
 from mm_jax.runs.writer import append_metrics, drop_results, save_results, write_metadata
 from mm_jax.runtime.environment import fingerprint
+from mm_jax.runtime.mesh import is_primary
 from mm_jax.training.step import TrainState
 
 MAX_LINES = 200  # of a member
@@ -241,6 +248,31 @@ def train_members(
     finally:
         parts.flush()
     return kept
+
+
+def open_checkpoints(
+    path: Path,
+    configs: Sequence[RunConfig],
+    dataset: Dataset,
+    checkpoint_config: CheckpointConfig,
+    observer: Observer,
+) -> PopulationCheckpoints:
+    """Return the checkpoints of a population in a directory, and report what was found there.
+
+    Raises InputError where they are of another population, or damaged and --strict is given.
+    """
+    digest = population_digest(configs, dataset.record, dataset.vocab.symbols)
+    checkpoints = PopulationCheckpoints(path, digest, writes=is_primary())
+
+    def report_damage(error: InputError) -> None:
+        if checkpoint_config.strict:
+            raise error
+        observer.warning(f"{error}; its members are trained again")
+
+    checkpoints.open(report_damage)
+    if checkpoints.held:
+        observer.message(f"resumed    {checkpoints.taken:,} steps of members are taken already")
+    return checkpoints
 
 
 def save_members(
