@@ -1,21 +1,16 @@
-"""The commands on one small run: what they say, what they write, and that their numbers agree."""
+"""mm-jax train on one small run: what it prints, what it writes, and that its numbers agree."""
 
 import contextlib
-import functools
 import hashlib
-import http.server
 import io
 import json
 import math
 import os
 import pty
-import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -23,24 +18,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mm_jax.cli.commands.data import download
 from mm_jax.cli.common import Outcome
 from mm_jax.cli.main import main
-from mm_jax.config.base import InputError
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.serialization import to_dict
-from mm_jax.data.text import LECTURE_SHA256
-from mm_jax.runtime.paths import find_data
 from mm_jax.training.evaluate import evaluate
-from tests.conftest import BESIDE
-from tests.helpers import call, mlp64, nats64, record_of, strict_json
-
-STEPS = 300
-SMALL = ["--embed-dim", "4", "--hidden-dim", "16", "--init", "scaled", "--learning-rate", "0.5"]
-USUAL = ["--steps", str(STEPS), *SMALL]  # one model and one size of data compile once
-STARTS = ("em", "av", "li", "no", "ka", "so", "ir", "be")
-ENDS = ("ma", "a", "el", "ora", "nie", "lia", "bel", "rin", "tta", "na")
-LINES = [start + end for start in STARTS for end in ENDS]
+from tests.cli.commands.conftest import LINES, SMALL, STEPS, USUAL, loss_by_hand
+from tests.helpers import call, record_of, strict_json
 
 
 def start(*args, cwd, env=None, **kwargs):
@@ -49,60 +33,6 @@ def start(*args, cwd, env=None, **kwargs):
     env = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", **(env or {})}
     command = [sys.executable, "-m", "mm_jax", *args]
     return subprocess.Popen(command, cwd=cwd, env=env, **{**pipes, **kwargs})
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with data and a trained run, made from within it by a relative path."""
-    path = tmp_path_factory.mktemp("commands")
-    (path / "names.txt").write_text("\n".join(LINES))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path)
-        record = record_of("train", "--data", "names.txt", *USUAL, "--out", "run")
-        (path / "record.json").write_text(json.dumps(record))
-    return path
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """No command depends on the folder that it is started from."""
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(folder):
-    return str(folder / "run")
-
-
-@pytest.fixture
-def trained(folder):
-    """What train said with --json."""
-    return json.loads((folder / "record.json").read_text())
-
-
-@pytest.fixture
-def splits():
-    """The lecture's split, by its own words."""
-    lines = list(LINES)
-    random.Random(42).shuffle(lines)
-    return {"train": lines[:64], "dev": lines[64:72], "test": lines[72:]}
-
-
-def nats_by_hand(run, line, context=3):
-    """The nats of each symbol of a line, in float64, from the files of the run alone."""
-    params = load_file(Path(run) / "params.safetensors")
-    symbols = json.loads((Path(run) / "config.json").read_text())["symbols"]
-    ids = [0] * context + [symbols.index(symbol) for symbol in line] + [0]
-    windows = np.lib.stride_tricks.sliding_window_view(np.array(ids), context)[:-1]
-    _, logits = mlp64(params, windows)
-    return nats64(logits, ids[context:])
-
-
-def loss_by_hand(run, lines):
-    return float(np.concatenate([nats_by_hand(run, line) for line in lines]).mean())
-
-
-# train
 
 
 def test_train_says_what_it_did(trained, splits, folder):
@@ -213,166 +143,6 @@ def test_a_flag_overrides_its_preset_wherever_it_stands(monkeypatch, place):
     assert asked[0].preset == "modern"
 
 
-# eval, score, sample
-
-
-def test_eval_agrees_with_train(trained, run, splits):
-    dev = record_of("eval", run)
-    assert dev["loss"] == trained["dev_loss"]
-    assert dev["split_name"] == "dev"
-    assert dev["num_lines"] == len(splits["dev"])
-    assert dev["num_examples"] == sum(len(line) + 1 for line in splits["dev"])
-    assert dev["bits"] == pytest.approx(dev["loss"] / np.log(2))
-    assert dev["perplexity"] == pytest.approx(np.exp(dev["loss"]))
-    for key in ("command", "config", "vocab_size", "num_params", "run_dir", "seconds"):
-        assert key in dev
-    assert record_of("eval", run, "--split-name", "train")["loss"] == trained["train_loss"]
-    out, err = call("eval", run)
-    assert f"dev loss {trained['dev_loss']:.4f} nats" in out
-    assert err == ""
-
-
-def test_eval_of_a_file_is_its_mean_score(run):
-    lines = ["emma", "noora", "linelia"]
-    Path("some.txt").write_text("\n\n".join(lines))
-    scores = record_of("score", run, *lines)
-    loss = record_of("eval", run, "--data", "some.txt")
-    assert loss["split_name"] == "all"
-    assert loss["num_examples"] == sum(len(line) + 1 for line in lines)
-    assert loss["loss"] == pytest.approx(sum(scores["nats"]) / loss["num_examples"], rel=1e-5)
-    assert loss["loss"] == pytest.approx(loss_by_hand(run, lines), rel=1e-5)
-
-
-def test_score_says_the_nats_of_every_symbol(run):
-    lines = ["emma", "xx" if "x" in "".join(LINES) else "bb", ""]
-    record = record_of("score", run, *lines)
-    assert record["command"] == "score"
-    assert record["lines"] == lines
-    for line, total, mean, symbols in zip(
-        lines, record["nats"], record["nats_per_symbol"], record["symbols"], strict=True
-    ):
-        assert [symbol for symbol, _ in symbols] == [*line, "."]
-        expected = nats_by_hand(run, line)
-        np.testing.assert_allclose([n for _, n in symbols], expected, rtol=1e-4, atol=1e-5)
-        assert total == pytest.approx(expected.sum(), rel=1e-5)
-        assert mean == pytest.approx(expected.mean(), rel=1e-5)
-    out, err = call("score", run, "emma")
-    assert out.startswith(f"emma: {record['nats'][0]:.4f} nats")
-    assert err == ""
-
-
-def test_looks_at_the_test_split_are_counted(run, folder, splits):
-    looks = Path(run) / "test_looks.jsonl"
-    assert not looks.exists()
-    for count in (1, 2):
-        record = record_of("eval", run, "--split-name", "test")
-        assert record["test_looks"] == count
-        assert record["loss"] == pytest.approx(loss_by_hand(run, splits["test"]), rel=1e-5)
-    record_of("eval", run)
-    record_of("eval", run, "--split-name", "train")
-    assert len(looks.read_text().splitlines()) == 2
-    same = ["--data", str(folder / "names.txt"), "--split-name", "test"]
-    assert record_of("eval", run, *same)["test_looks"] == 3  # by another name it counts too
-    assert "look 4 at the test split" in call("eval", run, "--split-name", "test")[0]
-
-
-def test_sample_makes_the_lines_of_the_run(trained, run, splits):
-    record = record_of("sample", run)
-    assert record["samples"] == trained["samples"]
-    known = [line in splits["train"] for line in trained["samples"]]
-    assert record["in_train"] == known
-    assert record["num_cut"] == sum(len(line) == 64 for line in trained["samples"])
-    plain = call("sample", run)[0].splitlines()
-    lines = [row.partition("\t") for row in plain]
-    assert [line for line, _, _ in lines] == trained["samples"]
-    assert [mark == "(in train)" for _, _, mark in lines] == known
-    assert record_of("sample", run, "--seed", "1")["samples"] != trained["samples"]
-
-
-def test_sample_with_a_prefix_and_a_limit(run):
-    record = record_of("sample", run, "--prefix", "no", "--max-len", "4")
-    assert all(line.startswith("no") and len(line) <= 4 for line in record["samples"])
-    assert record["num_cut"] <= sum(len(line) == 4 for line in record["samples"])
-    assert record["num_cut"] > 0
-
-
-def test_sample_at_temperature_zero_takes_the_likeliest(run):
-    greedy = record_of("sample", run, "--temperature", "0")["samples"]
-    assert greedy == record_of("sample", run, "--top-k", "1")["samples"]
-    assert len(set(greedy)) == 1
-    symbols = json.loads((Path(run) / "config.json").read_text())["symbols"]
-    params = load_file(Path(run) / "params.safetensors")
-    window, line = [0, 0, 0], ""
-    while len(line) < 64:  # the same by hand
-        _, logits = mlp64(params, [window])
-        window = [*window[1:], int(logits[0].argmax())]
-        if window[-1] == 0:
-            break
-        line += symbols[window[-1]]
-    assert greedy[0] == line
-
-
-# Data that changed, other names, other terminals
-
-
-def test_a_run_outlives_its_data(folder, tmp_path):
-    shutil.copy(folder / "names.txt", "names.txt")
-    call("train", "--data", "names.txt", "--steps", "0", *SMALL, "--out", "run")
-    before = record_of("sample", "run")
-    assert before["in_train"] is not None
-    damages = (
-        (lambda: Path("names.txt").write_text("\n".join([*LINES, "zoe"])), "has changed"),
-        (lambda: Path("names.txt").unlink(), "No such file"),
-    )
-    for damage, complaint in damages:
-        damage()
-        assert complaint in call("eval", "run", code=2)[1]
-        after = record_of("sample", "run")
-        assert after["samples"] == before["samples"]
-        assert after["in_train"] is None
-        call("score", "run", "emma")
-    shutil.move("run", "moved")
-    assert record_of("sample", "moved")["samples"] == before["samples"]
-
-
-@pytest.fixture(scope="module")
-def strange(tmp_path_factory):
-    """A run on other alphabets and on what steers terminals, in a file with such a name."""
-    path = tmp_path_factory.mktemp("strange")
-    data = path / "имена ü \x1b[31m.txt"
-    data.write_text("\n".join(["жанна", "日本", "\x1b[2J", "a\x07b", "c\u202ed"] * 4), "utf-8")
-    out, _ = call("train", "--data", str(data), "--steps", "0", *SMALL, "--out", str(path / "ü"))
-    return path / "ü", out
-
-
-def test_what_is_printed_cannot_steer_a_terminal(strange):
-    run, out = str(strange[0]), strange[1]
-    samples = record_of("sample", run)["samples"]
-    assert {"\x1b", "\x07", "\u202e"} <= set("".join(samples))
-    for said in (out, call("sample", run)[0], call("score", run, "\x1b[2J", "a\x07b")[0]):
-        assert "\\x1b" in said
-        assert "\\x07" in said
-        assert set(said) & set("\x1b\x07\u202e\r") == set()
-
-
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_any_alphabet_works_on_any_terminal(strange, monkeypatch, encoding):
-    binary = io.BytesIO()
-    stream = io.TextIOWrapper(binary, encoding=encoding)
-    monkeypatch.setattr(sys, "stdout", stream)
-    assert main(["score", str(strange[0]), "жанна"]) == 0
-    assert main(["sample", str(strange[0])]) == 0
-    assert main(["sample", str(strange[0]), "--json"]) == 0
-    stream.flush()
-    rows = binary.getvalue().decode(encoding).splitlines()
-    assert rows[0].startswith("жанна: " if encoding == "utf-8" else "\\u0436\\u0430\\u043d")
-    samples = strict_json(rows[-1])["samples"]
-    assert samples == (strange[0] / "samples.txt").read_text("utf-8").split("\n")[:-1]
-
-
-# A terminal, a pipe, an interrupt
-
-
 @pytest.mark.slow
 def test_a_terminal_sees_a_progress_bar(folder, tmp_path, monkeypatch):
     ours, theirs = pty.openpty()
@@ -464,16 +234,6 @@ def test_an_interrupt_while_jax_is_imported_ends_the_command(folder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("flags", [[], ["--json"]], ids=["plain", "json"])
-def test_a_reader_that_leaves_early_is_no_error(run, monkeypatch, capsys, flags):
-    reader, writer = os.pipe()
-    os.close(reader)
-    with contextlib.suppress(BrokenPipeError), open(writer, "w") as stream:
-        monkeypatch.setattr(sys, "stdout", stream)
-        assert main(["sample", run, *flags]) == 0
-    assert capsys.readouterr().err.count("Error") == 0
-
-
 @pytest.mark.slow
 def test_training_goes_on_where_the_reader_leaves(folder, tmp_path):
     flags = ["--data", str(folder / "names.txt"), *USUAL, "--out", "run"]
@@ -485,9 +245,6 @@ def test_training_goes_on_where_the_reader_leaves(folder, tmp_path):
     assert done.wait(timeout=60) == 0, err
     assert err == ""
     assert (tmp_path / "run" / "params.safetensors").is_file()
-
-
-# Training that diverges
 
 
 def test_a_diverging_run_keeps_the_last_good_parameters(folder):
@@ -527,82 +284,3 @@ def test_a_loss_that_is_not_finite_at_the_end_is_told(folder, monkeypatch):
     assert record["stopped"]
     assert err.splitlines()[-1].startswith(f"mm-jax train: error: {record['stopped']}")
     call("score", "run", "emma")  # what was kept is usable
-
-
-# data
-
-
-def test_data_describes_names():
-    record = record_of("data", "names")
-    data = find_data("names").read_bytes()
-    lines = data.decode().split()
-    assert record["sha256"] == hashlib.sha256(data).hexdigest()
-    assert record["num_lines"] == len(lines)
-    assert record["num_distinct"] == len(set(lines))
-    assert record["command"] == "data"
-    assert f"{len(lines):,} lines" in call("data", "names")[0]
-
-
-def test_the_lecture_names_by_the_environment(lecture_text, monkeypatch):
-    monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(lecture_text.path))
-    record = record_of("data", "lecture-names")
-    assert record["sha256"] == LECTURE_SHA256
-    assert (record["num_lines"], record["num_distinct"]) == (32_033, 29_494)
-    flags = ["--data", "lecture-names", "--steps", "0", *SMALL, "--out", "run"]
-    assert record_of("train", *flags)["num_examples"] == 182_625
-    monkeypatch.delenv("MM_JAX_LECTURE_NAMES")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
-    assert "mm-jax data lecture-names" in call("eval", "run", code=2)[1]
-    shutil.copytree(lecture_text.path.parent, "cache/mm-jax")
-    Path("cache/mm-jax", lecture_text.path.name).rename("cache/mm-jax/lecture-names.txt")
-    assert record_of("eval", "run")["num_examples"] == 22_655
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A web server on this machine that knows two files, one of which it never sends whole."""
-    good = b"emma\nava\n"
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            if self.path not in ("/names.txt", "/cut.txt"):
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(good) + (self.path == "/cut.txt")))
-            self.end_headers()
-            self.wfile.write(good)
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        threading.Thread(target=functools.partial(httpd.serve_forever, 0.01), daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-
-
-def test_a_download_is_whole_or_not_at_all(server, tmp_path, monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    sha256 = hashlib.sha256(b"emma\nava\n").hexdigest()
-    target = tmp_path / "cache" / "names.txt"
-    for path, digest, complaint in (
-        ("names.txt", "0" * 64, f"not the expected file.*{sha256}"),
-        ("cut.txt", sha256, "cannot download .*cut.txt"),
-        ("missing.txt", sha256, "cannot download .*Not Found"),
-    ):
-        with pytest.raises(InputError, match=complaint) as caught:
-            download(f"{server}/{path}", target, digest)
-        assert "\n" not in str(caught.value)
-        assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
-    download(f"{server}/names.txt", target, sha256)
-    assert target.read_bytes() == b"emma\nava\n"
-    with pytest.raises(InputError):
-        download(f"{server}/cut.txt", target, sha256)
-    assert [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()] == [b"emma\nava\n"]
-
-
-def test_the_copy_beside_the_repository_is_the_lectures(lecture_text):
-    assert lecture_text.sha256 == LECTURE_SHA256
-    assert lecture_text.path == BESIDE or os.environ.get("MM_JAX_LECTURE_NAMES")

@@ -1,0 +1,72 @@
+"""mm-jax eval: its losses agree with training's, with score's and with a calculation by hand."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.commands.conftest import LINES, SMALL, loss_by_hand
+from tests.helpers import call, record_of
+
+
+def test_eval_agrees_with_train(trained, run, splits):
+    dev = record_of("eval", run)
+    assert dev["loss"] == trained["dev_loss"]
+    assert dev["split_name"] == "dev"
+    assert dev["num_lines"] == len(splits["dev"])
+    assert dev["num_examples"] == sum(len(line) + 1 for line in splits["dev"])
+    assert dev["bits"] == pytest.approx(dev["loss"] / np.log(2))
+    assert dev["perplexity"] == pytest.approx(np.exp(dev["loss"]))
+    for key in ("command", "config", "vocab_size", "num_params", "run_dir", "seconds"):
+        assert key in dev
+    assert record_of("eval", run, "--split-name", "train")["loss"] == trained["train_loss"]
+    out, err = call("eval", run)
+    assert f"dev loss {trained['dev_loss']:.4f} nats" in out
+    assert err == ""
+
+
+def test_eval_of_a_file_is_its_mean_score(run):
+    lines = ["emma", "noora", "linelia"]
+    Path("some.txt").write_text("\n\n".join(lines))
+    scores = record_of("score", run, *lines)
+    loss = record_of("eval", run, "--data", "some.txt")
+    assert loss["split_name"] == "all"
+    assert loss["num_examples"] == sum(len(line) + 1 for line in lines)
+    assert loss["loss"] == pytest.approx(sum(scores["nats"]) / loss["num_examples"], rel=1e-5)
+    assert loss["loss"] == pytest.approx(loss_by_hand(run, lines), rel=1e-5)
+
+
+def test_looks_at_the_test_split_are_counted(run, folder, splits):
+    looks = Path(run) / "test_looks.jsonl"
+    assert not looks.exists()
+    for count in (1, 2):
+        record = record_of("eval", run, "--split-name", "test")
+        assert record["test_looks"] == count
+        assert record["loss"] == pytest.approx(loss_by_hand(run, splits["test"]), rel=1e-5)
+    record_of("eval", run)
+    record_of("eval", run, "--split-name", "train")
+    assert len(looks.read_text().splitlines()) == 2
+    same = ["--data", str(folder / "names.txt"), "--split-name", "test"]
+    assert record_of("eval", run, *same)["test_looks"] == 3  # by another name it counts too
+    assert "look 4 at the test split" in call("eval", run, "--split-name", "test")[0]
+
+
+def test_a_run_outlives_its_data(folder, tmp_path):
+    shutil.copy(folder / "names.txt", "names.txt")
+    call("train", "--data", "names.txt", "--steps", "0", *SMALL, "--out", "run")
+    before = record_of("sample", "run")
+    assert before["in_train"] is not None
+    damages = (
+        (lambda: Path("names.txt").write_text("\n".join([*LINES, "zoe"])), "has changed"),
+        (lambda: Path("names.txt").unlink(), "No such file"),
+    )
+    for damage, complaint in damages:
+        damage()
+        assert complaint in call("eval", "run", code=2)[1]
+        after = record_of("sample", "run")
+        assert after["samples"] == before["samples"]
+        assert after["in_train"] is None
+        call("score", "run", "emma")
+    shutil.move("run", "moved")
+    assert record_of("sample", "moved")["samples"] == before["samples"]
