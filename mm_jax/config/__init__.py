@@ -1,1 +1,1 @@
-"""Every choice as a frozen dataclass: the only home of defaults. Imports no jax."""
+"""Every choice as a frozen dataclass, the only home of defaults. Imports no jax."""

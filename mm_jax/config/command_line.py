@@ -1,4 +1,4 @@
-"""Choices -> the command line that makes them. Imports no jax."""
+"""Choices -> the command line that gives them. Imports no jax."""
 
 import dataclasses
 import shlex
@@ -11,27 +11,32 @@ from mm_jax.config.training import CountConfig, RunConfig
 
 
 def command_of(config: RunConfig | CountConfig) -> str:
-    """Return the command that makes a run of these choices: of a preset, where that is shorter."""
+    """Return the shortest command that makes a run of these choices, from a preset or not."""
     if isinstance(config, CountConfig):
         model = config.model
         smoothing = getattr(model, "smoothing", model.name)
         command = ["mm-jax", "count", *flags_of(config.data, DataConfig())]
         return shlex.join([*command, "--order", str(model.order), "--smoothing", f"{smoothing}"])
     name = config.model.name
-    own = [] if name == RunConfig().model.name else ["--model", name]
-    starts = [(own, RunConfig(model=TRAINED[name]()))]
-    starts += [
-        (["--preset", preset], each.config)
-        for preset, each in PRESETS.items()
-        if each.config.model.name == name
+    model_flags = [] if name == RunConfig().model.name else ["--model", name]
+    bases = [(model_flags, RunConfig(model=TRAINED[name]()))]
+    bases += [
+        (["--preset", preset_name], preset.config)
+        for preset_name, preset in PRESETS.items()
+        if preset.config.model.name == name
     ]
-    ways = [begin + flags_of(config, base) for begin, base in starts]
-    sayable = [way for way in ways if not {"None", "False"} & {*way}]  # no flag takes back a choice
-    return shlex.join(["mm-jax", "train", *min(sayable, key=len)])
+    candidates = [first + flags_of(config, base) for first, base in bases]
+    # No flag sets a choice back to None or False.
+    possible = [flags for flags in candidates if not {"None", "False"} & {*flags}]
+    return shlex.join(["mm-jax", "train", *min(possible, key=len)])
 
 
 def flags_of(config: Choices, base: Choices) -> list[str]:
-    """Return the flags that turn the choices ``base`` into ``config``."""
+    """Return the flags that turn the choices ``base`` into ``config``.
+
+    >>> flags_of(DataConfig(split="unique"), DataConfig())
+    ['--split', 'unique']
+    """
     flags = []
     for field in dataclasses.fields(config):
         value, default = getattr(config, field.name), getattr(base, field.name)

@@ -1,4 +1,4 @@
-"""Named runs: the lectures' own, and what beats them, with the command that found each.
+"""Named runs: those of the lectures and better ones, with the sweep that found each.
 
 Imports no jax.
 """
@@ -10,17 +10,17 @@ from mm_jax.config.training import OptimizerConfig, RunConfig
 
 
 class Preset(NamedTuple):
-    """A named run: what it is for, and its choices."""
+    """A named run: its purpose and its choices."""
 
     help: str
     config: RunConfig
-    found: str | None = None  # the command whose best setting it is
+    found_by: str | None = None  # the sweep of which it is the best setting
 
 
 PRESETS = {
     "lecture": Preset("the last MLP of the second makemore lecture; the default", RunConfig()),
     "bigram": Preset(
-        "the net of the first lecture: all bigrams at every step, at a rate of 50",
+        "the neural bigram of the first lecture: all bigrams at every step, learning rate 50",
         RunConfig(
             model=BigramConfig(),
             optimizer=OptimizerConfig(learning_rate=50.0, schedule="constant"),
@@ -40,7 +40,7 @@ PRESETS = {
         ),
     ),
     "small": Preset(
-        "the best MLP we found of at most 12,000 parameters",
+        "the best MLP found with at most 12,000 parameters",
         RunConfig(
             model=MLPConfig(context=6, embed_dim=13, hidden_dim=109, init="scaled"),
             optimizer=OptimizerConfig(
@@ -53,12 +53,12 @@ PRESETS = {
             steps=200_000,
             batch_size=128,
         ),
-        found="mm-jax sweep --data lecture-names --preset modern --steps 200000 --embed-dim 10:16 "
-        "--hidden-dim 93:132 --weight-decay 0.015:0.05:log --learning-rate 0.005:0.012:log "
-        "--num 60 --max-params 12000 --seeds 2",
+        found_by="mm-jax sweep --data lecture-names --preset modern --steps 200000 "
+        "--embed-dim 10:16 --hidden-dim 93:132 --weight-decay 0.015:0.05:log "
+        "--learning-rate 0.005:0.012:log --num 60 --max-params 12000 --seeds 2",
     ),
     "large": Preset(
-        "the best MLP we found that trains within minutes on two cores",
+        "the best MLP found that trains in minutes on two cores",
         RunConfig(
             model=MLPConfig(
                 context=6, embed_dim=24, hidden_dim=1000, init="scaled", dropout=0.1177
@@ -73,7 +73,7 @@ PRESETS = {
             steps=40_000,
             batch_size=256,
         ),
-        found="mm-jax sweep --data lecture-names --preset modern --steps 40000 --batch-size 256 "
+        found_by="mm-jax sweep --data lecture-names --preset modern --steps 40000 --batch-size 256 "
         "--context 6,7 --embed-dim 24,40 --hidden-dim 800,1000 --dropout 0.1:0.25 "
         "--weight-decay 0.025:0.06:log --learning-rate 0.0015:0.003:log --num 9 --seed 1",
     ),

@@ -1,6 +1,6 @@
-"""Choices <-> plain nested values, as config.json and --json hold them; strict JSON.
+"""Choices <-> plain nested values, as in config.json and --json, and strict JSON.
 
-Reading checks all that making the choices does. Imports no jax.
+Values that are read are checked as values on the command line are. Imports no jax.
 """
 
 import contextlib
@@ -18,7 +18,11 @@ T = TypeVar("T")
 
 
 def to_json(record: Any) -> str:
-    """Return strict JSON on one line; a number that JSON lacks becomes the string nan or inf."""
+    """Return strict JSON on one line; numbers that JSON lacks become the strings nan, inf, -inf.
+
+    >>> to_json({"loss": float("inf")})
+    '{"loss": "inf"}'
+    """
 
     def strict(value: Any) -> Any:
         if isinstance(value, dict):
@@ -30,40 +34,42 @@ def to_json(record: Any) -> str:
     return json.dumps(strict(record), allow_nan=False)
 
 
-def number(value: Any, name: str) -> float:
-    """Return a number that to_json wrote. Raises InputError where it is none."""
+def read_number(value: Any, name: str) -> float:
+    """Return a number that to_json wrote. Raise InputError where ``value`` is none."""
     if value in ("nan", "inf", "-inf") or (
         isinstance(value, int | float) and not isinstance(value, bool)
     ):
         with contextlib.suppress(OverflowError):
             return float(value)
-    raise InputError(f"{name} is no number")
+    raise InputError(f"{name} is not a number")
 
 
-def whole(value: Any, name: str) -> int:
-    """Return a count that to_json wrote. Raises InputError where it is none."""
+def read_count(value: Any, name: str) -> int:
+    """Return a count that to_json wrote. Raise InputError where ``value`` is none."""
     if type(value) is int and 0 <= value < 2**53:
         return value
-    raise InputError(f"{name} is no count")
+    raise InputError(f"{name} is not a count")
 
 
 def to_dict(config: TrainingConfig | CountConfig) -> dict[str, Any]:
-    """Return the choices as plain nested values for JSON, the model's name among them."""
+    """Return the choices as plain nested values for JSON, with the name of the model."""
     values = dataclasses.asdict(config)
     values["model"] = {"name": config.model.name, **values["model"]}
     return values
 
 
 def from_dict(values: dict[str, Any]) -> RunConfig | CountConfig:
-    """Return the RunConfig, or of a counted model the CountConfig, that ``to_dict`` was given.
+    """Return the RunConfig or CountConfig of which ``values`` is the ``to_dict``.
 
-    Raises InputError where a choice is missing or unknown, or a value is out of its limits.
+    Raise InputError where a choice is missing or unknown, or a value is outside its limits.
     """
-    tables = {**_table(values, "config")}
-    model = {**_table(tables.get("model"), "model")}
+    # By hand: types and limits are checked by Choices itself, the one validator; dacite, cattrs or
+    # pydantic would add a second set of types and error texts to replace these thirty lines.
+    tables = dict(_table(values, "config"))
+    model = dict(_table(tables.get("model"), "model"))
     name = model.pop("name", None)
     if name not in MODEL_CONFIGS:
-        raise InputError(f"unknown model {name!r}; there is {', '.join(MODEL_CONFIGS)}")
+        raise InputError(f"unknown model {name!r}; choose from {', '.join(MODEL_CONFIGS)}")
     tables["model"] = _build(MODEL_CONFIGS[name], model)
     tables["data"] = _build(DataConfig, _table(tables.get("data"), "data"))
     if name in COUNTED:
@@ -73,12 +79,14 @@ def from_dict(values: dict[str, Any]) -> RunConfig | CountConfig:
 
 
 def _table(value: Any, name: str) -> dict[str, Any]:
+    """Return ``value``, a table of choices. Raise InputError where it is none."""
     if not isinstance(value, dict):
         raise InputError(f"{name} must be a table of choices, not {value!r}")
     return value
 
 
 def _build(cls: type[T], values: dict[str, Any]) -> T:
+    """Make choices of which each must be given: defaults may differ between versions."""
     names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for wrong, what in ((names - values.keys(), "missing"), (values.keys() - names, "unknown")):
         if wrong:

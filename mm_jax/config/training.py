@@ -1,7 +1,6 @@
-"""Every choice as a frozen dataclass: its default, its limits and its one-line help.
+"""How to train, count, or test learning rates: each choice with its default, limits and help.
 
-This is the only home of defaults. Command-line flags are made from these classes, and config.json
-is their values.
+Command-line flags are made from these classes, and config.json holds their values. Imports no jax.
 """
 
 import dataclasses
@@ -11,7 +10,7 @@ from mm_jax.config.base import MAX_FLOAT, Between, Choices, Count, InputError, O
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import CountedConfig, MLPConfig, NgramConfig, TrainedConfig
 
-NUM_SAMPLES = 20  # lines that are shown and kept with a new run
+NUM_SAMPLES = 20  # lines that are printed and kept with a new run
 
 OPTIMIZERS = (
     *("sgd", "adam", "adamw", "lion", "adabelief", "adadelta", "adagrad", "adamax", "adamaxw"),
@@ -23,52 +22,53 @@ OPTIMIZERS = (
 
 @dataclasses.dataclass(frozen=True)
 class BaseOptimizerConfig(Choices):
-    """How to descend, whatever the learning rate."""
+    """How to minimise the loss, whatever the learning rate."""
 
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "sgd"
     """An optax optimizer: sgd, adam, adamw, lion, ... (a wrong name lists them all).
-    lbfgs finds the length of each step itself and needs --full-batch."""
+    lbfgs finds its own step length and needs --full-batch."""
     weight_decay: Annotated[float | None, Between(0, MAX_FLOAT)] = None
-    """Decoupled weight decay; by default the optimizer's own (adamw 1e-4, sgd none)."""
+    """Decoupled weight decay; by default that of the optimizer (adamw 1e-4, sgd none)."""
     clip_norm: Annotated[float | None, Between(0, MAX_FLOAT, open_low=True)] = None
-    """Scale gradients down to this global norm where theirs is larger."""
+    """Scale gradients down to this global norm when theirs is larger."""
 
     def check_has_rate(self) -> None:
-        """Raise InputError where no learning rate decides how long the steps are."""
+        """Raise InputError for an optimizer whose step length no learning rate decides."""
         if self.optimizer in ("lbfgs", "rprop"):
             raise InputError(
-                f"{self.optimizer} finds the length of each step itself: there is no learning "
-                "rate to look for"
+                f"{self.optimizer} finds its own step length: it has no learning rate to test; "
+                "choose another --optimizer"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(BaseOptimizerConfig):
-    """How to descend."""
+    """How to minimise the loss."""
 
     learning_rate: Annotated[float, Between(0, MAX_FLOAT, open_low=True)] | Literal["auto"] = 0.1
-    """The highest rate of the schedule; auto: what a range test finds best for the first steps."""
+    """The highest rate of the schedule; auto: the one that a range test suggests."""
     schedule: Literal["constant", "step", "cosine"] = "step"
-    """step: a tenth of the rate from the middle on; cosine: warm-up, then down to zero."""
+    """step: a tenth of the rate in the second half; cosine: warm-up, then down to zero."""
     warmup_steps: Annotated[int, Between(0, 2**31 - 1)] = 0
     """Steps of linear warm-up from zero (cosine only)."""
 
     def __post_init__(self) -> None:
-        """Check what no field can tell by itself."""
+        """Check the limits of each field, and that auto has a rate to find."""
         super().__post_init__()
         if self.learning_rate == "auto":
             self.check_has_rate()
 
     @property
     def rate(self) -> float:
-        """The learning rate as a number; raises InputError while it is auto."""
+        """The learning rate as a number; raises InputError if it is auto."""
         if isinstance(self.learning_rate, str):
-            raise InputError("--learning-rate auto has to become a number first: lr_range_test")
+            raise InputError("--learning-rate auto is not a number yet: lr_range_test finds one")
         return self.learning_rate
 
 
-RATES_OF, SEEDS_OF = {"sweep": 1000, "grid": 64}, {"sweep": 16, "grid": 4}  # where none are given
-GRID_STEPS = 1000  # of each training of a grid, where none are given
+NUM_RATES = {"sweep": 1000, "grid": 64}  # the defaults of each mode
+NUM_SEEDS = {"sweep": 16, "grid": 4}
+GRID_STEPS = 1000  # steps of each training of a grid, by default
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,30 +76,30 @@ class LRRangeConfig(Choices):
     """Which learning rates to test, and how."""
 
     mode: Literal["sweep", "grid"] = "sweep"
-    """sweep: one training whose rate rises from --min to --max; grid: a training for each rate."""
+    """sweep: one training whose rate rises from --min to --max; grid: one training per rate."""
     min: Annotated[float, Between(0, MAX_FLOAT, open_low=True)] = 1e-3
     """The lowest learning rate."""
     max: Annotated[float, Between(0, MAX_FLOAT, open_low=True)] = 1.0
-    """The highest learning rate; those between rise by a constant factor."""
+    """The highest learning rate; the rates between are spaced by a constant factor."""
     num: Annotated[int | None, Between(10, 10**6)] = None
-    """How many rates; of a sweep also its steps. By default 1000 in a sweep, 64 in a grid."""
+    """Number of rates, in a sweep also of steps; by default 1000 in a sweep, 64 in a grid."""
     steps: Annotated[int | None, Between(1, 10**6)] = None
     """Steps of each training of a grid, by default 1000; its loss is that of the last tenth."""
     seeds: Annotated[int | None, Between(1, 10**6)] = None
-    """How many seeds, from --seed on: by default 16 in a sweep, 4 in a grid."""
+    """Number of seeds, counted from --seed; by default 16 in a sweep, 4 in a grid."""
 
     def __post_init__(self) -> None:
-        """Check what no field can tell by itself."""
+        """Check the limits of each field, and that min, max, mode and steps fit together."""
         super().__post_init__()
         if self.min >= self.max:
             raise InputError(f"--min {self.min:g} must be below --max {self.max:g}")
         if self.mode == "sweep" and self.steps is not None:
-            raise InputError("--steps is for --mode grid; a sweep takes one step for each of --num")
+            raise InputError("--steps is for --mode grid; a sweep takes --num steps, one per rate")
 
     @property
     def num_rates(self) -> int:
-        """How many rates are tested."""
-        return self.num or RATES_OF[self.mode]
+        """Number of rates that are tested."""
+        return self.num or NUM_RATES[self.mode]
 
     @property
     def num_steps(self) -> int:
@@ -108,13 +108,13 @@ class LRRangeConfig(Choices):
 
     @property
     def num_seeds(self) -> int:
-        """How many seeds are tested."""
-        return self.seeds or SEEDS_OF[self.mode]
+        """Number of seeds that are tested."""
+        return self.seeds or NUM_SEEDS[self.mode]
 
 
 @dataclasses.dataclass(frozen=True)
 class CountConfig(Choices):
-    """All choices of one counted run."""
+    """All choices of one run that counts n-grams."""
 
     data: DataConfig = DataConfig()
     model: CountedConfig = NgramConfig()
@@ -122,7 +122,7 @@ class CountConfig(Choices):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig(Choices):
-    """What is minimised on what, and from where: the choices of training and of range tests."""
+    """The choices that training and range tests share: data, model, loss, batches, seed."""
 
     data: DataConfig = DataConfig()
     model: TrainedConfig = MLPConfig()
@@ -130,23 +130,23 @@ class TrainingConfig(Choices):
     batch_size: Count = 32
     """Examples per minibatch."""
     full_batch: bool = False
-    """Every step takes all examples, equal ones as one with a weight; not --batch-size of them."""
+    """Use all examples in every step (equal ones once, weighted) instead of --batch-size."""
     regularization: Annotated[float, Between(0, MAX_FLOAT)] = 0.0
-    """Adds this times the mean square of the parameters to what training minimises."""
+    """Add this times the mean square of the parameters to the training loss."""
     label_smoothing: Annotated[float, Between(0, 0.99)] = 0.0
-    """Trains for this share of probability to go to all symbols alike; losses are told without."""
+    """Spread this share of each target evenly over all symbols; reported losses leave it out."""
     init_scale: Annotated[float, Between(0, MAX_FLOAT)] = 1.0
-    """Multiplies the first parameters."""
+    """Multiply the initial parameters by this."""
     seed: Seed = 0
-    """Decides the first parameters and the minibatches."""
+    """Decides the initial parameters and the minibatches."""
     data_seed: Seed | None = None
-    """Decides the minibatches in place of --seed."""
+    """Decides the minibatches instead of --seed."""
 
     def __post_init__(self) -> None:
-        """Check what no field can tell by itself."""
+        """Check the limits of each field, and that lbfgs gets full batches."""
         super().__post_init__()
         if self.optimizer.optimizer == "lbfgs" and not self.full_batch:
-            raise InputError("--optimizer lbfgs needs --full-batch: minibatches mislead it")
+            raise InputError("--optimizer lbfgs needs --full-batch: it fails on minibatches")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,9 +157,9 @@ class RunConfig(TrainingConfig):
     steps: Annotated[int, Between(0, 2**31 - 1)] = 200_000
     """Training steps, one minibatch each."""
     average_decay: Annotated[float, Between(0, 1)] = 0.0
-    """Keeps an average of the parameters, of which this share stays at a step, and uses that."""
+    """Use a moving average of the parameters with this decay per step; 0: the last ones."""
     seeds: Annotated[int, Between(1, 10**6)] = 1
-    """How many members to train, of seeds from --seed on; kept as one model, their ensemble."""
+    """Number of members, with seeds counted from --seed; the run is their ensemble."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +169,7 @@ class RangeTestConfig(TrainingConfig):
     lr_range: LRRangeConfig = LRRangeConfig()
 
     def __post_init__(self) -> None:
-        """Check what no field can tell by itself."""
+        """Check the limits of each field, and that there is a learning rate to test."""
         if isinstance(self.optimizer, BaseOptimizerConfig):
             self.optimizer.check_has_rate()
         super().__post_init__()

@@ -12,7 +12,7 @@ from mm_jax.config.base import InputError, flag
 from mm_jax.config.command_line import flags_of
 from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
-from mm_jax.config.serialization import from_dict, number, to_dict
+from mm_jax.config.serialization import from_dict, read_number, to_dict
 from mm_jax.config.training import RunConfig
 from mm_jax.experiments.search_space import Axis, list_settings, sweepable_fields
 from mm_jax.runs.layout import SETTINGS, differing_choices
@@ -85,7 +85,7 @@ def check_axes(search: SearchConfig) -> None:
         if not values or not {type(value) for value in values} <= kinds:
             raise InputError(f"{axis.name} has no values, or some of another kind")
         for value in values:
-            if not isinstance(value, str) and not math.isfinite(number(value, axis.name)):
+            if not isinstance(value, str) and not math.isfinite(read_number(value, axis.name)):
                 raise InputError(f"{axis.name} has a value that is not finite")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mm_jax.config.base import MAX_FLOAT, InputError
-from mm_jax.config.serialization import number, whole
+from mm_jax.config.serialization import read_count, read_number
 from mm_jax.experiments.search_config import SearchConfig, read_search
 from mm_jax.experiments.search_space import Axis
 from mm_jax.runs.layout import SETTINGS, SWEEP, check_data_record
@@ -80,21 +80,21 @@ def _setting(each: dict[str, Any], axes: Sequence[Axis]) -> Setting:
     for axis in axes:
         value = choices[axis.name] = each["choices"][axis.name]
         if not (isinstance(value, str) and any(isinstance(v, str) for v in axis.values or ())):
-            number(value, axis.name)
+            read_number(value, axis.name)
     losses = [_loss(loss) for loss in each["dev_losses"]]
     if not losses:
         raise InputError("a setting has no losses")
     return Setting(
         choices,
-        whole(each["num_params"], "num_params"),
-        whole(each["steps"], "steps"),
+        read_count(each["num_params"], "num_params"),
+        read_count(each["steps"], "steps"),
         _loss(each["mean_dev_loss"]),
         losses,
     )
 
 
 def _loss(value: Any) -> float:
-    found = number(value, "a loss")
+    found = read_number(value, "a loss")
     return found if abs(found) < MAX_FLOAT else math.inf
 
 

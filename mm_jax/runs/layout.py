@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mm_jax.config.base import InputError, check_path, flag
-from mm_jax.config.serialization import from_dict, number, to_dict, whole
+from mm_jax.config.serialization import from_dict, read_count, read_number, to_dict
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.text import BOUNDARY
 from mm_jax.runtime.atomic_files import LOCK, PART
@@ -90,12 +90,12 @@ def _check_data_record(data: Any) -> None:
         raise InputError("the path or the sha256 of its data is no text")
     check_path(data["path"], "the path of its data,")
     for name in ("num_lines", "num_blank"):
-        whole(data.get(name), f"{name} of its data")
+        read_count(data.get(name), f"{name} of its data")
     if not isinstance(data["split_lines"], list | tuple) or len(data["split_lines"]) != 3:
         raise InputError("split_lines of its data are not three")
     for count in data["split_lines"]:
-        whole(count, "one of split_lines of its data")
-    number(data.get("dev_lines_in_train"), "dev_lines_in_train of its data")
+        read_count(count, "one of split_lines of its data")
+    read_number(data.get("dev_lines_in_train"), "dev_lines_in_train of its data")
 
 
 def _of_format(choices: Any, written: int) -> Any:

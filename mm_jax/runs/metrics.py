@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from mm_jax.config.base import MAX_FLOAT, InputError
-from mm_jax.config.serialization import number, whole
+from mm_jax.config.serialization import read_count, read_number
 from mm_jax.config.training import OptimizerConfig
 from mm_jax.training.optimizers import learning_rates
 
@@ -114,15 +114,15 @@ def _checked(line: Any) -> dict[str, Any]:
     if not isinstance(line, dict):
         raise InputError("it is no table")
     found: dict[str, Any] = {
-        name: whole(line[name], name) for name in ("step", "seed") if name in line
+        name: read_count(line[name], name) for name in ("step", "seed") if name in line
     }
     for name in NUMBERS:
         if line.get(name) is not None:
-            found[name] = number(line[name], name)
+            found[name] = read_number(line[name], name)
     for name in TABLES:
         table = line.get(name)
         if isinstance(table, dict):
-            found[name] = {key: number(value, name) for key, value in table.items()}
+            found[name] = {key: read_number(value, name) for key, value in table.items()}
         elif table is not None:
             raise InputError(f"{name} is no table")
     return found

@@ -9,7 +9,7 @@ from mm_jax.config.training import RunConfig
 from mm_jax.models.base import num_params
 from mm_jax.models.registry import build_model
 
-FOUND = {name: preset for name, preset in PRESETS.items() if preset.found}
+FOUND = {name: preset for name, preset in PRESETS.items() if preset.found_by}
 
 
 def size(config):
@@ -25,7 +25,7 @@ def test_the_small_preset_keeps_its_bound():
 @pytest.mark.parametrize("name", FOUND)
 def test_the_command_that_found_a_preset_draws_its_setting(name):
     """Among the settings of the sweep is the preset, but for its steps."""
-    words = shlex.split(FOUND[name].found)
+    words = shlex.split(FOUND[name].found_by)
     assert words[:2] == ["mm-jax", "sweep"]
     flags = dict(zip(words[2::2], words[3::2], strict=True))
     options = defaults({"preset": flags["--preset"]})

@@ -252,7 +252,7 @@ def test_the_rate_of_every_optimizer_can_follow_the_test(name):
 
 @pytest.mark.parametrize("name", ["lbfgs", "rprop"])
 def test_an_optimizer_that_finds_its_own_steps_has_no_rate_to_look_for(name):
-    with pytest.raises(InputError, match=f"{name} finds the length of each step itself"):
+    with pytest.raises(InputError, match=f"{name} finds its own step length"):
         range_optimizer(BaseOptimizerConfig(name))
 
 

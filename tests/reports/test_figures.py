@@ -174,9 +174,9 @@ def edited(path, change):
     [
         ("split_lines", None, "has no path, sha256 or split_lines"),
         ("split_lines", [1, 2], "split_lines of its data are not three"),
-        ("split_lines", [1, 2, "<b>"], "one of split_lines of its data is no count"),
-        ("num_lines", [], "num_lines of its data is no count"),
-        ("dev_lines_in_train", "much", "dev_lines_in_train of its data is no number"),
+        ("split_lines", [1, 2, "<b>"], "one of split_lines of its data is not a count"),
+        ("num_lines", [], "num_lines of its data is not a count"),
+        ("dev_lines_in_train", "much", "dev_lines_in_train of its data is not a number"),
         ("path", 3, "is no text"),
         ("path", "a\0b", "cannot be the name of a file"),
     ],

@@ -237,7 +237,7 @@ def test_sampling_needs_neither_data_nor_the_same_choices(folder):
 
 def test_what_cannot_be_resumed_says_so(folder):
     assert "--resume needs --out" in call("train", "--resume", code=2)[1]
-    assert "--strict is for --resume" in call("train", "--strict", "--out", "x", code=2)[1]
+    assert "--strict needs --resume" in call("train", "--strict", "--out", "x", code=2)[1]
     assert "and not empty" not in call("train", "--resume", "--out", "none", "--steps", "0")[1]
     call("count", "--data", "names.txt", "--out", "counted")
     assert "was counted, not trained" in call("train", "--resume", "--out", "counted", code=2)[1]

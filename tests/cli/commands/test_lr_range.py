@@ -265,10 +265,10 @@ def test_auto_does_not_advise_what_train_does_not_have():
 def test_auto_is_not_for_lbfgs_and_is_no_number_until_it_is_found():
     flags = ["--optimizer", "lbfgs", "--full-batch", "--learning-rate", "auto"]
     _, err = call("train", "--data", "names.txt", *flags, code=2)
-    assert "lbfgs finds the length of each step itself" in err
+    assert "lbfgs finds its own step length" in err
     config = RunConfig().optimizer
     auto = type(config)(learning_rate="auto")
-    with pytest.raises(InputError, match="auto has to become a number"):
+    with pytest.raises(InputError, match="auto is not a number yet"):
         make_optimizer(auto, 10)
 
 
