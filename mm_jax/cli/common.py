@@ -27,9 +27,10 @@ from mm_jax.runtime.paths import DATA_SETS, find_data
 
 if TYPE_CHECKING:
     from mm_jax.data.dataset import Dataset
+    from mm_jax.experiments.evaluation import EvalResult
     from mm_jax.experiments.lr_range import RangeTest
-    from mm_jax.experiments.population_loop import Member
-    from mm_jax.experiments.setup import EvalResult, Setup
+    from mm_jax.experiments.members import Member
+    from mm_jax.experiments.setup import Setup
     from mm_jax.reports.run_summary import RunSummary
     from mm_jax.reports.sweep_summary import SweepSummary
 
@@ -62,7 +63,7 @@ def describe_split(split_lines: list[int], dev_lines_in_train: float) -> str:
     return f"{counts} lines ({dev_lines_in_train:.1%} of dev is in train too{mend})"
 
 
-def config_of(given: dict[str, str]) -> RunConfig:
+def base_config(given: dict[str, str]) -> RunConfig:
     """Return the choices that a --preset and a --model among the ``given`` flags begin with."""
     preset, model = given.get("preset"), given.get("model")
     if preset is not None and preset not in PRESETS:
@@ -79,7 +80,7 @@ def config_of(given: dict[str, str]) -> RunConfig:
     return config
 
 
-def describe_source(name: str, dataset: "Dataset") -> Iterator[str]:
+def describe_dataset(name: str, dataset: "Dataset") -> Iterator[str]:
     """Say what is learned from."""
     yield (
         f"data       {name}: {len(dataset.text.lines):,} lines, "
@@ -88,9 +89,9 @@ def describe_source(name: str, dataset: "Dataset") -> Iterator[str]:
     yield f"split      {describe_split(list(map(len, dataset.splits)), dataset.dev_lines_in_train)}"
 
 
-def describe_task(setup: "Setup") -> Iterator[str]:
+def describe_setup(setup: "Setup") -> Iterator[str]:
     """Say what is learned from what, and where."""
-    yield from describe_source(setup.config.data.data, setup.dataset)
+    yield from describe_dataset(setup.config.data.data, setup.dataset)
     yield (
         f"model      {setup.config.model.name}, {setup.num_params:,} parameters; "
         f"{setup.num_examples:,} training examples"
@@ -122,7 +123,7 @@ def join_processes(machine: RuntimeConfig, console: Console) -> bool:
     return mesh.is_primary()
 
 
-def mesh_of(machine: RuntimeConfig, num_members: int) -> Any:
+def choose_mesh(machine: RuntimeConfig, num_members: int) -> Any:
     """Return the mesh for so many members, or None where there is but one device to use."""
     import jax
 
@@ -134,7 +135,7 @@ def mesh_of(machine: RuntimeConfig, num_members: int) -> Any:
     return mesh if mesh.size > 1 else None
 
 
-def check_machine(config: RunConfig, machine: RuntimeConfig) -> None:
+def check_runtime(config: RunConfig, machine: RuntimeConfig) -> None:
     """Raise InputError for slices larger than the population, or devices that divide no batch."""
     if machine.members_per_slice is not None and machine.members_per_slice > config.seeds:
         raise InputError(f"--members-per-slice {machine.members_per_slice} needs as many --seeds")

@@ -13,10 +13,11 @@ from mm_jax.config.base import InputError
 from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.data.dataset import Dataset
+from mm_jax.experiments.evaluation import evaluate_and_sample
 from mm_jax.experiments.grouping import Group
 from mm_jax.experiments.population_loop import save_results_of, train_members
 from mm_jax.experiments.search_space import seeds_of
-from mm_jax.experiments.setup import Setup, evaluate_and_sample
+from mm_jax.experiments.setup import Setup
 from mm_jax.experiments.training_loop import train_loop
 from mm_jax.runs import writer
 from mm_jax.runs.checkpoint_manager import CheckpointManager
@@ -73,7 +74,7 @@ def train_one(
         everywhere = NamedSharding(mesh, PartitionSpec())
         data = place(data, mesh)
         dev_data = None if dev_data is None else place(dev_data, mesh)
-    state = setup.begin_whole(optimizer, everywhere)
+    state = setup.initial_state(optimizer, everywhere)
     manager = CheckpointManager(path, metadata, keep, LossLog(config.optimizer, config.steps))
     found = manager.find(state, console.note)
     if found is not None:

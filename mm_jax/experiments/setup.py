@@ -1,6 +1,6 @@
-"""Choices -> what training and range tests begin with: lines, symbols, model, data on the device.
+"""Choices -> what training and range tests begin with: dataset, model, data on the device.
 
-Whatever cannot be learned from, or does not fit in memory, is found here, before anything is run.
+Whatever cannot be learned from, or does not fit in memory, is refused here, before the work.
 """
 
 from functools import cache, partial
@@ -14,57 +14,33 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Integer, Key
 
 from mm_jax.config.base import InputError, flag
-from mm_jax.config.training import NUM_SAMPLES, TrainingConfig
+from mm_jax.config.training import TrainingConfig
 from mm_jax.data.batches import Batch, distinct
 from mm_jax.data.dataset import Dataset, load_dataset
 from mm_jax.data.splits import Splits
 from mm_jax.data.text import Text, num_predictions
-from mm_jax.data.vocab import Vocab, decode_lines
+from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, num_params
 from mm_jax.models.registry import build_model
-from mm_jax.models.sampling import sample
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes
-from mm_jax.training.evaluate import evaluate
 from mm_jax.training.step import TrainState, init_state
 
-LINE_BYTES = 100  # that a line takes beside its symbols, in lists of strings
-EVALUATED = 4096  # examples that are evaluated at once
-
-
-class EvalResult(NamedTuple):
-    """What a model does after its training."""
-
-    train_loss: float
-    dev_loss: float | None  # None where no lines are held out
-    samples: list[str]
-
-
-def evaluate_and_sample(
-    model: Model, params: Params, dataset: Dataset, config: TrainingConfig
-) -> EvalResult:
-    """Return the exact losses of a model, in nats a symbol, and lines that it makes."""
-    # mesh is named because it is where a session looks at dev: jit compiles other arguments anew.
-    exact = partial(evaluate, model, params, mesh=None)
-    train_loss = float(exact(dataset.batch("train", config.model.layout, model.context)))
-    dev_loss = None
-    if dataset.splits.dev:
-        dev_loss = float(exact(dataset.batch("dev", config.model.layout, model.context)))
-    tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
-    return EvalResult(train_loss, dev_loss, decode_lines(dataset.vocab, jax.device_get(tokens)))
+LINE_OVERHEAD_BYTES = 100  # of a line in a list of strings, beside its symbols
+EVALUATION_ROWS = 4096  # examples that are evaluated at once
 
 
 class Setup(NamedTuple):
-    """What is minimised on what, and from where."""
+    """What training begins with: which model learns from which data, with which choices."""
 
     config: TrainingConfig
     dataset: Dataset
     model: Model
     data: Batch  # of the training lines
     num_params: int
-    state_bytes: int  # of all that training changes
+    state_bytes: int  # of one TrainState
     num_examples: int
-    most_seeds: int  # whose states fit in memory
+    max_seeds: int  # how many seeds' states fit in memory
 
     @property
     def text(self) -> Text:
@@ -83,34 +59,27 @@ class Setup(NamedTuple):
 
     @property
     def dev_data(self) -> Batch | None:
-        """The lines held out for dev, or None where none are."""
-        held_out = self.dataset.splits.dev
-        return (
-            self.dataset.batch("dev", self.config.model.layout, self.model.context)
-            if held_out
-            else None
-        )
+        """The lines held out for dev, or None where there are none."""
+        if not self.dataset.splits.dev:
+            return None
+        return self.dataset.batch("dev", self.config.model.layout, self.model.context)
 
     @property
     def batch_size(self) -> int | None:
-        """Examples of a step; None for all of them."""
+        """Examples per step; None for all of them."""
         return None if self.config.full_batch else self.config.batch_size
 
-    def begin(self, optimizer: optax.GradientTransformation, key: Key[Array, ""]) -> TrainState:
-        """Return the state before the first step."""
-        return _begin(self.config, self.model, optimizer, key)
-
-    def begin_whole(
+    def initial_state(
         self, optimizer: optax.GradientTransformation, sharding: NamedSharding | None = None
     ) -> TrainState:
-        """Return that of the seed, as one program makes it: faster than part by part."""
+        """Return the state before the first step, computed by one program: faster than eagerly."""
         seed = np.uint32(self.config.seed)
-        return _jitted(sharding)(self.config, self.model, optimizer, seed)
+        return _jitted_init(sharding)(self.config, self.model, optimizer, seed)
 
-    def begin_seeds(self, optimizer: optax.GradientTransformation, num: int) -> TrainState:
-        """Return the states of ``num`` seeds, from the one of the choices on, as a population."""
+    def initial_states(self, optimizer: optax.GradientTransformation, num: int) -> TrainState:
+        """Return the states of ``num`` seeds, counted from the configured one, as a population."""
         seeds = jnp.uint32(self.config.seed) + jnp.arange(num, dtype=jnp.uint32)
-        begin = partial(self.begin, optimizer)
+        begin = partial(_init, self.config, self.model, optimizer)
         return jax.jit(lambda seeds: jax.vmap(begin)(jax.vmap(jax.random.key)(seeds)))(seeds)
 
 
@@ -120,7 +89,7 @@ def load_setup(
     num_seeds: int = 1,
     dataset: Dataset | None = None,
 ) -> Setup:
-    """Read the data, or take the ``source`` that was read, and make the model.
+    """Read the data, unless ``dataset`` holds them already, and build the model.
 
     Raises InputError where the states of ``num_seeds`` seeds and the data do not fit in memory.
     """
@@ -128,12 +97,12 @@ def load_setup(
     model = build_model(config.model, len(dataset.vocab))
 
     def arrays() -> tuple[list[Array], Params]:
-        state = _begin(config, model, optimizer, jax.random.key(0))
+        state = _init(config, model, optimizer, jax.random.key(0))
         return jax.tree.leaves(state), state.params
 
     leaves, params = jax.eval_shape(arrays)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    most_seeds = check_memory(state_bytes, dataset, model.context, config, num_seeds)
+    max_seeds = check_memory(state_bytes, dataset, model.context, config, num_seeds)
     data = dataset.batch("train", config.model.layout, model.context)
     return Setup(
         config=config,
@@ -143,11 +112,11 @@ def load_setup(
         num_params=num_params(params),
         state_bytes=state_bytes,
         num_examples=num_predictions(dataset.splits.train),
-        most_seeds=most_seeds,
+        max_seeds=max_seeds,
     )
 
 
-def _begin(
+def _init(
     config: TrainingConfig,
     model: Model,
     optimizer: optax.GradientTransformation,
@@ -167,14 +136,14 @@ def _begin(
 
 
 @cache
-def _jitted(sharding: NamedSharding | None) -> Any:
+def _jitted_init(sharding: NamedSharding | None) -> Any:
     def begin(
         config: TrainingConfig,
         model: Model,
         optimizer: optax.GradientTransformation,
         seed: Integer[Array, ""],
     ) -> TrainState:
-        return _begin(config, model, optimizer, jax.random.key(seed))
+        return _init(config, model, optimizer, jax.random.key(seed))
 
     return jax.jit(begin, static_argnums=(0, 1, 2), out_shardings=sharding)
 
@@ -182,22 +151,28 @@ def _jitted(sharding: NamedSharding | None) -> Any:
 def check_memory(
     state_bytes: int, dataset: Dataset, context: int, config: TrainingConfig, num_seeds: int
 ) -> int:
-    """Return how many states fit in memory beside the data; raise InputError where too few do."""
-    there, lines = device_bytes(jax.local_devices()[0]), dataset.text.lines
+    """Return how many seeds' states fit in memory beside the data, one of ``state_bytes`` each.
+
+    Raises InputError where these are fewer than ``num_seeds``.
+    """
+    available_bytes = device_bytes(jax.local_devices()[0])
+    lines = dataset.text.lines
     num = num_predictions(lines)
-    rows = max(EVALUATED if num > EVALUATED else num, 0 if config.full_batch else config.batch_size)
+    rows = max(min(num, EVALUATION_ROWS), 0 if config.full_batch else config.batch_size)
     # The state before a chunk, the state in it, and gradients; text; windows as they are made,
     # after that, and as they are evaluated; and what a block of logits becomes on its way.
-    others = 2 * state_bytes + LINE_BYTES * len(lines) + (12 * (context + 2) + 4) * num
-    others += 4 * 4 * rows * len(dataset.vocab)
-    most = int((there - others) // state_bytes)
-    if most < num_seeds:
-        needed = others + num_seeds * state_bytes
-        sizes = [n for n, value in vars(config.model).items() if isinstance(value, int)]
-        mends = [f"a smaller {' or '.join(map(flag, sizes))}"] if sizes else []
-        mends += [f"--seeds {most}"] if 0 < most < num_seeds else ["fewer lines or symbols"]
+    other_bytes = (
+        2 * state_bytes + LINE_OVERHEAD_BYTES * len(lines) + (12 * (context + 2) + 4) * num
+    )
+    other_bytes += 4 * 4 * rows * len(dataset.vocab)
+    max_seeds = int((available_bytes - other_bytes) // state_bytes)
+    if max_seeds < num_seeds:
+        needed_bytes = other_bytes + num_seeds * state_bytes
+        sizes = [name for name, value in vars(config.model).items() if isinstance(value, int)]
+        remedies = [f"a smaller {' or '.join(map(flag, sizes))}"] if sizes else []
+        remedies.append(f"--seeds {max_seeds}" if max_seeds > 0 else "fewer lines or symbols")
         raise InputError(
-            f"training this takes about {size_text(needed)}, and there are {size_text(there)}; "
-            f"{' or '.join(mends)} takes less"
+            f"training this takes about {size_text(needed_bytes)}, and there are "
+            f"{size_text(available_bytes)}; {' or '.join(remedies)} takes less"
         )
-    return most
+    return max_seeds

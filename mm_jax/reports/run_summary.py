@@ -131,7 +131,7 @@ def diagnostics_before_and_after(
     optimizer = make_optimizer(config.optimizer, config.steps)
     dataset = Dataset(text, splits, run.vocab, both, {})
     setup = load_setup(config, optimizer, dataset=dataset)
-    state = setup.begin_whole(optimizer)
+    state = setup.initial_state(optimizer)
     count = len(setup.data.targets)
     ids = jnp.arange(count) if count <= EXAMPLES else jnp.arange(EXAMPLES) * count // EXAMPLES
     batch = jax.tree.map(lambda leaf: leaf[ids], setup.data)

@@ -58,7 +58,7 @@ def alone(one, dataset):
     """The state and the dev loss of a run as mm-jax train makes it."""
     optimizer = make_optimizer(one.optimizer, one.steps)
     setup = load_setup(one, optimizer, dataset=dataset)
-    state = jax.jit(setup.begin, static_argnums=0)(optimizer, jax.random.key(one.seed))
+    state = setup.initial_state(optimizer)
     chunks = fit_chunks(setup.model, optimizer, state, setup.data, num_steps=STEPS, batch_size=16)
     [(state, _)] = list(chunks)
     return state, float(evaluate(setup.model, state.best_params, setup.dev_data))

@@ -8,8 +8,8 @@ import tyro
 from mm_jax.cli.common import (
     PRESET_HELP,
     Outcome,
-    config_of,
-    describe_task,
+    base_config,
+    describe_setup,
     import_plots,
     range_record,
     with_absolute_path,
@@ -44,7 +44,7 @@ class Options:
 
 def defaults(given: dict[str, str]) -> Options:
     """Return the Options that the ``given`` flags begin with."""
-    config = config_of(given)
+    config = base_config(given)
     values = {
         field.name: getattr(config, field.name) for field in dataclasses.fields(TrainingConfig)
     }
@@ -71,7 +71,7 @@ def run(options: Options, console: Console) -> Outcome:
     optimizer = range_optimizer(config.optimizer)
     chosen = config.lr_range
     setup = load_setup(config, optimizer, chosen.num_seeds)
-    for line in describe_task(setup):
+    for line in describe_setup(setup):
         console.say(line)
     each = "a training for each" if chosen.mode == "grid" else "one training whose rate rises"
     console.say(
@@ -79,7 +79,7 @@ def run(options: Options, console: Console) -> Outcome:
         f"{chosen.num_steps:,} steps, {chosen.num_seeds:,} seeds"
     )
     begun = time.perf_counter()
-    states = setup.begin_seeds(optimizer, chosen.num_seeds)
+    states = setup.initial_states(optimizer, chosen.num_seeds)
     trainings = chosen.num_seeds * (chosen.num_rates if chosen.mode == "grid" else 1)
     total = trainings * chosen.num_steps
     with console.progress(total, lines=False) as update:

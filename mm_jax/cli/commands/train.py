@@ -10,11 +10,11 @@ import tyro
 from mm_jax.cli.common import (
     PRESET_HELP,
     Outcome,
-    check_machine,
-    config_of,
-    describe_task,
+    base_config,
+    check_runtime,
+    choose_mesh,
+    describe_setup,
     join_processes,
-    mesh_of,
     range_record,
     resume_command,
     with_absolute_path,
@@ -78,7 +78,7 @@ def defaults(given: dict[str, str]) -> Options:
     """Return the Options that the ``given`` flags begin with; with --resume, those of the run."""
     metadata = find_resumable(given.get("out"), resume="resume" in given)
     if metadata is None or given.keys() & {"preset", "model"}:
-        config = config_of(given)
+        config = base_config(given)
     elif isinstance(metadata.config, RunConfig):
         config = metadata.config
     else:
@@ -121,8 +121,8 @@ def run(options: Options, console: Console) -> Outcome:
                 raise InputError(f"{path} has come to its end: --profile is for a run in training")
             return done
     members = seeds_of(config)
-    check_machine(config, options.machine)
-    mesh = mesh_of(options.machine, len(members))
+    check_runtime(config, options.machine)
+    mesh = choose_mesh(options.machine, len(members))
     auto = config.optimizer.learning_rate == "auto"
     optimizer = (
         range_optimizer(config.optimizer)
@@ -133,7 +133,7 @@ def run(options: Options, console: Console) -> Outcome:
     if metadata is not None:
         check_same_data(path, metadata, setup.dataset.record, setup.vocab.symbols)
     check_disk_space(path, setup.state_bytes, 4 * setup.num_params, len(members))
-    for line in describe_task(setup):
+    for line in describe_setup(setup):
         console.say(line)
     lr_range = metadata.lr_range if metadata else None
     if auto:
@@ -234,8 +234,8 @@ def find_rate(
     from mm_jax.experiments.lr_range import find_learning_rate
 
     wanted = LRRangeConfig()
-    num_seeds = min(wanted.num_seeds, setup.most_seeds)
-    states = setup.begin_seeds(optimizer, num_seeds)
+    num_seeds = min(wanted.num_seeds, setup.max_seeds)
+    states = setup.initial_states(optimizer, num_seeds)
     total = 2 * num_seeds * wanted.num_steps  # a wide sweep, then a near one
     try:
         with console.progress(total, lines=False) as update:

@@ -274,7 +274,7 @@ def test_a_loss_that_is_not_finite_at_the_end_is_told(folder, monkeypatch):
         loss = whole(model, params, data, **kwargs)
         return loss if len(data.targets) < 200 else loss * float("nan")
 
-    monkeypatch.setattr("mm_jax.experiments.setup.evaluate", nan_on_train)
+    monkeypatch.setattr("mm_jax.experiments.evaluation.evaluate", nan_on_train)
     flags = ["--data", str(folder / "names.txt"), *SMALL, "--steps", "60", "--out", "run"]
     out, err = call("train", *flags, "--json", code=1)
     record = strict_json(out)
