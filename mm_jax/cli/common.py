@@ -1,6 +1,7 @@
-"""One file a command: its flags as ``Options``, and ``run(options, console) -> Outcome``.
+"""What the commands share: base choices, devices, descriptions for the console, --json records.
 
-No command imports jax before ``run``, so that --help and a wrong flag are answered at once.
+A command is one file with its flags as ``Options`` and ``run(options, console) -> Outcome``. No
+command imports jax before ``run``, so that --help and a wrong flag are answered at once.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.statistics import spread_of
-from mm_jax.runtime.console import Console, shown
+from mm_jax.runtime.console import Console, format_loss
 from mm_jax.runtime.environment import pin_threads
 from mm_jax.runtime.paths import DATA_SETS, find_data
 
@@ -40,38 +41,38 @@ PRESET_HELP = "Choices to start from; other flags override them. " + " ".join(
 
 
 class Outcome(NamedTuple):
-    """What a command found, for --json, and how it ended."""
+    """The result of a command: its --json record, and how it ended."""
 
     record: dict[str, Any]
     exit_code: int = 0
-    complaint: str | None = None  # one line for stderr where exit_code is not 0
+    error: str | None = None  # one line for stderr where exit_code is not 0
 
 
 def with_absolute_path(data: DataConfig) -> DataConfig:
-    """Return the choices with a data path that holds from any folder."""
+    """Return the choices with an absolute data path, which is valid from any folder."""
     if data.data in DATA_SETS:
         return data
     return dataclasses.replace(data, data=os.path.abspath(find_data(data.data)))
 
 
 def describe_split(split_lines: list[int], dev_lines_in_train: float) -> str:
-    """Say how many lines are in train, dev and test, and how many stand in two of them."""
+    """Return how many lines are in train, dev and test, and the share of dev that is in train."""
     if not split_lines[1]:
         return f"all {split_lines[0]:,} lines are for training, none are held out"
     counts = " / ".join(f"{count:,}" for count in split_lines)
-    mend = "; see --split unique" if dev_lines_in_train else ""
-    return f"{counts} lines ({dev_lines_in_train:.1%} of dev is in train too{mend})"
+    hint = "; see --split unique" if dev_lines_in_train else ""
+    return f"{counts} lines ({dev_lines_in_train:.1%} of dev is in train too{hint})"
 
 
 def base_config(given: dict[str, str]) -> RunConfig:
-    """Return the choices that a --preset and a --model among the ``given`` flags begin with."""
+    """Return the choices that --preset and --model among the ``given`` flags start from."""
     preset, model = given.get("preset"), given.get("model")
     if preset is not None and preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}; there is {', '.join(PRESETS)}")
+        raise InputError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
     if model is not None and model not in TRAINED:
         if model in COUNTED:
-            raise InputError(f"{model} is counted, not trained: mm-jax count")
-        raise InputError(f"unknown model {model!r}; there is {', '.join(TRAINED)}")
+            raise InputError(f"{model} is counted, not trained; use mm-jax count")
+        raise InputError(f"unknown model {model!r}; choose from {', '.join(TRAINED)}")
     config = PRESETS[preset].config if preset else RunConfig()
     if model not in (None, config.model.name):
         if preset:
@@ -81,7 +82,7 @@ def base_config(given: dict[str, str]) -> RunConfig:
 
 
 def describe_dataset(name: str, dataset: "Dataset") -> Iterator[str]:
-    """Say what is learned from."""
+    """Yield lines for the console: the file, its vocabulary, its split."""
     yield (
         f"data       {name}: {len(dataset.text.lines):,} lines, "
         f"{len(dataset.vocab)} symbols, {dataset.text.num_blank:,} blank lines dropped"
@@ -90,7 +91,7 @@ def describe_dataset(name: str, dataset: "Dataset") -> Iterator[str]:
 
 
 def describe_setup(setup: "Setup") -> Iterator[str]:
-    """Say what is learned from what, and where."""
+    """Yield lines for the console: data, model and device."""
     yield from describe_dataset(setup.config.data.data, setup.dataset)
     yield (
         f"model      {setup.config.model.name}, {setup.num_params:,} parameters; "
@@ -100,74 +101,77 @@ def describe_setup(setup: "Setup") -> Iterator[str]:
 
 
 def describe_devices() -> str:
-    """Say where the work is done."""
+    """Return a line for the console: kind and number of devices."""
     import jax
 
     processes = jax.process_count()
-    among = f", in {processes} processes" if processes > 1 else ""
-    return f"device     {jax.devices()[0].device_kind} x {jax.device_count()}{among}"
+    where = f", in {processes} processes" if processes > 1 else ""
+    return f"device     {jax.devices()[0].device_kind} x {jax.device_count()}{where}"
 
 
-def join_processes(machine: RuntimeConfig, console: Console) -> bool:
-    """Make this process one of many, where the choices say so; only the first one speaks."""
-    if machine.deterministic:
+def join_processes(runtime: RuntimeConfig, console: Console) -> bool:
+    """Join the other processes, if there are any; return whether this one prints: the first."""
+    if runtime.deterministic:
         pin_threads()
     from mm_jax.runtime import mesh
 
-    if machine.coordinator is None:
+    if runtime.coordinator is None:
         return True
-    console.keep_stdout()
-    mesh.join(machine)
+    console.reserve_stdout()
+    mesh.join(runtime)
     if not mesh.is_primary():
-        console.hush()
+        console.silence()
     return mesh.is_primary()
 
 
-def choose_mesh(machine: RuntimeConfig, num_members: int) -> Any:
-    """Return the mesh for so many members, or None where there is but one device to use."""
+def choose_mesh(runtime: RuntimeConfig, num_members: int) -> Any:
+    """Return the mesh for so many members, or None where only one device is used."""
     import jax
 
     from mm_jax.runtime.mesh import make_mesh
 
-    if jax.device_count() == 1 and machine.data_parallel == 1:
+    if jax.device_count() == 1 and runtime.data_parallel == 1:
         return None
-    mesh = make_mesh(num_members, machine.data_parallel)
+    mesh = make_mesh(num_members, runtime.data_parallel)
     return mesh if mesh.size > 1 else None
 
 
-def check_runtime(config: RunConfig, machine: RuntimeConfig) -> None:
-    """Raise InputError for slices larger than the population, or devices that divide no batch."""
-    if machine.members_per_slice is not None and machine.members_per_slice > config.seeds:
-        raise InputError(f"--members-per-slice {machine.members_per_slice} needs as many --seeds")
-    if not config.full_batch and config.batch_size % machine.data_parallel:
+def check_runtime(config: RunConfig, runtime: RuntimeConfig) -> None:
+    """Raise InputError for a slice larger than the population, or a batch that does not divide."""
+    if runtime.members_per_slice is not None and runtime.members_per_slice > config.seeds:
+        raise InputError(f"--members-per-slice {runtime.members_per_slice} needs as many --seeds")
+    if not config.full_batch and config.batch_size % runtime.data_parallel:
         raise InputError(
-            f"--data-parallel {machine.data_parallel} does not divide --batch-size "
+            f"--data-parallel {runtime.data_parallel} does not divide --batch-size "
             f"{config.batch_size}"
         )
 
 
-def describe_losses(found: "EvalResult", what: str = "loss") -> Iterator[str]:
-    """Say the losses of a model, or of an ensemble."""
-    which, last = ("train", found.train_loss)
-    held_out = ""
-    if found.dev_loss is not None:
-        which, last, held_out = "dev", found.dev_loss, f", dev {shown(found.dev_loss)}"
-    yield f"{what:10} train {shown(found.train_loss)}{held_out} nats a symbol"
-    perplexity = f"{math.exp(last):.2f}" if last < 20 else "huge"
-    yield f"           ({which} perplexity {perplexity}, {shown(last / math.log(2))} bits)"
+def describe_losses(result: "EvalResult", label: str = "loss") -> Iterator[str]:
+    """Yield lines for the console: the losses of a model, or of an ensemble."""
+    split, loss_nats = "train", result.train_loss
+    dev = ""
+    if result.dev_loss is not None:
+        split, loss_nats, dev = "dev", result.dev_loss, f", dev {format_loss(result.dev_loss)}"
+    yield f"{label:10} train {format_loss(result.train_loss)}{dev} nats per symbol"
+    perplexity = f"{math.exp(loss_nats):.2f}" if loss_nats < 20 else "huge"
+    bits = format_loss(loss_nats / math.log(2))
+    yield f"           ({split} perplexity {perplexity}, {bits} bits per symbol)"
 
 
 def describe_members(members: Sequence["Member"]) -> Iterator[str]:
-    """Say what members reach on dev, each for itself."""
+    """Yield a line for the console: the mean dev loss of the members, each on its own."""
     if members[0].dev_loss is not None:
         from mm_jax.reports.text_tables import spread_text
 
         spread = spread_of([member.dev_loss or 0.0 for member in members])
-        yield f"members    {len(members)}, each for itself: dev {spread_text(spread)} nats a symbol"
+        yield (
+            f"members    {len(members)}, each on its own: dev {spread_text(spread)} nats per symbol"
+        )
 
 
 def members_record(members: Sequence["Member"]) -> dict[str, Any]:
-    """Return what members reach on dev, for --json."""
+    """Return the dev losses of the members, for --json."""
     losses = [member.dev_loss for member in members]
     if None in losses:
         return {"num_members": len(members)}
@@ -181,21 +185,21 @@ def members_record(members: Sequence["Member"]) -> dict[str, Any]:
 
 
 def resume_command(command: str, path: Path) -> str:
-    """Return the command that goes on with what was stopped."""
+    """Return the command that resumes what was stopped."""
     return shlex.join(["mm-jax", command, "--resume", "--out", str(path)])
 
 
 def range_record(test: "RangeTest") -> dict[str, Any]:
-    """Return what a range test found and how, for --json and for config.json."""
-    found = test.suggestion
+    """Return the result and the settings of a range test, for --json and for config.json."""
+    suggestion = test.suggestion
     return {
-        "suggested_lr": found.lr,
-        "interval": found.interval,
-        "reason": found.reason,
-        "floor": found.floor,
-        "too_low": found.too_low,
-        "too_high": found.too_high,
-        "explodes": found.explodes,
+        "suggested_lr": suggestion.lr,
+        "interval": suggestion.interval,
+        "reason": suggestion.reason,
+        "floor": suggestion.floor,
+        "too_low": suggestion.too_low,
+        "too_high": suggestion.too_high,
+        "explodes": suggestion.explodes,
         "mode": test.mode,
         "min": float(test.lrs[0]),
         "max": float(test.lrs[-1]),
@@ -206,7 +210,7 @@ def range_record(test: "RangeTest") -> dict[str, Any]:
 
 
 def summarize(path: str, console: Console) -> "RunSummary | SweepSummary":
-    """Return what there is to see of a run, or of a sweep, and say what is missing."""
+    """Return the summary of a run or of a sweep; print what is missing on stderr."""
     import_plots()
     from mm_jax.reports.run_summary import summarize_run
     from mm_jax.reports.sweep_summary import is_sweep, summarize_sweep
@@ -214,19 +218,19 @@ def summarize(path: str, console: Console) -> "RunSummary | SweepSummary":
 
     if is_sweep(Path(path)):
         return summarize_sweep(Path(path))
-    trained = load_run(path)
-    if trained.path.is_file():
-        raise InputError(f"{path} is a checkpoint; give the run directory that it is of")
-    if so_far := unfinished_note(trained):
-        console.note(so_far)
-    summary = summarize_run(trained)
+    run = load_run(path)
+    if run.path.is_file():
+        raise InputError(f"{path} is a checkpoint; give the run directory that it belongs to")
+    if unfinished := unfinished_note(run):
+        console.note(unfinished)
+    summary = summarize_run(run)
     for note in summary.notes:
         console.note(f"{note}: some figures are left out")
     return summary
 
 
 def import_plots() -> Any:
-    """Import the figures, whatever window or notebook matplotlib was told of, and quietly."""
+    """Import reports.plots with matplotlib's agg backend, whatever MPLBACKEND says, quietly."""
     before = os.environ.get("MPLBACKEND")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     os.environ["MPLBACKEND"] = "agg"

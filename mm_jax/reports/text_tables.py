@@ -19,7 +19,7 @@ from mm_jax.experiments.successive_halving import SettingResult
 from mm_jax.models.baselines import Baseline, best
 from mm_jax.models.kneser_ney import FALLBACK_DISCOUNTS
 from mm_jax.runs.metrics import LossCurve
-from mm_jax.runtime.console import shown, terminal_width
+from mm_jax.runtime.console import format_loss, terminal_width
 
 SHOWN = 10  # n-grams in each column of the table
 Often: TypeAlias = tuple[str, int]  # an n-gram, and how often it occurs
@@ -29,8 +29,8 @@ def loss_table(rungs: list[Baseline], chosen: Baseline) -> Iterator[str]:
     """Write the losses of all rungs, the best on dev marked, and last the model asked for."""
 
     def row(rung: Baseline, note: str = "") -> str:
-        dev = "" if rung.dev_loss is None else shown(rung.dev_loss)
-        return f"  {name(rung):26}{shown(rung.train_loss):>10}{dev:>10}  {note}".rstrip()
+        dev = "" if rung.dev_loss is None else format_loss(rung.dev_loss)
+        return f"  {name(rung):26}{format_loss(rung.train_loss):>10}{dev:>10}  {note}".rstrip()
 
     def name(rung: Baseline) -> str:
         if rung.kind == "uniform":
@@ -183,7 +183,9 @@ def spread_text(spread: Spread) -> str:
     """Write a mean and its interval."""
     if math.isinf(spread.mean):
         return "diverged"
-    return shown(spread.mean) + ("" if spread.half is None else f" ± {shown(spread.half)}")
+    return format_loss(spread.mean) + (
+        "" if spread.half is None else f" ± {format_loss(spread.half)}"
+    )
 
 
 def sweep_table(

@@ -1,6 +1,6 @@
-"""What a command says while it works: text, and progress as a bar or as plain lines.
+"""Lines and progress -> the terminal: what a command prints while it works.
 
-With --json stdout belongs to one JSON object, so all else goes to stderr.
+With --json stdout holds one JSON object and nothing else, so text goes to stderr.
 """
 
 import contextlib
@@ -13,33 +13,40 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-PLAIN_LINES = 20  # of progress, where there is no terminal for a bar
-STEERING = {"Cc", "Cs", "Zl", "Zp"}  # categories of control, surrogate and line-break symbols
-BIDI = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn text around
+PROGRESS_LINES = 20  # printed in all, where there is no terminal for a bar
+CONTROL_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}  # of control, surrogate and line-break symbols
+DIRECTION_SYMBOLS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # reverse text
 
 
 def printable(line: str) -> str:
-    """Escape what could steer a terminal: text from a file is never trusted to be harmless."""
+    r"""Escape symbols that control a terminal, since text from a file is not trusted.
+
+    >>> print(printable("a\x1b[31mb"))
+    a\x1b[31mb
+    """
     if line.isprintable():  # most lines are, and there may be a million
         return line
-    return "".join(
-        ascii(c)[1:-1] if c in BIDI or (c != "\t" and unicodedata.category(c) in STEERING) else c
-        for c in line
-    )
+
+    def is_control(symbol: str) -> bool:
+        return symbol in DIRECTION_SYMBOLS or (
+            symbol != "\t" and unicodedata.category(symbol) in CONTROL_CATEGORIES
+        )
+
+    return "".join(ascii(symbol)[1:-1] if is_control(symbol) else symbol for symbol in line)
 
 
-def shown(loss_nats: float) -> str:
-    """Write a loss with four decimals, or short where it is so large that they say nothing."""
+def format_loss(loss_nats: float) -> str:
+    """Return a loss with four decimals, or with three digits where it is very large."""
     return f"{loss_nats:.4f}" if abs(loss_nats) < 1e6 else f"{loss_nats:.3g}"
 
 
 def terminal_width(most: int, unknown: int) -> int:
-    """Return how many columns to write: the terminal's, up to ``most``; or ``unknown``."""
+    """Return the columns of the terminal, up to ``most``; ``unknown`` where there is none."""
     return max(30, min(shutil.get_terminal_size((unknown, 24)).columns, most))
 
 
 class Console:
-    """Where text goes; ``say`` prints a line of it."""
+    """Where text goes: ``say`` prints a line, ``note`` one on stderr, ``progress`` a bar."""
 
     def __init__(self, *, json: bool) -> None:
         self.stream: TextIO = sys.stderr if json else sys.stdout
@@ -47,49 +54,49 @@ class Console:
 
     @property
     def at_terminal(self) -> bool:
-        """Whether somebody looks on: stdout is a terminal, and what is said goes there."""
+        """Whether text goes to stdout and that is a terminal."""
         return self.stream is sys.stdout and self.stream.isatty()
 
-    def keep_stdout(self) -> None:
-        """Send to stderr what others than Python write to stdout, as the library of Gloo does."""
+    def reserve_stdout(self) -> None:
+        """Send to stderr what C++ libraries such as Gloo write to stdout."""
         sys.stdout.flush()
         ours = os.fdopen(os.dup(1), "w", errors="backslashreplace")
         os.dup2(2, 1)
         self.stream = ours if self.stream is sys.stdout else self.stream
         sys.stdout = ours
 
-    def hush(self) -> None:
-        """Say nothing from here on: another process speaks."""
+    def silence(self) -> None:
+        """Print nothing from here on: another process does."""
         self.stream = self.errors = Path(os.devnull).open("w")  # noqa: SIM115
 
     def say(self, line: str = "") -> None:
-        """Print one line, made harmless."""
+        """Print one line, with control symbols escaped."""
         self._print(printable(line))
 
     def _print(self, text: str) -> None:
         try:
             print(text, file=self.stream, flush=True)
-        except BrokenPipeError:  # the reader has left, as head does; the work goes on
+        except BrokenPipeError:  # the reader has left, as head does; work continues
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
     def say_samples(self, samples: list[str], train: set[str] | None) -> None:
-        """Print samples, one a line; those that stand in the training lines are marked."""
-        seen = train or ()
-        lines = (printable(line) + ("\t(in train)" if line in seen else "") for line in samples)
+        """Print samples, one per line; those that are among the training lines are marked."""
+        known = train or ()
+        lines = (printable(line) + ("\t(in train)" if line in known else "") for line in samples)
         if samples:
             self._print("\n".join(lines))
 
     def note(self, line: str) -> None:
-        """Print one line on stderr, beside what the command was asked for."""
+        """Print one line on stderr: something to know beside the results."""
         print(printable(line), file=self.errors, flush=True)
 
     @contextlib.contextmanager
     def progress(
         self, total: int, *, first: int = 0, lines: bool = True
     ) -> Iterator[Callable[[int, float], None]]:
-        """Show progress over ``total`` steps, ``first`` of them taken; yields update(step, loss).
+        """Yield ``update(step, loss_nats)``, which shows progress from ``first`` to ``total``.
 
-        Where there is no terminal for a bar it is ``lines`` of text, or nothing.
+        Without a terminal for a bar, progress is shown in plain lines if ``lines`` is true.
         """
         if not (lines or self.stream.isatty()):
             yield lambda *_: None
@@ -100,6 +107,7 @@ class Console:
 
     @contextlib.contextmanager
     def _bar(self, total: int, first: int) -> Iterator[Callable[[int, float], None]]:
+        """Show progress as a bar with the loss, the speed and the time left."""
         from rich import progress
         from rich.console import Console as RichConsole
         from rich.table import Column
@@ -120,22 +128,23 @@ class Console:
             def update(step: int, loss_nats: float) -> None:
                 speed = bar.tasks[task].speed
                 rate = f"{speed:,.0f}" if speed else "?"
-                bar.update(task, completed=step, loss=shown(loss_nats), speed=rate)
+                bar.update(task, completed=step, loss=format_loss(loss_nats), speed=rate)
 
             yield update
 
     @contextlib.contextmanager
     def _plain(self, total: int, first: int) -> Iterator[Callable[[int, float], None]]:
-        begun, printed = time.perf_counter(), first * PLAIN_LINES // max(total, 1)
+        """Show progress in a number of plain lines."""
+        started, printed = time.perf_counter(), first * PROGRESS_LINES // max(total, 1)
 
         def update(step: int, loss_nats: float) -> None:
             nonlocal printed
-            if step * PLAIN_LINES // max(total, 1) > printed:
-                printed = step * PLAIN_LINES // total
-                seconds = time.perf_counter() - begun
+            if step * PROGRESS_LINES // max(total, 1) > printed:
+                printed = step * PROGRESS_LINES // total
+                seconds = time.perf_counter() - started
                 speed = (step - first) / seconds
                 self.say(
-                    f"step {step:>{len(f'{total:,}')},}/{total:,}  loss {shown(loss_nats)}  "
+                    f"step {step:>{len(f'{total:,}')},}/{total:,}  loss {format_loss(loss_nats)}  "
                     f"{speed:,.0f} steps/s  {(total - step) / speed:.0f} s left"
                 )
 

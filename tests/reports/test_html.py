@@ -15,7 +15,7 @@ import pytest
 from mm_jax.cli.commands import count as count_command
 from mm_jax.cli.commands import sweep as sweep_command
 from mm_jax.cli.commands import train as train_command
-from mm_jax.cli.main import _parse
+from mm_jax.cli.parsing import parse_options
 from mm_jax.config.command_line import command_of
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
@@ -267,7 +267,7 @@ def parsed(command):
     words = shlex.split(command)
     assert words[0] == "mm-jax"
     module = {"train": train_command, "count": count_command, "sweep": sweep_command}[words[1]]
-    return _parse(module, "mm-jax", words[2:])
+    return parse_options(module, "mm-jax", words[2:])
 
 
 DATA = DataConfig("a b.txt", "unique", 7)

@@ -1,0 +1,93 @@
+"""Flags -> the ``Options`` of a command (tyro), or an InputError of one line. Imports no jax."""
+
+import contextlib
+import dataclasses
+import io
+import re
+from typing import Any
+
+from mm_jax.config.base import InputError
+
+# tyro 1.0 tells what is wrong in a box that it prints, or to a hook in tyro._errors, which it
+# declares private, unstable and only safe with a pinned version: so the box is read.
+REWRITES = (  # of tyro's messages into plain ones; any other message stays as it is
+    (r"^Error parsing (?!--)\S+: ", ""),
+    (r"^Error parsing (\S+): invalid literal for int.*: (\S+)$", r"\1 is not a whole number: \2"),
+    (r"^Error parsing (\S+): could not .* float: (.*)$", r"\1 is not a number: \2"),
+    (
+        r"^Error parsing (\S+): no type matching FLOAT\|\{(\S+)\} .*\[(.*)\]$",
+        r"\1 must be a number or \2, not \3",
+    ),
+    (
+        r"^Error parsing (\S+): no type matching (\S+?)\|\{(\S+)\} .*\[(.*)\]$",
+        r"\1 must be of type \2, or one of \3, not \4",
+    ),
+    (r"^Error parsing (\S+): no type matching \S+ .*\[(.*)\]$", r"\1 cannot be \2"),
+    (r"^Missing from [\w -]+: (\S+) .*", r"\1 is missing"),
+    (r"Expected 1 values", "It takes one"),
+)
+
+
+def parse_options(command: Any, prog: str, flags: list[str]) -> Any:
+    """Return the ``Options`` of the module ``command`` with the values in ``flags``.
+
+    A command with ``defaults`` starts from what that makes of ``base_flags``; one with ``prepare``
+    takes flags out before tyro sees them. Raise InputError with one line, SystemExit for --help.
+    """
+    import tyro
+
+    default = command.defaults(base_flags(flags)) if hasattr(command, "defaults") else None
+    extra: dict[str, Any] = {}
+    if hasattr(command, "prepare"):
+        flags, extra = command.prepare(flags, default)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            options = tyro.cli(
+                command.Options,
+                prog=prog,
+                args=flags,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                config=(
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.DisallowNone,
+                    tyro.conf.AvoidSubcommands,
+                ),
+            )
+    except SystemExit as error:
+        if not error.code:
+            raise
+        raise InputError(f"{message_in_box(printed.getvalue())} (see {prog} --help)") from None
+    return dataclasses.replace(options, **extra) if extra else options
+
+
+def base_flags(flags: list[str]) -> dict[str, str]:
+    """Return the flags that decide which other flags there are, and their defaults.
+
+    >>> base_flags(["--model=bigram", "--steps", "9", "--out", "run"])
+    {'model': 'bigram', 'out': 'run'}
+    """
+    values = {"resume": ""} if "--resume" in flags else {}
+    for name in ("preset", "model", "out"):
+        for i, flag in enumerate(flags):
+            if flag == f"--{name}" and i + 1 < len(flags):
+                values[name] = flags[i + 1]
+            elif flag.startswith(f"--{name}="):
+                values[name] = flag.partition("=")[2]
+    return values
+
+
+def message_in_box(box: str) -> str:
+    """Return the message in the box that tyro draws, with the first flag that it suggests."""
+    box = re.sub(r"-{5,}", "───", box)  # where stderr is not UTF-8 the box is ASCII and open
+    if "╭" not in box:
+        box = box.partition("───")[2]  # without the title, which comes first
+    rows = [re.sub(r"^│(.*)│$", r"\1", row.strip()).strip() for row in box.splitlines()]
+    sections = " ".join(row for row in rows if not row.startswith(("╭", "╰"))).split("───")
+    sections = [section.strip("─ ") for section in sections if section.strip("─ ")]
+    message = sections[0].split("Got errors:")[0].strip(" .") if sections else "wrong arguments"
+    for pattern, replacement in REWRITES:
+        message = re.sub(pattern, replacement, message)
+    suggested = re.search(r"Perhaps you meant: (--[\w-]+)", " ".join(sections[1:2]))
+    return message + (f"; did you mean {suggested[1]}?" if suggested else "")
