@@ -1,1 +1,1 @@
-"""The Model contract, and one file a model."""
+"""The Model contract, and one module per model."""

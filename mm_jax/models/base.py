@@ -1,7 +1,7 @@
-"""The Model contract: a bundle of pure functions that nothing downstream looks behind.
+"""The Model contract: a bundle of pure functions, all that the package needs of a model.
 
 ``apply`` is a valid convolution along time: T tokens give T - context + 1 predictions. ``start``
-and ``step`` are the same function, one token at a time. An author writes the natural half of it,
+and ``step`` compute the same, one token at a time. An author writes whichever half is natural,
 and ``windowed`` or ``scanned`` derives the other.
 """
 
@@ -24,7 +24,7 @@ class Model(NamedTuple):
     step: Callable[..., Any]  # (params, carry, token ()) -> (carry, logits (V,))
     context: int  # tokens needed before the first prediction
     max_len: int | None  # longest row that apply and step are right for; None: any
-    # (params, tokens, key) -> logits like apply's, with dropout; None: training sees apply itself
+    # (params, tokens, key) -> logits as from apply, with dropout; None: training uses apply
     apply_train: Callable[..., Any] | None = None
     # (params, tokens) -> {name: activations (..., T - context + 1, H) of a hidden layer}, -1 to 1
     hidden: Callable[..., Any] | None = None
@@ -37,11 +37,11 @@ def windowed(
     predict_train: Callable[..., Any] | None = None,
     hidden: Callable[..., Any] | None = None,
 ) -> Model:
-    """Make a Model of ``predict(params, windows (..., C)) -> logits (..., V)``.
+    """Build a Model from ``predict(params, windows (..., C)) -> logits (..., V)``.
 
-    ``apply`` slides the window along time; the carry of ``step`` is the last C tokens.
-    ``predict_train(params, windows, key)`` is what training sees, where that is something else;
-    ``hidden(params, windows) -> {name: (..., H)}`` what the hidden layers are, where there are any.
+    ``apply`` slides the window along time; the carry of ``step`` is the last C tokens. Optional:
+    ``predict_train(params, windows, key)``, which training uses in place of ``predict``, and
+    ``hidden(params, windows) -> {name: (..., H)}``, the activations of the hidden layers.
     """
 
     def slide(tokens: Int[Array, "... T"]) -> Int[Array, "... P C"]:
@@ -71,9 +71,16 @@ def windowed(
         assert hidden is not None
         return hidden(params, slide(tokens))
 
-    noisy = apply_train if predict_train else None
-    layers = slide_hidden if hidden else None
-    return Model(init, apply, start, step, context, None, noisy, layers)
+    return Model(
+        init,
+        apply,
+        start,
+        step,
+        context,
+        max_len=None,
+        apply_train=apply_train if predict_train else None,
+        hidden=slide_hidden if hidden else None,
+    )
 
 
 def scanned(
@@ -82,7 +89,7 @@ def scanned(
     step: Callable[..., Any],
     max_len: int | None = None,
 ) -> Model:
-    """Make a Model of context 1 out of its recurrence; ``apply`` scans ``step`` along time."""
+    """Build a Model of context 1 from its recurrence; ``apply`` scans ``step`` along time."""
 
     def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... T V"]:
         def read_row(row: Int[Array, " T"]) -> Float[Array, "T V"]:
@@ -95,5 +102,5 @@ def scanned(
 
 
 def num_params(params: Params) -> int:
-    """Return how many numbers there are in ``params``."""
+    """Return the number of scalar parameters in ``params``."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

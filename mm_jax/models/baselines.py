@@ -1,8 +1,8 @@
-"""What counting reaches: the losses that every curve can be held against.
+"""Baselines: the losses that counting reaches, to compare every trained model with.
 
-Enters: counts of train and of dev (counts.py). Leaves: a rung for the uniform distribution, for
-add-k of each order with the k that is best on dev, and for Kneser-Ney of each order. Exact sums in
-float64, without a model; imports no jax but through the models it names.
+Enters: counts of train and of dev (data/ngram_counts.py). Leaves: one Baseline for the uniform
+distribution, one per order for add-k with the k that is best on dev, and one per order for
+Kneser-Ney. Exact sums in float64.
 """
 
 import math
@@ -16,28 +16,28 @@ from mm_jax.data.ngram_counts import Counts
 from mm_jax.models.kneser_ney import ORDERS, estimate, ngram_log_probs
 
 MAX_ORDER = ORDERS[-1]
-SMALLEST, LARGEST = 1e-6, 1e6  # between which k is looked for
+MIN_SMOOTHING, MAX_SMOOTHING = 1e-6, 1e6  # between which the best k is searched
 
 
 class Baseline(NamedTuple):
-    """A way to count, and its losses in nats a symbol."""
+    """A count model and its losses in nats per symbol."""
 
     kind: str  # uniform, add-k, kneser-ney
     order: int  # 0 for uniform
     smoothing: float | None  # the k of add-k
     train_loss: float
-    dev_loss: float | None  # None where nothing is held out
-    fell_back: tuple[int, ...] = ()  # orders for which no discounts could be estimated
+    dev_loss: float | None  # None where no lines are held out
+    fell_back: tuple[int, ...] = ()  # orders whose discounts could not be estimated
 
 
 def add_k_losses(
     train: Counts, data: Counts, smoothing: Float64[np.ndarray, " k"]
 ) -> Float64[np.ndarray, " k"]:
-    """Return the loss of ``data`` under the smoothed counts of ``train``, for each k."""
+    """Return the loss of ``data`` under the counts of ``train`` with k added, for each k."""
     V = train.vocab_size
     counts, totals = train.find(data.keys), train.contexts().find(data.keys // V)
     losses = []
-    with np.errstate(divide="ignore"):  # log 0: what never came has no probability without k
+    with np.errstate(divide="ignore"):  # log 0: without k, what never occurred is impossible
         for k in smoothing:
             unseen = (totals == 0) & (k == 0)
             nats = np.log(totals + k * V + unseen * V) - np.log(counts + k + unseen)
@@ -47,7 +47,7 @@ def add_k_losses(
 
 def best_smoothing(train: Counts, dev: Counts) -> float:
     """Return the k with the lowest loss on dev, to three digits."""
-    low, high = math.log10(SMALLEST), math.log10(LARGEST)
+    low, high = math.log10(MIN_SMOOTHING), math.log10(MAX_SMOOTHING)
     for _ in range(4):
         grid = np.linspace(low, high, 25)
         best = int(np.argmin(add_k_losses(train, dev, 10**grid)))
@@ -56,7 +56,7 @@ def best_smoothing(train: Counts, dev: Counts) -> float:
 
 
 def add_k(train: Counts, dev: Counts | None, smoothing: float) -> Baseline:
-    """Return the rung of add-k for counts of one order."""
+    """Return the add-k baseline for counts of one order."""
     k = np.array([smoothing])
     dev_loss = None if dev is None else float(add_k_losses(train, dev, k)[0])
     return Baseline(
@@ -65,7 +65,7 @@ def add_k(train: Counts, dev: Counts | None, smoothing: float) -> Baseline:
 
 
 def kneser_ney(train: Counts, dev: Counts | None) -> Baseline:
-    """Return the rung of Kneser-Ney for counts of one order."""
+    """Return the Kneser-Ney baseline for counts of one order."""
     tables = estimate(train)
 
     def loss(data: Counts) -> float:
@@ -81,7 +81,7 @@ def count_baselines(
 ) -> Iterator[Baseline]:
     """Yield uniform, then add-k and then Kneser-Ney of each order up to that of the counts.
 
-    The k of each order is the best on dev; where there is no dev it is ``smoothing``.
+    The k of each order is the best on dev; without dev it is ``smoothing``.
     """
     uniform = math.log(train.vocab_size)
     yield Baseline("uniform", 0, None, uniform, None if dev is None else uniform)
@@ -95,26 +95,30 @@ def count_baselines(
             yield kneser_ney(*lower[order])
 
 
-def best(rungs: Iterable[Baseline], kind: str | None = None) -> Baseline:
-    """Return the rung with the lowest loss on dev, of all or of one kind."""
-    able = [rung for rung in rungs if kind in (None, rung.kind)]
-    return min(able, key=lambda rung: math.inf if rung.dev_loss is None else rung.dev_loss)
+def best(baselines: Iterable[Baseline], kind: str | None = None) -> Baseline:
+    """Return the baseline with the lowest loss on dev, of all or of one kind."""
+    candidates = [each for each in baselines if kind in (None, each.kind)]
+    return min(candidates, key=lambda each: math.inf if each.dev_loss is None else each.dev_loss)
 
 
-def reference_losses(rungs: list[Baseline]) -> dict[str, Any]:
-    """Return the losses that curves are held against: on dev, or on all lines where none is."""
+def reference_losses(baselines: list[Baseline]) -> dict[str, Any]:
+    """Return the losses to compare a model with: on dev, or on train where nothing is held out.
 
-    def loss(rung: Baseline) -> float:
-        return rung.train_loss if rung.dev_loss is None else rung.dev_loss
+    Keys: uniform, unigram, bigram (nats); with dev also add_k and kneser_ney, the best of each kind
+    as a dict.
+    """
 
-    plain = {0: "uniform", 1: "unigram", 2: "bigram"}
-    found: dict[str, Any] = {
-        plain[rung.order]: loss(rung)
-        for rung in rungs
-        if rung.kind != "kneser-ney" and rung.order in plain
+    def loss(baseline: Baseline) -> float:
+        return baseline.train_loss if baseline.dev_loss is None else baseline.dev_loss
+
+    names = {0: "uniform", 1: "unigram", 2: "bigram"}
+    references: dict[str, Any] = {
+        names[each.order]: loss(each)
+        for each in baselines
+        if each.kind != "kneser-ney" and each.order in names
     }
-    if rungs[0].dev_loss is not None:
+    if baselines[0].dev_loss is not None:
         for kind in ("add-k", "kneser-ney"):
-            if any(rung.kind == kind for rung in rungs):
-                found[kind.replace("-", "_")] = best(rungs, kind)._asdict()
-    return found
+            if any(each.kind == kind for each in baselines):
+                references[kind.replace("-", "_")] = best(baselines, kind)._asdict()
+    return references

@@ -1,7 +1,7 @@
 """The bigram as a net of one linear layer: the first makemore lecture's second half.
 
-A one-hot symbol times W is a row of W, and that row is the logits. Trained, softmax(W) becomes the
-normalised counts; with W = log(counts) it is the count model (models/ngram.py).
+A one-hot symbol times W is a row of W, and that row is the logits. Training brings softmax(W) to
+the normalised counts; with W = log(counts) the net is the count model (models/ngram.py).
 """
 
 from functools import cache
@@ -25,7 +25,7 @@ def bigram(vocab_size: int, init: str = BigramConfig.init) -> Model:
     if vocab_size < 1:
         raise InputError("vocab_size must be at least 1")
     if init not in ("lecture", "scaled"):
-        raise InputError(f"unknown init {init!r}; there is lecture, scaled")
+        raise InputError(f"unknown init {init!r}; choose one of lecture, scaled")
 
     def init_params(key: Array) -> Params:
         params = normals(key, {"W": (vocab_size, vocab_size)})
@@ -39,5 +39,5 @@ def bigram(vocab_size: int, init: str = BigramConfig.init) -> Model:
 
 
 def from_config(config: BigramConfig, vocab_size: int) -> Model:
-    """Return the bigram of a BigramConfig."""
+    """Return the neural bigram that a BigramConfig describes."""
     return bigram(vocab_size, config.init)

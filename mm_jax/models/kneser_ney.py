@@ -1,4 +1,4 @@
-"""Interpolated Kneser-Ney over symbols, three discounts an order: the strongest counting model.
+"""Interpolated Kneser-Ney over symbols, three discounts per order: the best of the count models.
 
 p(s | c) = (a(c, s) - D(a(c, s))) / a(c) + gamma(c) p(s | c without its oldest symbol), down to the
 uniform distribution; a is the count at the highest order and at the start of a line, elsewhere the
@@ -21,19 +21,19 @@ from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, windowed
 from mm_jax.runtime.hardware import memory_bytes
 
-FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # where an order has too few n-grams to estimate its own
+FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # for an order with too few n-grams to estimate its own
 ORDERS = range(2, 7)
 
 
 class Level(NamedTuple):
-    """One order m of the model: n-grams that occur, and contexts, sorted by their numbers."""
+    """One order m of the model: the n-grams and contexts that occur, sorted by their keys."""
 
     ngrams: Int64[np.ndarray, " ngrams"]  # of m symbols
     shares: Float64[np.ndarray, " ngrams"]  # (a - D(a)) / a(context)
     contexts: Int64[np.ndarray, " contexts"]  # of m - 1 symbols
-    gammas: Float64[np.ndarray, " contexts"]  # what of each context is left for the order below
+    gammas: Float64[np.ndarray, " contexts"]  # the share of each context left to the order below
     discounts: tuple[float, float, float]  # D of a = 1, 2, and 3 or more
-    fell_back: bool  # they are FALLBACK_DISCOUNTS
+    fell_back: bool  # whether the discounts are FALLBACK_DISCOUNTS
 
 
 class Tables(NamedTuple):
@@ -47,7 +47,7 @@ def estimate_discounts(counts: Int64[np.ndarray, " ngrams"]) -> tuple[float, flo
     """Return D(1), D(2), D(3 or more) of Chen and Goodman, or None where they are undefined.
 
     With n_r the number of n-grams of count r and Y = n1 / (n1 + 2 n2): D(r) = r - (r+1) Y n_(r+1) /
-    n_r. Undefined is a division by zero, and a discount that is not within 0 < D(r) <= r.
+    n_r. They are undefined where that divides by zero or leaves 0 < D(r) <= r.
     """
     n1, n2, n3, n4 = (int((counts == r).sum()) for r in (1, 2, 3, 4))
     if not (n1 and n2 and n3):
@@ -60,7 +60,7 @@ def estimate_discounts(counts: Int64[np.ndarray, " ngrams"]) -> tuple[float, flo
 
 
 def estimate(counts: Counts) -> Tables:
-    """Return the tables that counts of the highest order give."""
+    """Return the tables estimated from counts of the highest order."""
     if not len(counts.keys):
         raise InputError("there are no n-grams to estimate Kneser-Ney from")
     V, levels, above = counts.vocab_size, [], None
@@ -69,11 +69,11 @@ def estimate(counts: Counts) -> Tables:
         within = _within_a_line(occurred.keys, order, V)
         ngrams, adjusted = occurred.keys[within], occurred.counts[within]
         if above is not None:
-            of_above, before = sum_by(above % V**order, np.ones_like(above))
+            suffixes, num_before = sum_by(above % V**order, np.ones_like(above))
             begins = ngrams // V ** (order - 1) == 0 if order > 1 else np.zeros(len(ngrams), bool)
-            place, found = find(of_above, ngrams)
-            inner = found & ~begins
-            adjusted[inner] = before[place[inner]]
+            index, is_suffix = find(suffixes, ngrams)
+            inner = is_suffix & ~begins
+            adjusted[inner] = num_before[index[inner]]
         levels.append(_level(ngrams, adjusted, V))
         above = ngrams
     return Tables(V, levels[::-1])
@@ -82,7 +82,7 @@ def estimate(counts: Counts) -> Tables:
 def _within_a_line(
     keys: Int64[np.ndarray, " n"], order: int, vocab_size: int
 ) -> Bool[np.ndarray, " n"]:
-    """Tell which n-grams have no boundary but at their beginning or as the symbol predicted."""
+    """Return which n-grams have boundaries only as their first symbol or as the predicted one."""
     within = np.ones(len(keys), bool)
     for place in range(1, order - 1):
         within &= keys // vocab_size**place % vocab_size != 0
@@ -94,19 +94,19 @@ def _level(
 ) -> Level:
     discounts = estimate_discounts(adjusted)
     used = discounts or FALLBACK_DISCOUNTS
-    off = np.array([0, *used])[np.minimum(adjusted, 3)]
+    discounted = np.array([0, *used])[np.minimum(adjusted, 3)]
     contexts, totals = sum_by(ngrams // vocab_size, adjusted)
     place = np.searchsorted(contexts, ngrams // vocab_size)
-    gammas = np.bincount(place, weights=off, minlength=len(contexts)) / totals
-    shares = (adjusted - off) / totals[place]
+    gammas = np.bincount(place, weights=discounted, minlength=len(contexts)) / totals
+    shares = (adjusted - discounted) / totals[place]
     return Level(ngrams, shares, contexts, gammas, used, discounts is None)
 
 
 def ngram_log_probs(tables: Tables, ngrams: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """Return log p(last symbol | the others) of n-grams of the highest order, by their numbers."""
+    """Return log p(last symbol | the others) of n-grams of the highest order, given by key."""
     probs = np.full(len(ngrams), 1 / tables.vocab_size)
     for order, level in enumerate(tables.levels, 1):
-        if not len(level.contexts):  # no line is so long
+        if not len(level.contexts):  # no line is that long
             break
         keys = ngrams % tables.vocab_size**order
         context, seen = find(level.contexts, keys // tables.vocab_size)
@@ -121,16 +121,16 @@ def kneser_ney(vocab_size: int, order: int = KneserNeyConfig.order) -> Model:
     """Return the Kneser-Ney model as an automaton whose S states are the contexts that occur.
 
     Parameters: ``logits`` (S, V), log p of each symbol in each state, and ``next`` (S, V), the
-    state that each symbol leads to: the longest ending of what was read that occurs as a context.
-    State 0 is the empty context, and ``init`` knows no other; ``fit_kneser_ney`` gives the rest.
+    state that each symbol leads to: the longest suffix of the symbols read that is a known context.
+    State 0 is the empty context, the only one of ``init``; ``fit_kneser_ney`` returns all others.
     """
     if vocab_size < 1 or order not in ORDERS:
         raise InputError(f"Kneser-Ney has orders {ORDERS[0]} to {ORDERS[-1]}, not {order}")
 
     def init(key: Array) -> Params:
         del key
-        nothing = (1, vocab_size)
-        return {"logits": jnp.zeros(nothing), "next": jnp.zeros(nothing, jnp.int32)}
+        shape = (1, vocab_size)
+        return {"logits": jnp.zeros(shape), "next": jnp.zeros(shape, jnp.int32)}
 
     def predict(params: Params, windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
         state = jnp.zeros(windows.shape[:-1], jnp.int32)
@@ -144,7 +144,7 @@ def kneser_ney(vocab_size: int, order: int = KneserNeyConfig.order) -> Model:
 def fit_kneser_ney(
     lines: Sequence[str], vocab: Vocab, order: int = KneserNeyConfig.order
 ) -> Params:
-    """Return the parameters of ``kneser_ney`` that lines give, in closed form."""
+    """Return the parameters of ``kneser_ney`` fitted to lines in closed form."""
     return from_tables(estimate(count_lines(lines, vocab, order)))
 
 
@@ -152,18 +152,18 @@ def from_tables(tables: Tables) -> Params:
     """Return the parameters of ``kneser_ney``: a state for each context of every order."""
     V, levels = tables.vocab_size, tables.levels
     sizes = [len(level.contexts) for level in levels]
-    needed, there = 32 * V * sum(sizes), memory_bytes()
-    if needed > there:
+    needed_bytes, available_bytes = 32 * V * sum(sizes), memory_bytes()
+    if needed_bytes > available_bytes:
         raise InputError(
             f"Kneser-Ney of order {len(levels)} has {sum(sizes):,} contexts of {V:,} symbols, "
-            f"which take {needed / 1e9:,.0f} GB, and there is {there / 1e9:,.0f} GB; lower orders "
-            "take less"
+            f"which take {needed_bytes / 1e9:,.0f} GB of the {available_bytes / 1e9:,.0f} GB "
+            "available; a lower order takes less"
         )
     probs = np.full((1, V), 1 / V)  # of the order below, then of each context of the order
     steps = np.zeros((1, V), np.int32)
-    all_probs, all_steps, first = [], [], 0
+    all_probs, all_steps, first_state = [], [], 0
     for order, level in enumerate(levels, 1):
-        # A context of this order has one symbol more than its shorter one, which stands below.
+        # Without its oldest symbol a context is one of the order below, its parent.
         shorter = level.contexts % V ** (order - 2) if order > 1 else level.contexts
         parent = np.searchsorted(levels[order - 2].contexts, shorter) if order > 1 else shorter
         probs, steps = level.gammas[:, None] * probs[parent], steps[parent]
@@ -173,15 +173,15 @@ def from_tables(tables: Tables) -> Params:
             longer = levels[order].contexts
             context, symbol = np.divmod(longer, V)
             steps[np.searchsorted(level.contexts, context), symbol] = (
-                np.arange(len(longer)) + first + len(level.contexts)
+                np.arange(len(longer)) + first_state + len(level.contexts)
             )
         all_probs.append(np.log(probs).astype(np.float32))
         all_steps.append(steps)
-        first += len(level.contexts)
-    logits, following = np.concatenate(all_probs), np.concatenate(all_steps)
-    return {"logits": jnp.asarray(logits), "next": jnp.asarray(following)}
+        first_state += len(level.contexts)
+    logits, next_states = np.concatenate(all_probs), np.concatenate(all_steps)
+    return {"logits": jnp.asarray(logits), "next": jnp.asarray(next_states)}
 
 
 def from_config(config: KneserNeyConfig, vocab_size: int) -> Model:
-    """Return the model of a KneserNeyConfig."""
+    """Return the Kneser-Ney model that a KneserNeyConfig describes."""
     return kneser_ney(vocab_size, config.order)

@@ -1,4 +1,4 @@
-"""The parts that models are made of: each a pure function of its arrays."""
+"""The layers that models are built from: each a pure function of its arrays."""
 
 import math
 from collections.abc import Mapping
@@ -7,45 +7,46 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-SMALL = 2**18  # numbers of a weight up to which matmul transposes; with a million that costs 5%
+MAX_TRANSPOSED_SIZE = 2**18  # of a weight that matmul transposes; with a million that costs 5%
 
 
 def normals(key: Key[Array, ""], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
-    """Return an array of standard normals for each name, cut in order out of a single draw.
+    """Return an array of standard normals for each name, cut in order from a single draw.
 
-    Each use of a key costs 0.2 s of compilation on the CPU, so one draw serves them all.
+    Every use of a key costs 0.2 s of compilation on a CPU, so one draw serves them all.
     """
     sizes = [math.prod(shape) for shape in shapes.values()]
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-    parts = jnp.split(jax.random.normal(key, (sum(sizes),)), ends)
-    pairs = zip(shapes.items(), parts, strict=True)
-    return {name: part.reshape(shape) for (name, shape), part in pairs}
+    flat = jnp.split(jax.random.normal(key, (sum(sizes),)), ends)
+    pairs = zip(shapes.items(), flat, strict=True)
+    return {name: numbers.reshape(shape) for (name, shape), numbers in pairs}
 
 
 def embed(table: Float[Array, "V D"], tokens: Int[Array, "..."]) -> Float[Array, "... D"]:
-    """Return row ``token`` of the table for each token; the product with a one-hot row."""
+    """Return row ``token`` of the table for each token: the product of a one-hot row and it."""
     return table[tokens]
 
 
 def dropout(key: Key[Array, ""], x: Float[Array, "..."], rate: float) -> Float[Array, "..."]:
     """Return ``x`` with each number set to 0 with probability ``rate``, the others scaled up.
 
-    The expected value is that of ``x``. Eight random bits decide for a number, a third of the cost
-    of jax.random.bernoulli, so ``rate`` is rounded to 1/256. Source: Srivastava et al. (2014).
+    The expected value is that of ``x``. Eight random bits decide for each number, at a third of
+    the cost of jax.random.bernoulli, so ``rate`` is rounded to 1/256. Source: Srivastava et al.
+    (2014).
     """
     dropped = round(256 * rate)
     words = jax.random.bits(key, (-(-x.size // 4),), jnp.uint32)
-    chances = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[: x.size]
-    return jnp.where(chances.reshape(x.shape) >= dropped, x * (256 / (256 - dropped)), 0.0)
+    random_bytes = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[: x.size]
+    return jnp.where(random_bytes.reshape(x.shape) >= dropped, x * (256 / (256 - dropped)), 0.0)
 
 
 @jax.custom_jvp
 def matmul(x: Float[Array, "N D"], weight: Float[Array, "D H"]) -> Float[Array, "N H"]:
     """Return x @ weight; derivatives of any order are those of x @ weight.
 
-    On a CPU a small product is fastest where rows of both factors are read. So that those of the
-    backward pass are such products, the smaller factor or the result is transposed aside: a step of
-    the lecture's MLP takes a seventh less time.
+    On a CPU a small product is fastest where both factors are read row by row. To get such products
+    in the backward pass too, the smaller factor or the result is transposed first: a step of the
+    lecture's MLP takes a seventh less time.
     """
     return x @ weight
 
@@ -53,43 +54,43 @@ def matmul(x: Float[Array, "N D"], weight: Float[Array, "D H"]) -> Float[Array, 
 def _along_x(
     x_dot: Float[Array, "N D"], _y: Array, _x: Array, weight: Float[Array, "D H"]
 ) -> Float[Array, "N H"]:
-    """Return the derivative along ``x_dot``; that along x of a wide weight is (weight @ g.T).T."""
+    """Return the derivative along ``x_dot``; for a wide weight as (weight @ g.T).T."""
     if _is_tall(weight) or not _is_small(weight):
         return x_dot @ weight
-    return jax.lax.dot_general(_aside(x_dot.T), weight, (((0,), (0,)), ((), ())))
+    return jax.lax.dot_general(_written_out(x_dot.T), weight, (((0,), (0,)), ((), ())))
 
 
 def _along_weight(
     weight_dot: Float[Array, "D H"], _y: Array, x: Float[Array, "N D"], weight: Array
 ) -> Float[Array, "N H"]:
-    """Return that along ``weight_dot``; that along a weight is x.T @ g, if tall (g.T @ x).T."""
+    """Return the derivative along ``weight_dot``: x.T @ g, for a tall weight as (g.T @ x).T."""
     if not _is_small(weight):
         return x @ weight_dot
     if _is_tall(weight):
-        rows = jax.lax.dot_general(_aside(weight_dot.T), x, (((1,), (1,)), ((), ())))
-        return _aside(rows).T
-    return jax.lax.dot_general(_aside(x.T), weight_dot, (((0,), (0,)), ((), ())))
+        rows = jax.lax.dot_general(_written_out(weight_dot.T), x, (((1,), (1,)), ((), ())))
+        return _written_out(rows).T
+    return jax.lax.dot_general(_written_out(x.T), weight_dot, (((0,), (0,)), ((), ())))
 
 
 matmul.defjvps(_along_x, _along_weight)
 
 
 def _is_small(weight: Float[Array, "D H"]) -> bool:
-    return weight.size <= SMALL and jax.default_backend() == "cpu"
+    return weight.size <= MAX_TRANSPOSED_SIZE and jax.default_backend() == "cpu"
 
 
 def _is_tall(weight: Float[Array, "D H"]) -> bool:
     return weight.shape[0] > weight.shape[1]
 
 
-def _aside(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return an array that is written out; XLA would fold its transpose into the product."""
+def _written_out(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return the array as one in memory; XLA would else fold its transpose into the product."""
     return jax.lax.optimization_barrier(x)
 
 
 def dense(
     x: Float[Array, "... D"], weight: Float[Array, "D H"], bias: Float[Array, " H"]
 ) -> Float[Array, "... H"]:
-    """Return x @ weight + bias, as one matmul whatever the leading axes are."""
+    """Return x @ weight + bias as a single matmul, whatever the leading axes are."""
     flat = matmul(x.reshape(-1, x.shape[-1]), weight) + bias[None, :]
     return flat.reshape(*x.shape[:-1], weight.shape[-1])

@@ -15,7 +15,7 @@ from mm_jax.config.models import MLPConfig
 from mm_jax.models.base import Model, Params, windowed
 from mm_jax.models.layers import dense, dropout, embed, normals
 
-TANH_GAIN = 5 / 3  # what torch.nn.init.calculate_gain gives for tanh, which shrinks what it gets
+TANH_GAIN = 5 / 3  # torch.nn.init.calculate_gain("tanh"): makes up for what tanh shrinks
 
 
 @cache
@@ -29,19 +29,19 @@ def mlp(
 ) -> Model:
     """Return the MLP with parameters C (V, D), W1 (C*D, H), b1 (H,), W2 (H, V) and b2 (V,).
 
-    ``init="lecture"`` draws every array from a standard normal. ``init="scaled"`` divides W1 by
-    sqrt(fan-in), times the gain of tanh, makes W2 small and the biases zero: the first prediction
-    is then near uniform, its loss near ln V. ``dropout_rate`` is the share of hidden units, and of
-    numbers of the embedding, that a training step leaves out.
+    ``init="lecture"`` draws every array from a standard normal. ``init="scaled"`` multiplies W1 by
+    the gain of tanh / sqrt(fan-in), makes W2 small and the biases zero: the first prediction is
+    then near uniform, its loss near ln V. ``dropout_rate`` is the share of hidden units that each
+    training step leaves out.
     """
     if min(vocab_size, context, embed_dim, hidden_dim) < 1:
         raise InputError("vocab_size, context, embed_dim and hidden_dim must be at least 1")
     if init not in ("lecture", "scaled"):
-        raise InputError(f"unknown init {init!r}; there is lecture, scaled")
+        raise InputError(f"unknown init {init!r}; choose one of lecture, scaled")
     if not 0 <= dropout_rate < 1:
         raise InputError(f"dropout_rate must be at least 0 and below 1, not {dropout_rate}")
 
-    def init_params(key: Array) -> Params:
+    def init_params(key: Key[Array, ""]) -> Params:
         shapes = {
             "C": (vocab_size, embed_dim),
             "W1": (context * embed_dim, hidden_dim),
@@ -74,15 +74,20 @@ def mlp(
     def predict_train(
         params: Params, windows: Int[Array, "... C"], key: Key[Array, ""]
     ) -> Float[Array, "... V"]:
-        h = dropout(key, hidden(params, windows)["h"], dropout_rate)
-        return logits(params, h)
+        h = hidden(params, windows)["h"]
+        return logits(params, dropout(key, h, dropout_rate))
 
-    noisy = predict_train if dropout_rate else None
-    return windowed(init_params, predict, context, noisy, hidden)
+    return windowed(
+        init_params,
+        predict,
+        context,
+        predict_train=predict_train if dropout_rate else None,
+        hidden=hidden,
+    )
 
 
 def from_config(config: MLPConfig, vocab_size: int) -> Model:
-    """Return the MLP of a MLPConfig."""
+    """Return the MLP that a MLPConfig describes."""
     return mlp(
         vocab_size, config.context, config.embed_dim, config.hidden_dim, config.init, config.dropout
     )

@@ -1,4 +1,4 @@
-"""Counts of n-grams as a model: add k to every count, normalise. The bigram is the first rung.
+"""Counts of n-grams as a model: add k to every count, then normalise each row.
 
 p(s | c) = (count(c, s) + k) / (count(c) + k V): maximum likelihood for k = 0, Laplace's rule for
 k = 1 (Lidstone 1920, Jeffreys 1948 for other k). The logits are the logarithms of the counts.
@@ -22,20 +22,20 @@ from mm_jax.models.base import Model, Params, windowed
 def count_logits(counts: Integer[Array, "... V"], smoothing: float) -> Float[Array, "... V"]:
     """Return log(count + k): logits whose softmax is the smoothed distribution of each row.
 
-    Without smoothing a symbol that never came has -inf; a row in which nothing came is uniform,
-    which is its limit as k goes to 0.
+    Without smoothing the logit of a symbol that never occurred is -inf; a row without any counts is
+    uniform, which is its limit as k goes to 0.
     """
     total = counts.astype(jnp.float32) + smoothing
     return jnp.where(jnp.any(total > 0, -1, keepdims=True), jnp.log(total), 0.0)
 
 
 def log_probs(counts: Integer[Array, "... V"], smoothing: float = 0.0) -> Float[Array, "... V"]:
-    """Return log p(symbol) of each row of counts with ``smoothing`` added, in nats."""
+    """Return log p(symbol) in nats for each row of counts with ``smoothing`` added."""
     return jax.nn.log_softmax(count_logits(counts, smoothing))
 
 
 def probs(counts: Integer[Array, "... V"], smoothing: float = 0.0) -> Float[Array, "... V"]:
-    """Return p(symbol) of each row of counts with ``smoothing`` added.
+    """Return p(symbol) for each row of counts with ``smoothing`` added.
 
     >>> probs(jnp.array([[3, 1], [0, 0]])).tolist()
     [[0.75, 0.25], [0.5, 0.5]]
@@ -49,14 +49,14 @@ def probs(counts: Integer[Array, "... V"], smoothing: float = 0.0) -> Float[Arra
 def ngram(
     vocab_size: int, order: int = NgramConfig.order, smoothing: float = NgramConfig.smoothing
 ) -> Model:
-    """Return the model of n-grams with the parameter ``counts``, (V,) * order integers.
+    """Return the n-gram model with the parameter ``counts``, integers of shape (V,) * order.
 
-    ``init`` counts nothing; ``fit_ngram`` gives the parameters. Raises InputError where the table
-    does not fit in memory.
+    ``init`` returns counts of zero; ``fit_ngram`` returns those of lines. Raises InputError where
+    the table does not fit in memory.
     """
     if vocab_size < 1:
         raise InputError("vocab_size must be at least 1")
-    NgramConfig(order, smoothing)  # raises InputError where they are out of their limits
+    NgramConfig(order, smoothing)  # raises InputError where they are out of range
     check_fits(vocab_size, order)
     context = max(1, order - 1)
 
@@ -74,21 +74,21 @@ def ngram(
 
 
 def fit_ngram(lines: Sequence[str], vocab: Vocab, order: int = NgramConfig.order) -> Params:
-    """Return the parameters of ``ngram`` that lines give, in closed form: their counts."""
+    """Return the parameters of ``ngram`` fitted to lines in closed form: their counts."""
     return {"counts": jnp.asarray(count_ngrams(lines, vocab, order))}
 
 
 def from_counts(counts: Counts) -> Params:
-    """Return the parameters of ``ngram`` that counts of its order give."""
+    """Return the parameters of ``ngram`` made from counts of its order."""
     return {"counts": jnp.asarray(counts.dense())}
 
 
 def examples(counts: Integer[Array, "*V"]) -> Batch:
-    """Return every n-gram once, weighted by its count: what is left of a data set.
+    """Return every possible n-gram once, weighted by its count.
 
-    tokens (V**(n-1), n-1) are repeated for each of V targets, so N is V**n, or for order 2 V * V.
-    Loss and gradient of a model of n-1 symbols are those of all the examples that were counted.
-    Raises InputError for order 1, whose n-grams have no context to be read.
+    N is V**n: each of the V**(n-1) contexts, tokens (N, n-1), stands beside each of V targets. Loss
+    and gradient of a model that reads n-1 symbols are those of all the examples that were counted.
+    Raises InputError for order 1, whose n-grams have no context.
     """
     if counts.ndim < 2:
         raise InputError("examples need counts of order 2 or more")
@@ -97,5 +97,5 @@ def examples(counts: Integer[Array, "*V"]) -> Batch:
 
 
 def from_config(config: NgramConfig, vocab_size: int) -> Model:
-    """Return the model of a NgramConfig."""
+    """Return the n-gram model that a NgramConfig describes."""
     return ngram(vocab_size, config.order, config.smoothing)

@@ -1,4 +1,4 @@
-"""The rungs of the ladder: one file a model, and the table that names them."""
+"""Every model by its name, and how to build it from its config."""
 
 from collections.abc import Callable
 

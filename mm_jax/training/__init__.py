@@ -1,1 +1,1 @@
-"""One model: loss, steps, evaluation, optimizers, and what goes on inside it."""
+"""Training one model: loss, steps, evaluation, optimizers, diagnostics, a profiler."""

@@ -1,4 +1,4 @@
-"""Exact loss of a split: the sum of nats over all its predictions, divided once."""
+"""Exact loss of a split: the nats of all its predictions, summed and divided once."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ def evaluate(
 ) -> Float[Array, ""]:
     """Return the mean nats per symbol over the whole of ``data``.
 
-    ``batch_size`` bounds the memory and changes nothing else: the last batch is filled up with
+    ``batch_size`` bounds the memory and changes nothing else: the last batch is padded with
     examples of weight 0, and sums are taken in small groups, so that rounding stays near 1e-7. On a
     ``mesh`` each batch is split over its axis "data".
     """
@@ -42,7 +42,7 @@ def evaluate(
 
 
 def _grouped_sum(array: Float[Array, "..."]) -> Float[Array, ""]:
-    """Sum by groups of 32, then the groups: rounding grows with the logarithm of the size."""
+    """Return the sum in groups of 32: rounding grows with the logarithm of the size."""
     flat = array.reshape(-1)
     while flat.size > 1:
         flat = jnp.pad(flat, (0, -flat.size % 32)).reshape(-1, 32).sum(-1)

@@ -13,9 +13,9 @@ from mm_jax.models.base import Model, Params
 def predict(
     model: Model, params: Params, batch: Batch, key: Key[Array, ""] | None = None
 ) -> Float[Array, "... V"]:
-    """Return the logits of each prediction, (*batch.targets.shape, V); with a key as training does.
+    """Return the logits of each prediction, (*batch.targets.shape, V); with a key, of training.
 
-    Raises InputError where the batch was made for a model of another context.
+    Raises InputError where the batch was made for another context.
     """
     if key is None or model.apply_train is None:
         logits = model.apply(params, batch.tokens)
@@ -24,7 +24,7 @@ def predict(
     if logits.size // logits.shape[-1] != batch.targets.size:
         length = batch.tokens.shape[-1]
         raise InputError(
-            f"the batch has {length} tokens an example, and this model needs batches that were "
+            f"the batch has {length} tokens per example, and this model needs batches that were "
             f"made with context={model.context}"
         )
     return logits.reshape(*batch.targets.shape, logits.shape[-1])
@@ -33,19 +33,19 @@ def predict(
 def nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
     """Return -log p(target) of each prediction in nats, in the shape of ``batch.targets``.
 
-    Raises InputError where the batch was made for a model of another context.
+    Raises InputError where the batch was made for another context.
     """
     logits = predict(model, params, batch)
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
 
 
 def weighted(batch: Batch, each: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return weight * value of each prediction; of weight 0 it is 0, even of an infinite value."""
+    """Return weight * value of each prediction; 0 where the weight is 0, even of inf or NaN."""
     return jnp.where(batch.weights > 0, batch.weights * each, 0.0)
 
 
 def weighted_nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
-    """Return weight * nats of each prediction; of weight 0 it is 0, even where it is infinite."""
+    """Return weight * nats of each prediction; 0 where the weight is 0, even of inf or NaN."""
     return weighted(batch, nats(model, params, batch))
 
 
@@ -62,10 +62,10 @@ def training_loss(
     key: Key[Array, ""] | None = None,
     label_smoothing: Float[Array, ""] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Return what training minimises, and the mean nats; the same where nothing is smoothed.
+    """Return the loss that training minimises, and the mean nats; equal without label smoothing.
 
-    With ``label_smoothing`` e the target's probability should be 1 - e, and e is for all V symbols
-    alike: (1 - e) * nats + e * mean of the V symbols' nats (Szegedy et al. 2016, section 7).
+    ``label_smoothing`` e moves the share e of the target's probability to all V symbols evenly:
+    (1 - e) * nats + e * mean of the V symbols' nats (Szegedy et al. 2016, section 7).
     """
     logits = predict(model, params, batch, key)
     with jax.named_scope("loss"):
@@ -80,7 +80,7 @@ def training_loss(
 
 
 def mean_square(params: Params) -> Float[Array, ""]:
-    """Return the mean of the squares of all parameters; of a single W it is mean(W**2).
+    """Return the mean of the squares of all parameters; for a single W that is mean(W**2).
 
     Source: the first makemore lecture, which adds 0.01 * (W**2).mean() to its loss.
     """

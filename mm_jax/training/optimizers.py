@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, by optax."""
+"""Optimizers and learning-rate schedules, built with optax."""
 
 import dataclasses
 import inspect
@@ -15,7 +15,7 @@ from mm_jax.config.training import BaseOptimizerConfig, OptimizerConfig
 
 
 def step_decay(learning_rate: float, num_steps: int) -> optax.Schedule:
-    """Return the lecture's schedule: the rate, and a tenth of it from the middle on."""
+    """Return the lecture's schedule: the rate, then a tenth of it in the second half."""
     return optax.piecewise_constant_schedule(learning_rate, {(num_steps + 1) // 2: 0.1})
 
 
@@ -41,17 +41,18 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
     """Return the optax optimizer of ``config`` for a run of ``num_steps``.
 
-    One path for all: clip to a global norm, the optimizer by its name in optax, then decoupled
-    weight decay (Loshchilov and Hutter 2019): params -= learning_rate * weight_decay * params.
-    For adamw and its like that is their own formula. lbfgs (Liu and Nocedal 1989) finds the length
-    of each step by a line search and takes neither rate, decay nor clipping. Of all the others
-    ``state.opt_state.hyperparams`` holds learning_rate, weight_decay and clip_norm as arrays to
-    change, and the schedule as a factor.
+    All have the same form: clip to a global norm, the optimizer by its name in optax, then
+    decoupled weight decay (Loshchilov and Hutter 2019), which adamw and its like would do
+    themselves: params -= learning_rate * weight_decay * params. lbfgs (Liu and Nocedal 1989) finds
+    the length of each step by a line search and takes neither rate, decay nor clipping. For all
+    others ``state.opt_state.hyperparams`` holds learning_rate, weight_decay and clip_norm as arrays
+    that may be changed, and the schedule as a factor.
     """
     if num_steps < 0:
         raise InputError(f"steps must be at least 0, not {num_steps}")
-    by_name, own_decay, decay = getattr(optax, config.optimizer), _own(config), decay_of(config)
-    fixed = {} if own_decay is None else {"weight_decay": 0.0}
+    make, decay = getattr(optax, config.optimizer), resolve_weight_decay(config)
+    # Decay is added below, so optax's own is turned off.
+    options = {} if _default_weight_decay(config) is None else {"weight_decay": 0.0}
     if config.optimizer == "lbfgs":
         if config.weight_decay is not None or config.clip_norm is not None:
             raise InputError("lbfgs takes no --weight-decay and no --clip-norm")
@@ -64,12 +65,12 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
         clip_norm: jax.Array | None,
     ) -> optax.GradientTransformation:
         rate = learning_rate * schedule
-        parts = [by_name(learning_rate=rate, **fixed)]
+        transformations = [make(learning_rate=rate, **options)]
         if config.clip_norm is not None:
-            parts.insert(0, optax.clip_by_global_norm(clip_norm))
+            transformations.insert(0, optax.clip_by_global_norm(clip_norm))
         if decay:
-            parts.append(optax.add_decayed_weights(-rate * weight_decay))
-        return optax.chain(*parts)
+            transformations.append(optax.add_decayed_weights(-rate * weight_decay))
+        return optax.chain(*transformations)
 
     return optax.inject_hyperparams(chain)(
         learning_rate=config.rate,
@@ -79,20 +80,22 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     )
 
 
-def _own(config: BaseOptimizerConfig) -> float | None:
-    """Return the weight decay that optax gives an optimizer, or None where it takes none."""
+def _default_weight_decay(config: BaseOptimizerConfig) -> float | None:
+    """Return optax's default weight decay of an optimizer, or None where it takes none."""
     parameter = inspect.signature(getattr(optax, config.optimizer)).parameters.get("weight_decay")
     return None if parameter is None else parameter.default
 
 
-def decay_of(config: BaseOptimizerConfig) -> float:
-    """Return the weight decay of the choices, or where they say nothing the optimizer's own."""
-    return (_own(config) or 0.0) if config.weight_decay is None else config.weight_decay
+def resolve_weight_decay(config: BaseOptimizerConfig) -> float:
+    """Return the weight decay of ``config``, or the optimizer's default where it has none."""
+    if config.weight_decay is None:
+        return _default_weight_decay(config) or 0.0
+    return config.weight_decay
 
 
 def learning_rates(config: OptimizerConfig, num_steps: int, steps: Any) -> jax.Array:
     """Return the learning rate at each of ``steps``, of the same shape."""
     if not isinstance(steps, jax.Array):
         steps = np.asarray(steps, np.int32)  # jnp.asarray would compile a program
-    rates = jax.jit(make_schedule(config, num_steps))(steps)  # one program, not one an operation
+    rates = jax.jit(make_schedule(config, num_steps))(steps)  # one program, not one per operation
     return jnp.broadcast_to(rates, steps.shape)

@@ -1,6 +1,6 @@
-"""A profile of training steps: a trace for Perfetto or TensorBoard, and how long each part takes.
+"""A profile of training steps: a trace for Perfetto or TensorBoard, and the time of each scope.
 
-The steps are taken apart from training and thrown away: a run has the same bits with a profile.
+The profiled steps are extra ones whose result is discarded, so a profile changes no bit of a run.
 """
 
 import gzip
@@ -21,18 +21,18 @@ from mm_jax.models.base import Model
 from mm_jax.runtime.atomic_files import make_dir, write_whole
 from mm_jax.training.step import TrainState, fit
 
-STEPS = 50  # that are traced; with more the file is longer, and says the same
+NUM_STEPS = 50  # traced; more make the file longer and tell nothing more
 SCOPES = ("minibatches", "embed", "hidden", "logits", "loss", "update")
 OTHER = "other"
-TRACE = "trace.json.gz"  # for Perfetto; what lies beside it is for TensorBoard
-HOLDERS = ("while", "call", "conditional")  # operations that hold others, which are counted
+TRACE = "trace.json.gz"  # for Perfetto; the files beside it are for TensorBoard
+CONTAINERS = ("while", "call", "conditional")  # operations around others that are counted
 
 
 class Profile(NamedTuple):
-    """What a step is made of."""
+    """Where the time of a step goes."""
 
     path: Path  # the trace
-    microseconds: dict[str, float]  # a step: of each scope, and of the gradients back through it
+    microseconds: dict[str, float]  # per step, in each scope and in its backward pass
 
 
 def profile(
@@ -45,32 +45,32 @@ def profile(
     batch_size: int | None,
     mesh: Mesh | None = None,
 ) -> Profile:
-    """Trace STEPS steps from ``state`` on into ``folder``, which is made where it is missing.
+    """Trace NUM_STEPS steps from ``state`` on into ``folder``, which is made where it is missing.
 
-    Each operation of the trace begins with the name of its scope. Raises InputError where the
+    The name of each operation in the trace begins with its scope. Raises InputError where the
     folder cannot be written to.
     """
     make_dir(folder)
-    options: dict[str, Any] = {"num_steps": STEPS, "batch_size": batch_size, "mesh": mesh}
+    options: dict[str, Any] = {"num_steps": NUM_STEPS, "batch_size": batch_size, "mesh": mesh}
     leaves, tree = jax.tree.flatten((state, data))
 
-    def take(leaves: list[jax.Array]) -> Any:
+    def take_steps(leaves: list[jax.Array]) -> Any:
         return fit(model, optimizer, *jax.tree.unflatten(tree, leaves), **options)
 
-    steps = jax.jit(take).lower(leaves).compile()
-    jax.block_until_ready(steps(leaves))
+    program = jax.jit(take_steps).lower(leaves).compile()
+    jax.block_until_ready(program(leaves))
     before = set(folder.glob("plugins/profile/*/*"))
     try:
         with jax.profiler.trace(folder):
-            jax.block_until_ready(steps(leaves))
+            jax.block_until_ready(program(leaves))
         new = set(folder.glob("plugins/profile/*/*")) - before
         [path] = [path for path in new if path.name.endswith(TRACE)]
         trace = json.loads(gzip.decompress(path.read_bytes()))
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"cannot write a profile into {folder}: {error}") from None
-    found = name_events(trace["traceEvents"], scopes_of(steps.as_text() or ""))
+    times = name_events(trace["traceEvents"], scopes_of(program.as_text() or ""))
     write_whole(folder / TRACE, gzip.compress(json.dumps(trace).encode(), mtime=0))
-    return Profile(folder / TRACE, {scope: each / STEPS for scope, each in found.items()})
+    return Profile(folder / TRACE, {scope: each / NUM_STEPS for scope, each in times.items()})
 
 
 def scopes_of(program: str) -> dict[str, str]:
@@ -79,9 +79,9 @@ def scopes_of(program: str) -> dict[str, str]:
     >>> scopes_of('%dot.1 = f32[] dot(%a, %b), metadata={op_name="jit(fit)/jvp(hidden)/dot"}')
     {'dot.1': 'hidden'}
     """
-    named = re.compile(r'%?([\w.-]+) = .*metadata=\{[^}]*op_name="([^"]*)"')
-    found = (named.search(line) for line in program.splitlines())
-    return {each[1]: scope_of(each[2]) for each in found if each}
+    pattern = re.compile(r'%?([\w.-]+) = .*metadata=\{[^}]*op_name="([^"]*)"')
+    matches = (pattern.search(line) for line in program.splitlines())
+    return {match[1]: scope_of(match[2]) for match in matches if match}
 
 
 def scope_of(op_name: str) -> str:
@@ -97,19 +97,19 @@ def scope_of(op_name: str) -> str:
 
 
 def name_events(events: list[dict[str, Any]], scopes: dict[str, str]) -> dict[str, float]:
-    """Put the scope before the name of each operation; return the microseconds of each scope.
+    """Prefix the name of each operation with its scope; return the microseconds of each scope.
 
-    An operation counts with its median, as often as it was done: now and then one has to wait.
+    An operation counts with its median time, as often as it ran: now and then one has to wait.
     """
     times: dict[str, list[float]] = defaultdict(list)
     for event in events:
         operation = (event.get("args") or {}).get("hlo_op")
-        if event.get("ph") != "X" or operation is None or operation.split(".")[0] in HOLDERS:
+        if event.get("ph") != "X" or operation is None or operation.split(".")[0] in CONTAINERS:
             continue
         event["name"] = f"{scopes.get(operation, OTHER)}: {event['name']}"
         times[operation].append(event["dur"])
-    found: dict[str, float] = defaultdict(float)
+    totals: dict[str, float] = defaultdict(float)
     for operation, each in times.items():
-        found[scopes.get(operation, OTHER)] += len(each) * statistics.median(each)
-    wanted = (name for scope in (*SCOPES, OTHER) for name in (scope, f"{scope}, gradient"))
-    return {name: found[name] for name in wanted if name in found}
+        totals[scopes.get(operation, OTHER)] += len(each) * statistics.median(each)
+    names = (name for scope in (*SCOPES, OTHER) for name in (scope, f"{scope}, gradient"))
+    return {name: totals[name] for name in names if name in totals}

@@ -1,7 +1,7 @@
 """Training: one step, many steps in one program, and a run in chunks.
 
-Enters: a Model, an optax optimizer, a Batch that holds the whole data set. Leaves: a TrainState and
-the loss of every step in nats. The minibatch of step i is drawn from fold_in(key, i) alone.
+Enters: a Model, an optax optimizer, a Batch with the whole data set. Leaves: a TrainState and the
+loss of every step in nats per symbol. The minibatch of step i is drawn from fold_in(key, i) alone.
 """
 
 import dataclasses
@@ -23,25 +23,27 @@ from mm_jax.models.base import Model, Params
 from mm_jax.runtime.mesh import split
 from mm_jax.training.loss import mean_square, training_loss
 
-DROPOUT = 2**32 - 1  # folded into a run's key, which no step is; dropout comes from there
-CHUNK_TOKENS = 2**22  # a chunk's minibatches are gathered before its first step; this bounds them
+DROPOUT_FOLD = 2**32 - 1  # folded into a run's key for dropout; no step has that number
+CHUNK_TOKENS = 2**22  # bounds a chunk's minibatches, which are gathered before its first step
 
 
 @flax.struct.dataclass
 class TrainState:
-    """All that training changes, and the key that decides its minibatches.
+    """Everything that training changes, and the key that decides its minibatches.
 
-    A population is a TrainState whose arrays have one more axis in front.
+    A population is a TrainState whose arrays have one more leading axis.
     """
 
     step: Int[Array, "..."]  # () steps taken
     params: Params
     opt_state: Any
     key: Key[Array, "..."]  # ()
-    regularization: Float[Array, "..."] | None = None  # () times mean_square(params) is minimised
+    regularization: Float[Array, "..."] | None = (
+        None  # () times mean_square(params) is added
+    )
     label_smoothing: Float[Array, "..."] | None = None  # () see training_loss
-    average: Params | None = None  # of the parameters after each step; see average_decay
-    average_decay: Float[Array, "..."] | None = None  # () how much of it stays at a step
+    average: Params | None = None  # moving average of the parameters
+    average_decay: Float[Array, "..."] | None = None  # () share of the average that a step keeps
 
     @property
     def best_params(self) -> Params:
@@ -74,12 +76,12 @@ def init_state(
 ) -> TrainState:
     """Return the state before the first step: parameters and minibatches both come from ``key``.
 
-    With ``params`` training goes on from them, with ``key_data`` the minibatches are those of that
-    key. ``init_scale`` multiplies the first parameters. With ``regularization`` the loss plus that
-    times mean_square(params) is minimised, with ``label_smoothing`` see training_loss; the losses
-    that come back are without both. With ``average_decay`` an exponential moving average of the
-    parameters is kept, of which that share stays at a step, less in the first ones (Polyak and
-    Juditsky 1992).
+    Training starts from ``params`` where they are given; ``key_data`` decides the minibatches in
+    place of ``key``. ``init_scale`` multiplies the initial parameters. ``regularization`` times
+    mean_square(params) is added to the loss that is minimised; for ``label_smoothing`` see
+    training_loss. Reported losses contain neither. With ``average_decay`` an exponential moving
+    average of the parameters is kept; each step keeps that share of it, the first steps less
+    (Polyak and Juditsky 1992).
     """
     key_init = jax.random.split(key)[0]
     key_batch = jax.random.split(key if key_data is None else key_data)[1]
@@ -103,21 +105,21 @@ def init_state(
 
 
 class StepUpdate(NamedTuple):
-    """What one step computes before it changes anything."""
+    """What one step computes before it changes the state."""
 
     loss_nats: Float[Array, ""]
     grads: Params
-    updates: Params  # what is added to the parameters
+    updates: Params  # to be added to the parameters
     opt_state: Any
 
 
 def compute_update(
     model: Model, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
 ) -> StepUpdate:
-    """Return the loss of a batch, its gradients, and what the optimizer makes of them."""
+    """Return the loss of a batch, its gradients, and the optimizer's updates."""
     key = None
     if model.apply_train is not None:
-        key = jax.random.fold_in(jax.random.fold_in(state.key, DROPOUT), state.step)
+        key = jax.random.fold_in(jax.random.fold_in(state.key, DROPOUT_FOLD), state.step)
 
     def objective(params: Params) -> tuple[Float[Array, ""], Float[Array, ""]]:
         smoothing = state.label_smoothing
@@ -132,7 +134,7 @@ def compute_update(
             grads,
             state.opt_state,
             state.params,
-            value=value,  # these three are for a line search; other optimizers do not look at them
+            value=value,  # these three are for a line search; other optimizers ignore them
             grad=grads,
             value_fn=lambda params: objective(params)[0],
         )
@@ -144,15 +146,15 @@ def _train_step(
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """Take one gradient step: (state, batch) -> (state, {"loss_nats": before the step}).
 
-    Jitted; the state that is handed in is donated, so use the returned one.
+    Jitted. The state passed in is donated, so use the returned one.
     """
     loss_nats, _, updates, opt_state = compute_update(model, optimizer, state, batch)
     with jax.named_scope("update"):
         params = optax.apply_updates(state.params, updates)
         average = state.average
         if average is not None and state.average_decay is not None:
-            rest = jnp.maximum(1 - state.average_decay, 9 / (state.step + 10))
-            average = optax.incremental_update(params, average, rest)
+            new_share = jnp.maximum(1 - state.average_decay, 9 / (state.step + 10))
+            average = optax.incremental_update(params, average, new_share)
     step = state.step + 1
     after = dataclasses.replace(
         state, step=step, params=params, opt_state=opt_state, average=average
@@ -185,11 +187,11 @@ def fit(
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """Take ``num_steps`` steps in one program; return the state and the loss before each step.
 
-    A step takes a minibatch, or the whole of ``data`` where ``batch_size`` is None. A pure
-    function: vmap it over states for a population. All minibatches are gathered first, so memory
-    grows with num_steps * batch_size; ``fit_chunks`` is for long runs. With ``limit`` only the
-    first ``limit`` steps are taken and the other losses are NaN: one program serves them all.
-    On a ``mesh`` a batch is split over its axis "data". Raises InputError where ``batch_size`` is
+    Each step reads a minibatch, or all of ``data`` where ``batch_size`` is None. A pure function:
+    vmap it over states for a population. All minibatches are gathered first, so memory grows with
+    num_steps * batch_size; ``fit_chunks`` is for long runs. With ``limit`` only the first ``limit``
+    steps are taken and the other losses are NaN, so that one program serves all lengths. On a
+    ``mesh`` each batch is split over its axis "data". Raises InputError where ``batch_size`` is
     below 1, or not a multiple of the devices of that axis.
     """
     devices = 1 if mesh is None else mesh.shape["data"]
@@ -219,10 +221,10 @@ def fit(
     return jax.lax.fori_loop(0, count, body, (state, jnp.full(num_steps, jnp.nan)))
 
 
-def chunk_length(data: Batch, batch_size: int | None, most: int = 1000) -> int:
-    """Return how many steps a chunk may have for what its steps read to fit CHUNK_TOKENS."""
+def chunk_length(data: Batch, batch_size: int | None, max_steps: int = 1000) -> int:
+    """Return how many steps a chunk may have so that its minibatches fit CHUNK_TOKENS."""
     examples = len(data.targets) if batch_size is None else max(1, batch_size)
-    return max(1, min(most, CHUNK_TOKENS // (examples * (data.tokens.shape[-1] + 1))))
+    return max(1, min(max_steps, CHUNK_TOKENS // (examples * (data.tokens.shape[-1] + 1))))
 
 
 def fit_chunks(
@@ -239,27 +241,27 @@ def fit_chunks(
 ) -> Iterator[tuple[TrainState, Float[np.ndarray, " steps"]]]:
     """Train until ``state.step`` is ``num_steps``, yielding (state, losses) after every chunk.
 
-    Chunks end where a whole number of them has been taken, and after ``every`` so many steps; the
-    length of a chunk changes no bit of the result. Raises NotFiniteError at the first loss
-    that is NaN or infinite, with the state of the last step whose loss was finite.
+    A chunk ends at each multiple of ``chunk_steps`` and of ``every``; the length of a chunk changes
+    no bit of the result. Raises NotFiniteError at the first loss that is NaN or infinite, with the
+    state of the last step whose loss was finite.
     """
     length = chunk_steps or chunk_length(data, batch_size)
     options = {"num_steps": length, "batch_size": batch_size, "mesh": mesh}
-    take = partial(fit, model, optimizer, data=data, **options)
+    take_steps = partial(fit, model, optimizer, data=data, **options)
     before, step = state, int(state.step)
     while step < num_steps:
         ends = (step + each - step % each for each in (length, every or length))
         count = min(num_steps, *ends) - step
-        after, losses = take(state, limit=np.int32(count))
+        after, losses = take_steps(state, limit=np.int32(count))
         losses = np.asarray(losses)[:count]
         finite = np.isfinite(losses)
         if not finite.all():
             bad = int(np.argmin(finite))
             # Steps repeat bit for bit, so the last good state is found by taking them once more.
             if bad > 0:
-                good = take(state, limit=np.int32(bad - 1))[0]
+                good = take_steps(state, limit=np.int32(bad - 1))[0]
             else:
-                good = take(before, limit=np.int32(step - 1 - int(before.step)))[0]
+                good = take_steps(before, limit=np.int32(step - 1 - int(before.step)))[0]
             raise NotFiniteError(step + bad, float(losses[bad]), good)
         before, state, step = state, after, step + count
         yield state, losses

@@ -128,7 +128,7 @@ def test_the_best_k_is_as_good_as_any_of_a_dense_grid(names, order):
     worst = add_k_losses(*counts, np.array([1e-6, 1e6])).min()
     assert loss < lowest + 0.01 * (worst - lowest) + 1e-6
     if order < 3:  # all that comes in dev has come in train
-        assert k == baselines.SMALLEST
+        assert k == baselines.MIN_SMOOTHING
     else:
         assert add_k_losses(*counts, k * np.array([0.97, 1, 1.03])).argmin() == 1
 
@@ -143,9 +143,9 @@ def test_the_best_k_of_any_lines_is_near_the_best_of_a_dense_grid(train, dev, or
 
 
 def test_the_best_k_may_be_the_smallest_or_the_largest():
-    assert best_smoothing(*counts_of(2, ["ab"], ["ab"])) == baselines.SMALLEST == 1e-6
+    assert best_smoothing(*counts_of(2, ["ab"], ["ab"])) == baselines.MIN_SMOOTHING == 1e-6
     # Dev is as train never is; the more k, the nearer to uniform.
-    assert best_smoothing(*counts_of(2, ["ab"] * 9, ["cc"])) == baselines.LARGEST == 1e6
+    assert best_smoothing(*counts_of(2, ["ab"] * 9, ["cc"])) == baselines.MAX_SMOOTHING == 1e6
 
 
 def test_a_rung_of_added_counts_has_its_losses():

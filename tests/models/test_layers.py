@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mm_jax.models.layers import SMALL, matmul
+from mm_jax.models.layers import MAX_TRANSPOSED_SIZE, matmul
 from tests.helpers import assert_trees_close, quick_jit
 
 SHAPES = [(5, 3, 7), (5, 7, 3), (4, 6, 6), (1, 1, 1)]  # wide, tall, square, and all alike
@@ -54,7 +54,7 @@ def test_those_of_many_models_at_once_too(shape):
 
 
 @pytest.mark.parametrize(
-    ("shape", "special"), [((8, 3, 7), True), ((8, 7, 3), True), ((1, 1, SMALL + 1), False)]
+    ("shape", "special"), [((8, 3, 7), True), ((8, 7, 3), True), ((1, 1, MAX_TRANSPOSED_SIZE + 1), False)]
 )
 def test_small_products_alone_have_a_backward_pass_of_their_own(shape, special):
     x, weight, _, _, g = pieces(shape)

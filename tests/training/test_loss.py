@@ -121,7 +121,7 @@ def test_a_batch_of_another_context_is_refused_by_name(make, context):
     model = mlp(V, 3, 2, 4)
     batch = make(["emma", "ava"], Vocab((".", *"abcdefghijklmnopqrstuvwxyz")), context)
     length = batch.tokens.shape[-1]
-    with pytest.raises(InputError, match=f"has {length} tokens an example.* context=3"):
+    with pytest.raises(InputError, match=f"has {length} tokens per example.* context=3"):
         nats(model, model.init(jax.random.key(0)), batch)
 
 

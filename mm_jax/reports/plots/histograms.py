@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mm_jax.reports.plots.style import BLUE, GREY, INK, label, stroke, styled
-from mm_jax.training.diagnostics import REACH, SATURATED, Diagnostics, Histogram
+from mm_jax.training.diagnostics import MAX_STDS, SATURATED, Diagnostics, Histogram
 
 FEW = 100  # numbers of an array, below which a histogram of them says nothing
 
@@ -60,11 +60,11 @@ def gradients(before: Diagnostics, after: Diagnostics) -> Figure:
         found = after.gradients[name]
         if counts_enough(found):
             counts = np.asarray(found.counts)
-            middles = (np.arange(len(counts)) + 0.5) / len(counts) * 2 * REACH - REACH
+            middles = (np.arange(len(counts)) + 0.5) / len(counts) * 2 * MAX_STDS - MAX_STDS
             shares = np.where(counts > 0, 100 * counts / counts.sum(), np.nan)
             axes.plot(middles, shares, **stroke(i), linewidth=1.4, label=text)
     axes.set_yscale("log")
-    axes.set_xlim(-REACH, REACH)
+    axes.set_xlim(-MAX_STDS, MAX_STDS)
     axes.set_xlabel("gradient, in standard deviations of its array")
     axes.set_ylabel("share of the array's numbers, %")
     axes.set_title("Gradients after training")
