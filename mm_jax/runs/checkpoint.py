@@ -1,7 +1,7 @@
 """A checkpoint: one safetensors file with a checksum of all of it, and the two newest of a run.
 
-Enters and leaves: NumPy arrays by name, and a record of plain values that says what they are. The
-record stands in the file's header, its first entry the sha256 of the file (with that entry blank).
+Enters and leaves: NumPy arrays by name, and a record of plain values that describes them. The
+record stands in the file's header; its first entry is the sha256 of the file with that entry blank.
 Nothing is ever unpickled. Imports no jax.
 """
 
@@ -24,7 +24,7 @@ from mm_jax.runtime.atomic_files import make_dir, read, remove, write_whole
 CHECKPOINTS = "checkpoints"  # a directory in a run's
 BEST = "best.safetensors"  # in it: the state with the lowest loss on dev
 NUM_KEPT = 2  # how many others are kept
-MAX_TIME_SHARE = 0.01  # of the time, at most, that keeping things takes where nothing else is said
+MAX_TIME_SHARE = 0.01  # of the training time that checkpoints take, unless the user says when
 ENTRY = "mm_jax"  # of the header
 BLANK = "-" * 64  # stands for the checksum while it is being computed
 
@@ -46,25 +46,25 @@ class Checkpoint(NamedTuple):
         return self.record["step"]
 
 
-def encode(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> bytes:
+def serialize(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> bytes:
     """Return the bytes of a safetensors file of ``arrays``; the same for the same content."""
     entry = to_json({"sha256": BLANK, **record})  # one entry: safetensors has no order of many
-    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    data = bytearray(save(whole, metadata={ENTRY: entry}))
-    place = data.index(BLANK.encode())
-    data[place : place + len(BLANK)] = hashlib.sha256(data).hexdigest().encode()
+    in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    data = bytearray(save(in_order, metadata={ENTRY: entry}))
+    start = data.index(BLANK.encode())
+    data[start : start + len(BLANK)] = hashlib.sha256(data).hexdigest().encode()
     return bytes(data)
 
 
-def decode(path: Path, data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def deserialize(path: Path, data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return arrays and record of a file's bytes; raises DamagedError unless all are as written."""
-    record = read_record(path, data)
+    record = _read_record(path, data)
     if record is None:
         raise DamagedError(f"{path} is damaged: it has no checksum")
-    return verified(path, data, record), record
+    return _verified_arrays(path, data, record), record
 
 
-def read_record(path: Path, data: bytes) -> dict[str, Any] | None:
+def _read_record(path: Path, data: bytes) -> dict[str, Any] | None:
     """Return the record in a safetensors file, unchecked; None where others wrote the file."""
     try:
         length = int.from_bytes(data[:8], "little")
@@ -83,11 +83,11 @@ def read_record(path: Path, data: bytes) -> dict[str, Any] | None:
     return record
 
 
-def verified(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _verified_arrays(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Return the arrays of a file whose checksum is right; raises DamagedError where it is not."""
     try:
-        place = data.index(record["sha256"].encode())
-        blank = data[:place] + BLANK.encode() + data[place + len(BLANK) :]
+        start = data.index(record["sha256"].encode())
+        blank = data[:start] + BLANK.encode() + data[start + len(BLANK) :]
         if hashlib.sha256(blank).hexdigest() != record["sha256"]:
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
         return load(data)
@@ -98,8 +98,8 @@ def verified(path: Path, data: bytes, record: Mapping[str, Any]) -> dict[str, np
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint and verify all of it. Raises InputError, DamagedError where it is not."""
-    arrays, record = decode(path, read(path))
+    """Read a checkpoint and verify all of it. Raises InputError; DamagedError where it changed."""
+    arrays, record = deserialize(path, read(path))
     if not isinstance(record.get("step"), int):
         raise DamagedError(f"{path} is damaged: it names no step")
     return Checkpoint(path, arrays, record)
@@ -111,7 +111,7 @@ def checkpoint_path(run: Path, step: int) -> Path:
 
 
 def checkpoint_steps(run: Path) -> list[int]:
-    """Return the steps of which there are checkpoints, the newest first."""
+    """Return the steps that have a checkpoint, the newest first."""
     names = (path.stem.removeprefix("step-") for path in run.glob(f"{CHECKPOINTS}/step-*[0-9].*"))
     return sorted({int(name) for name in names if name.isdecimal()}, reverse=True)
 
@@ -119,11 +119,11 @@ def checkpoint_steps(run: Path) -> list[int]:
 def save_checkpoint(
     run: Path, step: int, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]
 ) -> Path:
-    """Keep a state, and of those before it the newest one. Raises InputError."""
+    """Write a checkpoint; of those of earlier steps only the newest stays. Raises InputError."""
     path = checkpoint_path(run, step)
     make_dir(path.parent)
-    write_whole(path, encode(arrays, {"step": step, **record}))
-    # Later ones can only be what was damaged, or from before a resume.
+    write_whole(path, serialize(arrays, {"step": step, **record}))
+    # Later ones are damaged, or stem from before a resume.
     before = [other for other in checkpoint_steps(run) if other < step]
     for other in checkpoint_steps(run):
         if other > step or other in before[NUM_KEPT - 1 :]:
@@ -134,7 +134,7 @@ def save_checkpoint(
 def valid_checkpoints(run: Path, report: Callable[[DamagedError], None]) -> Iterator[Checkpoint]:
     """Yield the checkpoints of a run, the newest first, and ``report`` those that are damaged.
 
-    While another process trains, one may have gone before it could be read: that is no error.
+    While another process trains, one may be removed before it could be read: that is no error.
     """
     for step in checkpoint_steps(run):
         path = checkpoint_path(run, step)
@@ -149,19 +149,19 @@ def valid_checkpoints(run: Path, report: Callable[[DamagedError], None]) -> Iter
 
 def newest_checkpoint(run: Path, report: Callable[[DamagedError], None]) -> Checkpoint | None:
     """Return the newest checkpoint that is whole, or None; ``report`` those that are damaged."""
-    for _ in range(3):  # while training goes on, all that were listed may be gone
-        found = next(valid_checkpoints(run, report), None)
-        if found is not None or not checkpoint_steps(run):
+    for _ in range(3):  # during training, all that were listed may be removed meanwhile
+        checkpoint = next(valid_checkpoints(run, report), None)
+        if checkpoint is not None or not checkpoint_steps(run):
             break
-    return found
+    return checkpoint
 
 
 def read_params(path: Path) -> dict[str, np.ndarray]:
-    """Read arrays and verify them, where they have a checksum: other programs write none."""
+    """Read arrays, and verify them if they have a checksum: other programs write none."""
     data = read(path)
-    record = read_record(path, data)
+    record = _read_record(path, data)
     if record is not None:
-        return verified(path, data, record)
+        return _verified_arrays(path, data, record)
     try:
         return load(data)
     except (SafetensorError, ValueError) as error:
@@ -170,15 +170,11 @@ def read_params(path: Path) -> dict[str, np.ndarray]:
 
 def params_of_state(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the parameters to use of a state, by name: their average where one is kept."""
-    for table in ("average.", "params."):
-        found = {
-            name.removeprefix(table): array
-            for name, array in arrays.items()
-            if name.startswith(table)
-        }
-        if found:
-            break
-    return found
+    averaged = any(name.startswith("average.") for name in arrays)
+    table = "average." if averaged else "params."
+    return {
+        name.removeprefix(table): array for name, array in arrays.items() if name.startswith(table)
+    }
 
 
 def fingerprint_of_run(run: Path) -> dict[str, Any]:
@@ -195,6 +191,6 @@ def raise_damaged(error: DamagedError) -> None:
 
 
 def remove_partial_files(run: Path) -> None:
-    """Remove what a crash left half-written. Raises InputError."""
+    """Remove what a crash left half-written in a run directory. Raises InputError."""
     atomic_files.remove_partial_files(run)
     atomic_files.remove_partial_files(run / CHECKPOINTS)

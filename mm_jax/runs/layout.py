@@ -4,9 +4,7 @@ Imports no jax, so that a command can ask before it begins.
 """
 
 import contextlib
-import errno
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +13,10 @@ from mm_jax.config.base import InputError, check_path, flag
 from mm_jax.config.serialization import from_dict, read_count, read_number, to_dict
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.text import BOUNDARY
-from mm_jax.runtime.atomic_files import LOCK, PART
 
-FORMAT = 3  # of config.json; a later one that an older mm-jax cannot read gets a higher number
-# What a format says that the one before did not, and what its silence meant.
-SINCE: dict[int, dict[str, Any]] = {
+FORMAT = 3  # of config.json; one that an older mm-jax cannot read gets a higher number
+# The choices that a format added, and what it meant when they did not exist yet.
+ADDED: dict[int, dict[str, Any]] = {
     2: {"full_batch": False, "regularization": 0.0},
     3: {
         "label_smoothing": 0.0,
@@ -41,8 +38,11 @@ class RunMetadata(NamedTuple):
     config: RunConfig | CountConfig
     symbols: tuple[str, ...]
     data: dict[str, Any]  # path, sha256 and counts of the file that was learned from
-    lr_range: dict[str, Any] | None = None  # how the learning rate was found, where it was
+    lr_range: dict[str, Any] | None = None  # the range test that chose the rate, where one did
     fingerprint: dict[str, Any] | None = None  # of the machine; None where none was written
+
+
+# Reading
 
 
 def read_metadata(path: Path) -> RunMetadata:
@@ -56,26 +56,38 @@ def read_metadata(path: Path) -> RunMetadata:
 
 
 def metadata_from_record(record: dict[str, Any]) -> RunMetadata:
-    """Return what a record says; raises InputError, or what a wrong type leads to."""
+    """Return what a record says. Raises InputError, or whatever a wrong type leads to."""
     if record["format"] > FORMAT:
         raise InputError(f"a newer mm-jax wrote it (format {record['format']}); upgrade")
     choices, data, symbols = record["config"], record["data"], record["symbols"]
-    config = from_dict(_of_format(choices, record["format"]))
+    config = from_dict(_upgraded(choices, record["format"]))
     distinct = len({*symbols}) == len(symbols) and {*map(len, symbols)} == {1}
     if symbols[0] != BOUNDARY or not distinct or not "".join(symbols).encode():
         raise InputError("its symbols are not the boundary and distinct code points")
     if not isinstance(data["sha256"], str):
         raise InputError("its data has no sha256")
-    machine = record.get("fingerprint")
-    if not isinstance(machine, dict | None):
+    fingerprint = record.get("fingerprint")
+    if not isinstance(fingerprint, dict | None):
         raise InputError("its fingerprint is no table")
-    return RunMetadata(config, tuple(symbols), data, record.get("lr_range"), machine)
+    return RunMetadata(config, tuple(symbols), data, record.get("lr_range"), fingerprint)
+
+
+def _upgraded(choices: Any, written: int) -> Any:
+    """Return the choices of the format that was ``written`` as the newest format has them."""
+    if not (isinstance(choices, dict) and "optimizer" in choices):
+        return choices  # those of a counted run have not changed
+    for later in range(written + 1, FORMAT + 1):
+        choices = ADDED[later] | choices
+    model = choices.get("model")
+    if written < 3 and isinstance(model, dict) and model.get("name") == "mlp":
+        choices["model"] = {"dropout": 0.0} | model
+    return choices
 
 
 def check_data_record(path: Path, data: Any) -> None:
     """Raise InputError where a file does not say what was learned from, as we write it.
 
-    To use a model the sha256 is enough; to speak of what it was made from takes more.
+    To use a model the sha256 is enough; a report on it needs the rest.
     """
     try:
         _check_data_record(data)
@@ -98,24 +110,12 @@ def _check_data_record(data: Any) -> None:
     read_number(data.get("dev_lines_in_train"), "dev_lines_in_train of its data")
 
 
-def _of_format(choices: Any, written: int) -> Any:
-    """Return the choices of an earlier format as this one has them."""
-    if not (isinstance(choices, dict) and "optimizer" in choices):
-        return choices  # nothing has changed in those of a counted run
-    for later in range(written + 1, FORMAT + 1):
-        choices = SINCE[later] | choices
-    model = choices.get("model")
-    if written < 3 and isinstance(model, dict) and model.get("name") == "mlp":
-        choices["model"] = {"dropout": 0.0} | model
-    return choices
-
-
 def find_resumable(out: str | None, *, resume: bool) -> RunMetadata | None:
-    """Return what --resume goes on with: the run in ``out``, or None where there is none yet."""
+    """Return the metadata of the run in ``out`` that --resume continues, or None without one."""
     if not resume:
         return None
     if not out:
-        raise InputError("--resume needs --out, the run to go on with")
+        raise InputError("--resume needs --out, the run to resume")
     path = Path(out)
     with contextlib.suppress(OSError):
         if (path / CONFIG).exists():
@@ -123,25 +123,28 @@ def find_resumable(out: str | None, *, resume: bool) -> RunMetadata | None:
     return None
 
 
+# Comparing
+
+
 def differing_choices(
     before: RunConfig | CountConfig, now: RunConfig | CountConfig, *, auto: bool = False
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yield each choice that differs: its flag, its value before and now.
 
-    Where the data stands is not compared: what it holds is. With ``auto`` the rate before was
-    found, and to ask for that again is no difference.
+    Where the data stands is not compared: what it holds is. With ``auto`` a range test chose the
+    learning rate before, and to ask for that again is no difference.
     """
-    old, new = _flat(to_dict(before)), _flat(to_dict(now))
+    old, new = _flattened(to_dict(before)), _flattened(to_dict(now))
     for name in {**old, **new}:
-        found = auto and name == "learning_rate" and new.get(name) == "auto"
-        if name != "data" and not found and old.get(name) != new.get(name):
+        same_rate = auto and name == "learning_rate" and new.get(name) == "auto"
+        if name != "data" and not same_rate and old.get(name) != new.get(name):
             yield ("--model" if name == "name" else flag(name)), old.get(name), new.get(name)
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
+def _flattened(values: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value) if isinstance(value, dict) else {name: value}
+        flat |= _flattened(value) if isinstance(value, dict) else {name: value}
     return flat
 
 
@@ -150,26 +153,9 @@ def check_same_choices(path: Path, metadata: RunMetadata, now: RunConfig | Count
     auto = metadata.lr_range is not None
     for name, before, here in differing_choices(metadata.config, now, auto=auto):
         raise InputError(
-            f"{path} was made with {name} {before}, not {here}; go on without that flag, or name "
+            f"{path} was made with {name} {before}, not {here}; resume without that flag, or name "
             "another --out"
         )
-
-
-def check_checkpoint_matches(
-    path: Path, metadata: RunMetadata, checkpoint: Path, record: dict[str, Any]
-) -> None:
-    """Raise InputError where a checkpoint was made with other choices than config.json has."""
-    try:
-        made = metadata_from_record({"format": FORMAT, **record})
-    except (LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{checkpoint} is no checkpoint of a run: {error}") from None
-    what = f"{checkpoint} does not fit {path / CONFIG}"
-    for name, before, here in differing_choices(made.config, metadata.config):
-        raise InputError(f"{what}: {name} was {before}, and is {here} there")
-    if made.symbols != metadata.symbols:
-        raise InputError(f"{what}: it has another vocabulary")
-    if made.data["sha256"] != metadata.data["sha256"]:
-        raise InputError(f"{what}: it was made from other data")
 
 
 def check_same_data(
@@ -183,64 +169,25 @@ def check_same_data(
         )
     if metadata.symbols != symbols:
         pairs = zip((*metadata.symbols, None), (*symbols, None), strict=False)
-        number, (before, now) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
+        place, (before, now) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
         raise InputError(
-            f"{path} has another vocabulary than its data: symbol {number} of {CONFIG} is "
+            f"{path} has another vocabulary than its data: symbol {place} of {CONFIG} is "
             f"{before!r}, of the data {now!r}"
         )
 
 
-def list_files(path: Path) -> list[str]:
-    """Return the names of what is kept in a directory: not the lock, and nothing half-written."""
-    return sorted(name for name in os.listdir(path) if name != LOCK and not name.endswith(PART))
-
-
-def pick_dir(out: str | None, stem: str, *, resume: bool = False) -> Path:
-    """Return where a new run goes: ``out``, or the first free of runs/STEM-1, runs/STEM-2, ...
-
-    Raises InputError where ``out`` exists and is not an empty directory, or cannot be made. With
-    ``resume`` it need not be empty. Creates nothing.
-    """
-    if out is None:
-        number = 1
-        while (path := Path("runs") / f"{stem}-{number}").exists():
-            number += 1
-        return path
-    if not out:
-        raise InputError("--out is empty; name a directory")
-    path = Path(out)
+def check_checkpoint_matches(
+    path: Path, metadata: RunMetadata, checkpoint: Path, record: dict[str, Any]
+) -> None:
+    """Raise InputError where a checkpoint was made with other choices than config.json has."""
     try:
-        if path.exists() and not path.is_dir():
-            raise InputError(f"--out {path} exists and is not a directory")
-        if not resume:
-            check_empty(path)
-        if path.is_symlink() and not path.exists():
-            raise InputError(f"--out {path} is a link that leads nowhere")
-        existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    except OSError as error:
-        raise InputError(f"--out {path}: {error.strerror}") from None
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"--out {path}: {existing} is no directory that can be written to")
-    return path
-
-
-def check_empty(path: Path) -> None:
-    """Raise InputError where a directory holds anything."""
-    if path.is_dir() and list_files(path):
-        mend = "name another, or go on with it: --resume"
-        if not (path / CONFIG).exists() and not (path / SWEEP).exists():
-            mend = "name another"
-        raise InputError(f"--out {path} exists and is not empty; {mend}")
-
-
-def make_numbered_dir(path: Path, out: str | None, stem: str) -> Path:
-    """Make the directory that ``pick_dir`` chose; where another process was faster, the next."""
-    while True:
-        try:
-            path.mkdir(parents=True, exist_ok=out is not None)
-        except OSError as error:
-            if out is not None or error.errno != errno.EEXIST:
-                raise InputError(f"cannot make {path}: {error.strerror}") from None
-            path = pick_dir(None, stem)
-        else:
-            return path
+        saved = metadata_from_record({"format": FORMAT, **record})
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{checkpoint} is no checkpoint of a run: {error}") from None
+    mismatch = f"{checkpoint} does not fit {path / CONFIG}"
+    for name, before, here in differing_choices(saved.config, metadata.config):
+        raise InputError(f"{mismatch}: {name} was {before}, and is {here} there")
+    if saved.symbols != metadata.symbols:
+        raise InputError(f"{mismatch}: it has another vocabulary")
+    if saved.data["sha256"] != metadata.data["sha256"]:
+        raise InputError(f"{mismatch}: it was made from other data")

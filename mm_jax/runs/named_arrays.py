@@ -1,6 +1,6 @@
-"""A tree of arrays <-> NumPy arrays by name, as files hold them; a key is its numbers.
+"""A tree of arrays <-> NumPy arrays by name, as files hold them; a random key is its numbers.
 
-A name is the way to a leaf: ``params.W1``, ``opt_state.0.count``.
+A name is the path of a leaf in its tree: ``params.W1``, ``opt_state.0.count``.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,24 +14,24 @@ from mm_jax.config.base import InputError
 
 
 class TreeSpec(NamedTuple):
-    """What a tree looks like: its structure, and of each leaf its name, shape and dtype."""
+    """The structure of a tree, and of each leaf its name, shape and dtype."""
 
     structure: Any
-    leaves: dict[str, jax.ShapeDtypeStruct]  # in their order; of a key that of its numbers
-    keys: dict[str, Any]  # the implementation of each leaf that is a key
+    leaves: dict[str, jax.ShapeDtypeStruct]  # in the order of the tree; of a key that of its data
+    keys: dict[str, Any]  # the implementation of each leaf that is a random key
 
 
 def spec_of(make: Callable[[], Any]) -> TreeSpec:
-    """Return what ``make()`` would return looks like; it is traced only."""
-    found: list[Any] = []
+    """Return the TreeSpec of what ``make()`` returns; it is traced only."""
+    traced: list[Any] = []
 
-    def numbers() -> list[jax.Array]:
+    def key_data() -> list[jax.Array]:
         tree = make()
-        found[:] = jax.tree.structure(tree), _keys(tree), list(_named(tree))
+        traced[:] = jax.tree.structure(tree), _key_impls(tree), list(_leaves_by_name(tree))
         return list(named_leaves(tree).values())
 
-    specs = jax.eval_shape(numbers)
-    structure, keys, names = found
+    specs = jax.eval_shape(key_data)
+    structure, keys, names = traced
     return TreeSpec(structure, dict(zip(names, specs, strict=True)), keys)
 
 
@@ -40,45 +40,52 @@ def to_arrays(tree: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(leaf) for name, leaf in named_leaves(tree).items()}
 
 
-def from_arrays(arrays: Mapping[str, Any], shape: TreeSpec) -> Any:
-    """Return the tree of such leaves; works under jit and vmap too."""
-    leaves = [arrays[name] for name in shape.leaves]
+def from_arrays(arrays: Mapping[str, Any], spec: TreeSpec) -> Any:
+    """Return the tree with such leaves; works under jit and vmap too."""
+    leaves = (jnp.asarray(arrays[name]) for name in spec.leaves)
     wrapped = (
-        jax.random.wrap_key_data(leaf, impl=shape.keys[name]) if name in shape.keys else leaf
-        for name, leaf in zip(shape.leaves, map(jnp.asarray, leaves), strict=True)
+        jax.random.wrap_key_data(leaf, impl=spec.keys[name]) if name in spec.keys else leaf
+        for name, leaf in zip(spec.leaves, leaves, strict=True)
     )
-    return jax.tree.unflatten(shape.structure, wrapped)
+    return jax.tree.unflatten(spec.structure, wrapped)
 
 
 def check_arrays(
-    arrays: Mapping[str, np.ndarray], leaves: Mapping[str, Any], where: str, what: str
+    arrays: Mapping[str, np.ndarray], leaves: Mapping[str, Any], file: str, owner: str
 ) -> None:
-    """Raise InputError for a missing, an unknown, a wrong array; ``what`` asks for ``leaves``."""
+    """Raise InputError for an array that is missing, unknown, or of a wrong shape or dtype.
+
+    ``leaves`` are the shapes and dtypes that ``owner``, which the error names, asks of ``file``.
+    """
     for name in sorted(leaves.keys() | arrays.keys()):
-        want, got = leaves.get(name), arrays.get(name)
-        if want is None or got is None or (want.shape, want.dtype) != (got.shape, got.dtype):
-            found, due = (a if a is None else f"{a.dtype}{list(a.shape)}" for a in (got, want))
-            raise InputError(f"{where} does not fit {what}: {name} is {found}, should be {due}")
+        expected, actual = _describe(leaves.get(name)), _describe(arrays.get(name))
+        if expected is None or actual is None or expected != actual:
+            raise InputError(
+                f"{file} does not fit {owner}: {name} is {actual}, should be {expected}"
+            )
 
 
-def _named(tree: Any) -> dict[str, Any]:
+def _describe(array: Any) -> str | None:
+    return None if array is None else f"{array.dtype}{list(array.shape)}"
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Return the leaves of a tree by name, on any device or traced; of a random key its data."""
+    keys = _key_impls(tree)
+    return {
+        name: jax.random.key_data(leaf) if name in keys else leaf
+        for name, leaf in _leaves_by_name(tree).items()
+    }
+
+
+def _leaves_by_name(tree: Any) -> dict[str, Any]:
     flat, _ = jax.tree.flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in flat}
 
 
-def _keys(tree: Any) -> dict[str, Any]:
-    typed = jax.dtypes.prng_key
+def _key_impls(tree: Any) -> dict[str, Any]:
     return {
         name: jax.random.key_impl(leaf)
-        for name, leaf in _named(tree).items()
-        if jnp.issubdtype(leaf.dtype, typed)
-    }
-
-
-def named_leaves(tree: Any) -> dict[str, Any]:
-    """Return the leaves of a tree by name, wherever they are; of a key its numbers."""
-    keys = _keys(tree)
-    return {
-        name: jax.random.key_data(leaf) if name in keys else leaf
-        for name, leaf in _named(tree).items()
+        for name, leaf in _leaves_by_name(tree).items()
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     }

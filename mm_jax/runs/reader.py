@@ -1,7 +1,7 @@
 """A run directory, read: by any number of processes, also while another one trains.
 
-Without params.safetensors, which comes last, the newest checkpoint is what there is. Reading a run
-needs neither the flags that it was made with nor, without a loss on data, the data file.
+Until params.safetensors, which comes last, is written, the newest checkpoint is read. Reading a run
+needs neither the flags that it was made with nor, unless a loss is asked for, its data file.
 """
 
 import datetime
@@ -47,7 +47,7 @@ from mm_jax.runtime.paths import find_data
 
 
 class Run(NamedTuple):
-    """A trained model with all that is needed to use it."""
+    """A trained model and what is needed to use it."""
 
     path: Path
     config: RunConfig | CountConfig
@@ -55,16 +55,16 @@ class Run(NamedTuple):
     model: Model
     params: Params
     data: dict[str, Any]  # path, sha256 and counts of the file it was trained on
-    step: int | None = None  # where training has not come to its end: how far this is
+    step: int | None = None  # of the checkpoint that was read, where training has not ended
 
     @property
     def folder(self) -> Path:
-        """The run directory, also where ``path`` is a checkpoint in it."""
+        """The run directory, also where ``path`` is a checkpoint in one."""
         return self.path if self.path.is_dir() else self.path.absolute().parents[1]
 
 
 def count_test_evaluation(path: Path, loss_nats: float) -> int:
-    """Note that the test split was looked at; return how often it has been, this time included."""
+    """Record an evaluation on the test split; return how many there are, this one included."""
     if not (path / CONFIG).exists():
         raise InputError(f"{path} is no run directory: a look at the test split cannot be counted")
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -80,36 +80,48 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     """
     path = Path(path)
     if path.is_file() and path.suffix == ".safetensors":
-        found = open_checkpoint(path)
-        try:
-            metadata = metadata_from_record({"format": FORMAT, **found.record})
-        except (LookupError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is not a checkpoint of a run: {error}") from None
-        return _from_checkpoint(path, metadata, found)
+        return _load_checkpoint(path)
     if not path.is_dir():
-        what = "is not a run directory but a file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}")
+        problem = "is not a run directory but a file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {problem}")
     if not (path / CONFIG).exists():
         if (path / "best" / CONFIG).exists():
             raise InputError(f"{path} is a sweep; its best run is {path / 'best'}")
         raise InputError(f"{path} is not a run directory: it has no {CONFIG}")
     metadata = read_metadata(path)
-    config = metadata.config
     if not (path / PARAMS).exists():
-        if isinstance(config, RunConfig) and config.seeds > 1:
-            arrays, count = finished_members(path, config.steps)
-            if count:
-                return _made(path, metadata, arrays, str(path), count, config.steps)
-        else:
-            checkpoint = newest_checkpoint(path, lambda _: None)
-            if checkpoint is not None:
-                return _from_checkpoint(path, metadata, checkpoint)
-        raise InputError(
-            f"{path} is half-written: it has no {PARAMS}, and no checkpoint yet; its making did "
-            "not end"
-        )
+        return _load_unfinished(path, metadata)
     arrays = read_params(path / PARAMS)
-    return _made(path, metadata, arrays, str(path / PARAMS), _num_members(arrays), None)
+    return _build_run(path, metadata, arrays, path / PARAMS, _num_members(arrays))
+
+
+def _load_checkpoint(path: Path) -> Run:
+    checkpoint = open_checkpoint(path)
+    try:
+        metadata = metadata_from_record({"format": FORMAT, **checkpoint.record})
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is not a checkpoint of a run: {error}") from None
+    return _from_checkpoint(path, metadata, checkpoint)
+
+
+def _load_unfinished(path: Path, metadata: RunMetadata) -> Run:
+    config = metadata.config
+    if isinstance(config, RunConfig) and config.seeds > 1:
+        arrays, count = finished_members(path, config.steps)
+        if count:
+            return _build_run(path, metadata, arrays, path, count, config.steps)
+    else:
+        checkpoint = newest_checkpoint(path, lambda _: None)
+        if checkpoint is not None:
+            return _from_checkpoint(path, metadata, checkpoint)
+    raise InputError(
+        f"{path} is half-written: it has no {PARAMS}, and no checkpoint yet; its making did not end"
+    )
+
+
+def _from_checkpoint(path: Path, metadata: RunMetadata, checkpoint: Checkpoint) -> Run:
+    arrays = params_of_state(checkpoint.arrays)
+    return _build_run(path, metadata, arrays, checkpoint.path, 1, checkpoint.step)
 
 
 def _num_members(arrays: dict[str, np.ndarray]) -> int:
@@ -118,78 +130,82 @@ def _num_members(arrays: dict[str, np.ndarray]) -> int:
     return shapes[0][0] if shapes and shapes[0] else 0
 
 
-def _from_checkpoint(path: Path, metadata: RunMetadata, checkpoint: Checkpoint) -> Run:
-    arrays = params_of_state(checkpoint.arrays)
-    return _made(path, metadata, arrays, str(checkpoint.path), 1, checkpoint.step)
-
-
-def _made(
+def _build_run(
     path: Path,
     metadata: RunMetadata,
     arrays: dict[str, np.ndarray],
-    where: str,
-    members: int,
-    step: int | None,
+    file: Path,
+    num_members: int,
+    step: int | None = None,
 ) -> Run:
+    """Return the run with ``arrays``, which come from ``file``. Raises InputError."""
     config = metadata.config
     model = build_model(config.model, len(metadata.symbols))
     if isinstance(config, RunConfig) and config.seeds > 1:
-        if not members:
-            raise InputError(f"{where} holds no members of an ensemble")
-        model = ensemble(model, members)
-    params = _checked(arrays, where, model, config.model.grows)
+        if not num_members:
+            raise InputError(f"{file} holds no members of an ensemble")
+        model = ensemble(model, num_members)
+    params = _checked_params(arrays, file, model, config.model.grows)
     return Run(path, config, Vocab(metadata.symbols), model, params, metadata.data, step)
 
 
-def _checked(named: dict[str, np.ndarray], where: str, model: Model, grows: bool) -> Params:
-    """Hold parameters against the shapes that the model would make.
+def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model, grows: bool) -> Params:
+    """Return arrays as the parameters of a model, whose shapes they must have.
 
     Of a model that grows with its data the first axis may be longer, but the same for all arrays,
-    and its integers number the rows.
+    and its integers number the rows. Raises InputError.
     """
     expected = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep=".")
-    if grows and named:
-        length = next(iter(named.values())).shape[:1]
+    if grows and arrays:
+        length = next(iter(arrays.values())).shape[:1]
         expected = {
             name: jax.ShapeDtypeStruct(length + leaf.shape[1:], leaf.dtype)
             for name, leaf in expected.items()
         }
-    check_arrays(named, expected, where, CONFIG)
-    for name, got in named.items():
-        if not got.size:
-            raise InputError(f"{where} holds no usable model: {name} is empty")
-        if not np.isfinite(got).all():
-            raise InputError(f"{where} holds no usable model: {name} is not finite")
-        if got.dtype.kind == "i" and (got.min() < 0 or (grows and got.max() >= len(got))):
-            raise InputError(f"{where} holds no usable model: {name} has a number out of its range")
-    return unflatten_dict({name: jnp.asarray(named[name]) for name in expected}, sep=".")
+    check_arrays(arrays, expected, str(file), CONFIG)
+    for name, array in arrays.items():
+        problem = _unusable(array, len(array) if grows else None)
+        if problem:
+            raise InputError(f"{file} holds no usable model: {name} {problem}")
+    return unflatten_dict({name: jnp.asarray(arrays[name]) for name in expected}, sep=".")
+
+
+def _unusable(array: np.ndarray, num_rows: int | None) -> str | None:
+    """Return why no model can use an array, or None where one can."""
+    if not array.size:
+        return "is empty"
+    if not np.isfinite(array).all():
+        return "is not finite"
+    if array.dtype.kind == "i" and (array.min() < 0 or (num_rows and array.max() >= num_rows)):
+        return "has a number out of its range"
+    return None
 
 
 def read_samples(folder: Path) -> list[str]:
-    """Return the lines that are kept with a run. Raises InputError where they cannot be read."""
+    """Return the samples that are kept with a run. Raises InputError where they cannot be read."""
     try:
         text = (folder / SAMPLES).read_text("utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {folder / SAMPLES}: {error}") from None
-    return text.removesuffix("\n").split("\n")  # a line may hold what splitlines ends one at
+    return text.removesuffix("\n").split("\n")  # a sample may hold what splitlines splits at
 
 
 def unfinished_note(run: Run) -> str | None:
-    """Say that a run has not come to its end, and what is used of it; None where it has."""
+    """Return that a run has not come to its end, and what is used of it; None where it has."""
     if run.step is None or run.path.is_file():
         return None
     return f"{run.path} has not come to its end: this is what there is after step {run.step:,}"
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """Return what every command that reads a run says of it in --json."""
-    so_far = {} if run.step is None else {"step": run.step}
+    """Return what every command that reads a run reports of it in --json."""
+    step = {} if run.step is None else {"step": run.step}
     return {
         "config": to_dict(run.config),
         "vocab_size": len(run.vocab),
         "num_params": num_params(run.params),
         "run_dir": str(run.path),
-        **so_far,
+        **step,
     }
 
 
@@ -197,10 +213,10 @@ def run_splits(run: Run) -> tuple[Text, Splits]:
     """Read the data that a run was trained on. Raises InputError where the file has changed."""
     path = find_data(run.config.data.data)
     try:
-        odd = path.exists() and not path.is_file()
+        is_special = path.exists() and not path.is_file()
     except OSError as error:
         raise unreadable(path, error) from None
-    if odd:
+    if is_special:
         raise InputError(f"{path} is no regular file: what {run.path} was made from is gone")
     text, splits = load_splits(run.config.data)
     if text.sha256 != run.data["sha256"]:

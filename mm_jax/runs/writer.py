@@ -1,14 +1,17 @@
-"""A run directory, made and written, by one process at a time.
+"""A run directory, chosen, made and written, by one process at a time.
 
-config.json (choices, vocabulary, data, versions) comes first, metrics.jsonl while training goes on,
-params.safetensors last and whole. Checkpoints and parts are written by keeper.py and parts.py.
+config.json (choices, vocabulary, data, versions) comes first, metrics.jsonl during training,
+params.safetensors last and whole. Checkpoints are written by checkpoint_manager.py and
+population_checkpoints.py. Of many processes that train together only the first one writes.
 """
 
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import json
+import os
 import platform
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
@@ -21,8 +24,7 @@ from flax.traverse_util import flatten_dict
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import to_dict, to_json
 from mm_jax.models.base import Params
-from mm_jax.runs import layout
-from mm_jax.runs.checkpoint import encode, remove_partial_files
+from mm_jax.runs.checkpoint import remove_partial_files, serialize
 from mm_jax.runs.layout import (
     CONFIG,
     FORMAT,
@@ -34,18 +36,65 @@ from mm_jax.runs.layout import (
     SUMS,
     SWEEP,
     RunMetadata,
-    check_empty,
-    make_numbered_dir,
 )
-from mm_jax.runtime.atomic_files import append, exclusive_writer, read, remove, write_whole
+from mm_jax.runtime.atomic_files import (
+    LOCK,
+    PARTIAL,
+    append,
+    exclusive_writer,
+    read,
+    remove,
+    write_whole,
+)
 from mm_jax.runtime.mesh import is_primary
+
+# The directory
 
 
 def choose_dir(out: str | None, stem: str, *, resume: bool = False) -> Path:
-    """Return where a new run goes; see layout.choose_dir. Only the first process looks."""
-    if out is not None and not is_primary():
-        return Path(out)
-    return layout.pick_dir(out, stem, resume=resume)
+    """Return where a new run goes: ``out``, or the first free of runs/STEM-1, runs/STEM-2, ...
+
+    Raises InputError where ``out`` exists and is not an empty directory, or cannot be made. With
+    ``resume`` it need not be empty. Creates nothing.
+    """
+    if out is None:
+        return _first_free(stem)
+    if not out:
+        raise InputError("--out is empty; name a directory")
+    path = Path(out)
+    if not is_primary():
+        return path
+    try:
+        if path.exists() and not path.is_dir():
+            raise InputError(f"--out {path} exists and is not a directory")
+        if not resume:
+            check_empty(path)
+        if path.is_symlink() and not path.exists():
+            raise InputError(f"--out {path} is a link that leads nowhere")
+        existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    except OSError as error:
+        raise InputError(f"--out {path}: {error.strerror}") from None
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"--out {path}: {existing} is no directory that can be written to")
+    return path
+
+
+def _first_free(stem: str) -> Path:
+    number = 1
+    while (path := Path("runs") / f"{stem}-{number}").exists():
+        number += 1
+    return path
+
+
+def check_empty(path: Path) -> None:
+    """Raise InputError where a directory holds more than a lock and half-written files."""
+    if not path.is_dir():
+        return
+    if any(name != LOCK and not name.endswith(PARTIAL) for name in os.listdir(path)):
+        advice = "name another, or resume it: --resume"
+        if not (path / CONFIG).exists() and not (path / SWEEP).exists():
+            advice = "name another"
+        raise InputError(f"--out {path} exists and is not empty; {advice}")
 
 
 @contextlib.contextmanager
@@ -58,7 +107,7 @@ def hold_dir(path: Path, out: str | None, stem: str, *, resume: bool = False) ->
     if not is_primary():
         yield path
         return
-    path = make_numbered_dir(path, out, stem)
+    path = _make_chosen_dir(path, out, stem)
     with exclusive_writer(path):
         if not resume:
             check_empty(path)
@@ -66,11 +115,23 @@ def hold_dir(path: Path, out: str | None, stem: str, *, resume: bool = False) ->
         yield path
 
 
-def write_metadata(path: Path, metadata: RunMetadata) -> None:
-    """Make the directory and write config.json.
+def _make_chosen_dir(path: Path, out: str | None, stem: str) -> Path:
+    while True:
+        try:
+            path.mkdir(parents=True, exist_ok=out is not None)
+        except OSError as error:
+            if out is not None or error.errno != errno.EEXIST:
+                raise InputError(f"cannot make {path}: {error.strerror}") from None
+            path = _first_free(stem)
+        else:
+            return path
 
-    Of many processes only the first one makes and writes anything.
-    """
+
+# Its files
+
+
+def write_metadata(path: Path, metadata: RunMetadata) -> None:
+    """Make the directory and write config.json."""
     libraries = ("jax", "jaxlib", "optax", "flax", "numpy", "mm_jax")
     record = {
         "format": FORMAT,
@@ -81,27 +142,21 @@ def write_metadata(path: Path, metadata: RunMetadata) -> None:
         "versions": {"python": platform.python_version()} | {n: version(n) for n in libraries},
         "fingerprint": metadata.fingerprint,
     }
-    make_dir(path)
+    if is_primary():
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make {path}: {error.strerror}") from None
     _write(path / CONFIG, json.dumps(record, indent=1).encode())
 
 
-def make_dir(path: Path) -> None:
-    """Make the directory that a run or a sweep is kept in."""
-    if not is_primary():
-        return
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make {path}: {error.strerror}") from None
-
-
 def save_settings(path: Path, record: dict[str, Any]) -> None:
-    """Write what a sweep was asked for, which comes first."""
+    """Write settings.json of a sweep, what it was asked for, which comes first."""
     _write(path / SETTINGS, to_json(record).encode())
 
 
 def save_table(path: Path, rows: list[list[Any]], record: dict[str, Any] | None) -> None:
-    """Write what a sweep found: members.csv, and at its end sweep.json, which comes last."""
+    """Write the results of a sweep: members.csv, and at its end sweep.json, which comes last."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     _write(path / MEMBERS, text.getvalue().encode())
@@ -112,33 +167,33 @@ def save_table(path: Path, rows: list[list[Any]], record: dict[str, Any] | None)
 
 
 def append_metrics(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Add one JSON line a record to metrics.jsonl."""
+    """Append one JSON line per record to metrics.jsonl."""
     append_lines(path / METRICS, records)
 
 
 def save_results(path: Path, params: Params, samples: list[str]) -> None:
-    """Write samples.txt and SHA256SUMS, then params.safetensors, which marks the run as whole."""
+    """Write samples.txt and SHA256SUMS, then params.safetensors, which marks its end."""
     if not is_primary():
         return
     _write(path / SAMPLES, "".join(line + "\n" for line in samples).encode())
     named = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep=".").items()}
-    last = encode(named, {})
+    last = serialize(named, {})
     _write(path / SUMS, _sums(path, (CONFIG, METRICS, SAMPLES), {PARAMS: last}))
     _write(path / PARAMS, last)
 
 
 def drop_results(path: Path) -> None:
-    """Take back what marks a run as whole, before it is written to again."""
+    """Remove what marks a run as complete, before it is written to again."""
     if is_primary():
         for name in (PARAMS, SUMS, SAMPLES, METRICS):
             remove(path / name)
 
 
-def _sums(path: Path, names: Iterable[str], more: dict[str, bytes]) -> bytes:
-    """Return lines for sha256sum --check: of files that are there, and of those to come."""
+def _sums(path: Path, names: Iterable[str], next_files: dict[str, bytes]) -> bytes:
+    """Return lines for sha256sum --check: of the files that exist, and of those written next."""
     if not is_primary():
         return b""
-    data = {name: read(path / name) for name in names if (path / name).exists()} | more
+    data = {name: read(path / name) for name in names if (path / name).exists()} | next_files
     lines = (f"{hashlib.sha256(each).hexdigest()}  {name}\n" for name, each in data.items())
     return "".join(lines).encode()
 
@@ -149,6 +204,6 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def append_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Add one JSON line a record to a file."""
+    """Append one JSON line per record to a file."""
     if is_primary():
         append(path, "".join(to_json(record) + "\n" for record in records).encode())

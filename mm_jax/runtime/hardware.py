@@ -1,10 +1,10 @@
-"""How much memory there is, and how many cores. Imports no jax."""
+"""How much memory and how many cores this process may use. Imports no jax."""
 
 import os
 from pathlib import Path
 from typing import Any
 
-CGROUP = Path("/sys/fs/cgroup/memory.max")  # where a container says what it may take
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # bytes, or "max", that a container may use
 
 
 def device_bytes(device: Any) -> int:
@@ -14,11 +14,11 @@ def device_bytes(device: Any) -> int:
 
 def memory_bytes() -> int:
     """Return the memory of this machine, or of this container where that is less."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
-        return min(there, int(CGROUP.read_text()))
+        return min(installed, int(CGROUP_LIMIT.read_text()))
     except (OSError, ValueError):  # no container, or no limit: "max"
-        return there
+        return installed
 
 
 def num_cores() -> int:

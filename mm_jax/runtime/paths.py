@@ -1,4 +1,4 @@
-"""Where files are: what ships with the package, data sets with a name, caches. Imports no jax."""
+"""Where files are: what ships with the package, named data sets, caches. Imports no jax."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,8 @@ from pathlib import Path
 from mm_jax.config.base import InputError
 
 LECTURE_VARIABLE = "MM_JAX_LECTURE_NAMES"
-
-
 DATA_SETS = ("names", "lecture-names")  # that have a name; any other is a path
-
-
-LARGE_FILE_BYTES = 2**26  # bytes that take more than a moment to read
+LARGE_FILE_BYTES = 2**26  # from here on a file takes more than a moment to read
 
 
 def cache_dir() -> Path:
@@ -21,12 +17,12 @@ def cache_dir() -> Path:
 
 def lecture_path() -> Path:
     """Return where the lectures' own file is or would be: as the variable says, or downloaded."""
-    given = os.environ.get(LECTURE_VARIABLE)
-    return Path(given) if given else cache_dir() / "lecture-names.txt"
+    chosen = os.environ.get(LECTURE_VARIABLE)
+    return Path(chosen) if chosen else cache_dir() / "lecture-names.txt"
 
 
 def shipped(path: str) -> Path:
-    """Return where a file of the project is: a wheel has it inside the package, a checkout beside.
+    """Return the path of a file that ships: a wheel has it in the package, a checkout beside it.
 
     >>> shipped("data/names.txt").exists()
     True
@@ -40,7 +36,8 @@ def find_data(name: str) -> Path:
     """Return the path of a data set: ``names``, ``lecture-names``, or any path as it is.
 
     ``names`` ships with the package. ``lecture-names`` is the file of the makemore lectures: the
-    path in $MM_JAX_LECTURE_NAMES, or what ``mm-jax data lecture-names`` downloaded.
+    path in $MM_JAX_LECTURE_NAMES, or what ``mm-jax data lecture-names`` downloaded. Raises
+    InputError where a name is empty, or that file is not there.
     """
     if not name:
         raise InputError("the name of the data is empty; give a path, names or lecture-names")
@@ -49,18 +46,18 @@ def find_data(name: str) -> Path:
     if name == "lecture-names":
         path = lecture_path()
         if not path.is_file():
-            mend = (
+            advice = (
                 "correct that path"
                 if os.environ.get(LECTURE_VARIABLE)
                 else "download it: mm-jax data lecture-names"
             )
-            raise InputError(f"lecture-names is not at {path}; {mend}")
+            raise InputError(f"lecture-names is not at {path}; {advice}")
         return path
     return Path(name)
 
 
 def is_large(name: str) -> bool:
-    """Tell whether a data set takes more than a moment to read; one that is not there does not."""
+    """Return whether a data set takes more than a moment to read; a missing one does not."""
     try:
         return find_data(name).stat().st_size > LARGE_FILE_BYTES
     except (OSError, InputError):

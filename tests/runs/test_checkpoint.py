@@ -28,7 +28,7 @@ from mm_jax.runs.checkpoint import (
     remove_partial_files,
     save_checkpoint,
 )
-from tests import faults
+from tests.system import faults
 
 HERE = Path("somewhere.safetensors")
 ARRAYS = {

@@ -20,7 +20,7 @@ from mm_jax.runtime.atomic_files import (
     sync,
     write_whole,
 )
-from tests.faults import Faulty
+from tests.system.faults import Faulty
 
 
 def test_a_file_is_written_in_place_of_another(tmp_path):

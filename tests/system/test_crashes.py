@@ -15,7 +15,7 @@ from mm_jax.config.base import InputError
 from mm_jax.data.text import read_lines
 from mm_jax.runs.checkpoint import checkpoint_steps, decode
 from mm_jax.runs.reader import load_run
-from tests.lives import Lives
+from tests.system.lives import Lives
 
 pytestmark = pytest.mark.slow
 STEPS, KILLS = 120_000, 50
