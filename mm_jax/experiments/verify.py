@@ -21,7 +21,7 @@ from mm_jax.runs.checkpoint import (
     Checkpoint,
     checkpoint_path,
     checkpoint_steps,
-    decode,
+    deserialize,
     fingerprint_of_run,
     newest_checkpoint,
     open_checkpoint,
@@ -81,7 +81,7 @@ def check_files(path: Path) -> Iterator[FileCheck]:
             yield FileCheck(file, None if found == expected else wrong)
     for file in sorted((path / CHECKPOINTS).glob("*.safetensors")):
         try:
-            decode(file, read(file))
+            deserialize(file, read(file))
         except InputError as error:
             yield FileCheck(file, str(error))
         else:
@@ -154,7 +154,7 @@ def _take(
     optimizer = make_optimizer(config.optimizer, config.steps)
     setup = load_setup(config, optimizer)
     check_same_data(path, metadata, setup.dataset.record, setup.vocab.symbols)
-    state = setup.begin_whole(optimizer)
+    state = setup.initial_state(optimizer)
     before = _before(path, last)
     if before is not None:
         check_checkpoint_matches(path, metadata, before.path, before.record)

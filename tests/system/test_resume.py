@@ -18,10 +18,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from mm_jax.cli.main import main
-from mm_jax.runs.checkpoint import checkpoint_path, checkpoint_steps, encode, open_checkpoint
+from mm_jax.runs.checkpoint import checkpoint_path, checkpoint_steps, open_checkpoint, serialize
 from mm_jax.runtime import atomic_files
 from mm_jax.runtime.hardware import num_cores
-from tests.faults import Faulty
+from tests.system.faults import Faulty
 from tests.helpers import call, record_of
 
 LINES = [
@@ -73,7 +73,7 @@ def reseal(path, change):
     found = open_checkpoint(path)
     change(found)
     found.record.pop("sha256")
-    path.write_bytes(encode(found.arrays, found.record))
+    path.write_bytes(serialize(found.arrays, found.record))
 
 
 def resume(*more, code=0):
@@ -242,7 +242,7 @@ def test_what_cannot_be_resumed_says_so(folder):
     call("count", "--data", "names.txt", "--out", "counted")
     assert "was counted, not trained" in call("train", "--resume", "--out", "counted", code=2)[1]
     complaint = call(*TRAIN, "--out", "run", code=2)[1]
-    assert "is not empty; name another, or go on with it: --resume" in complaint
+    assert "is not empty; name another, or resume it: --resume" in complaint
     assert "--resume needs --out" in call("sweep", "--resume", "--hidden-dim", "8,9", code=2)[1]
 
 
