@@ -5,21 +5,31 @@ PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 pytho
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+SECOND = $(shell for p in python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.12.*/bin/python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo $$p && break; done)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-all lint bench clean
 
 help:
-	@echo "make demo   train the lecture's MLP on names and make 20 new ones"
-	@echo "make test   run the whole test suite"
-	@echo "make lint   ruff, mypy, and whether imports go up the layers only"
-	@echo "make bench  measure it beside PyTorch, which is installed (some twenty minutes)"
+	@echo "make demo      train the lecture's MLP on names and make 20 new ones"
+	@echo "make test      test every behaviour, in a few minutes"
+	@echo "make test-all  that, and what is slow: killed processes, a browser, whole lectures, Python 3.12"
+	@echo "make lint      ruff, mypy, and whether imports go up the layers only"
+	@echo "make bench     measure it beside PyTorch, which is installed (some twenty minutes)"
 
 demo: $(VENV)/.installed
 	$(BIN)/mm-jax train --preset lecture
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+# Another Python compiles as users do (see tests/conftest.py); its quick suite is enough to find what differs.
+test-all: $(VENV)/.installed-test
+	$(PYTEST) $(ARGS)
+	@if [ -n "$(SECOND)" ]; then XLA_FLAGS="" $(MAKE) test VENV=.venv-3.12 PYTHON="$(SECOND)"; \
+	else echo "There is no Python 3.12 here: the suite ran on $$($(BIN)/python --version) alone."; fi
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from mm_jax.models.registry import build_model
 from mm_jax.runs import writer
 from mm_jax.runs.layout import RunMetadata
 
+ROOT = Path(__file__).parents[1]
 V = 27  # the boundary and a to z
 FIVE_NAMES = ["emma", "olivia", "ava", "isabella", "sophia"]  # 32 examples: the lecture's first
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}  # of what is compared, the less exact one decides
