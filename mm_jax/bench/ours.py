@@ -224,7 +224,8 @@ def population(repeats: int, devices: int = 1, num_steps: int = 1000) -> dict[st
     import numpy as np
 
     import mm_jax as mm
-    from mm_jax.population.scheduler import make_plan, run_jobs, train_slices
+    from mm_jax.population.planning import make_plan
+    from mm_jax.population.scheduler import PopulationSpec, SliceObserver, run_jobs, train_slices
     from mm_jax.population.vmapped import init_member
     from mm_jax.runtime.mesh import make_mesh
 
@@ -245,8 +246,8 @@ def population(repeats: int, devices: int = 1, num_steps: int = 1000) -> dict[st
     def population(num: int) -> None:
         plan = make_plan(num, 10**6, mesh=make_mesh(num) if devices > 1 else None)
         seeds = np.arange(num, dtype=np.uint32)
-        jobs = train_slices(model, optimizer, begin, None, seeds, data, plan=plan, **options)
-        run_jobs(jobs, plan.workers)
+        spec = PopulationSpec(model, optimizer, begin, None, seeds, data, plan=plan, **options)
+        run_jobs(train_slices(spec, SliceObserver()), plan.workers)
 
     found: dict[str, Any] = {}
     for num in (1, 16, 256):

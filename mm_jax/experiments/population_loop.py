@@ -1,6 +1,6 @@
-"""Programs -> trained members, each kept as soon as it is there, so that none is trained twice.
+"""Groups of members -> trained members, each saved when it ends, so that none is trained twice.
 
-Slices of all programs share the cores. What a part on disk has brought is not trained again.
+Slices of all groups share the cores. What a checkpoint holds is not trained again.
 """
 
 import math
@@ -14,19 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
+from jaxtyping import Float
 
 from mm_jax.config.base import InputError
 from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.data.dataset import Dataset
 from mm_jax.experiments.grouping import Group, member_arrays, state_initializer
+from mm_jax.experiments.members import Member, MemberLog
 from mm_jax.experiments.observer import Observer
-from mm_jax.experiments.setup import EvalResult, evaluate_and_sample
-from mm_jax.models.base import Params
-from mm_jax.models.ensemble import ensemble
-from mm_jax.models.registry import build_model
+from mm_jax.population.planning import cut_into_slices
 from mm_jax.population.scheduler import (
-    cut_into_slices,
+    PopulationSpec,
+    SliceObserver,
     run_jobs,
     slice_arrays,
     slice_losses,
@@ -34,220 +34,230 @@ from mm_jax.population.scheduler import (
     train_slices,
 )
 from mm_jax.runs.checkpoint import params_of_state
-from mm_jax.runs.checkpoint_manager import CheckpointSchedule
-from mm_jax.runs.layout import RunMetadata
-from mm_jax.runs.metrics import LossLog
+from mm_jax.runs.checkpoint_schedule import CheckpointSchedule
 from mm_jax.runs.named_arrays import check_arrays, spec_of
 from mm_jax.runs.population_checkpoints import (
     PopulationCheckpoints,
     SliceCheckpoint,
     population_digest,
 )
-from mm_jax.runs.writer import append_metrics, drop_results, save_results, write_metadata
-from mm_jax.runtime.environment import fingerprint
 from mm_jax.runtime.mesh import is_primary
 from mm_jax.training.step import TrainState
 
-MAX_LINES = 200  # of a member
-
-
-class Member(NamedTuple):
-    """One run of a population, at the end of its training or of a rung of it."""
-
-    config: RunConfig
-    num_params: int
-    steps: int  # taken
-    dev_loss: float | None  # nats; None where no lines are held out
-    lines: list[dict[str, Any]]  # of metrics: step, loss, learning_rate
-    params: Params  # to use: averages where they are kept; NumPy
-
-    @property
-    def good(self) -> bool:
-        """Whether it can be used: its numbers and its loss on dev are finite."""
-        finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(self.params))
-        return finite and (self.dev_loss is None or math.isfinite(self.dev_loss))
-
-
-class MemberLog:
-    """What metrics say of a member."""
-
-    def __init__(self, config: RunConfig) -> None:
-        self.lines = LossLog(config.optimizer, config.steps, MAX_LINES)
-        self.means: list[float] = []
-
-    def add(self, losses: np.ndarray) -> None:
-        """Take the losses of steps."""
-        self.means += [line["loss"] for line in self.lines.add(losses)]
-
-    def go_on(self, means: np.ndarray, pending: np.ndarray) -> None:
-        """Take what a part says of it."""
-        self.means, self.lines.pending = means.tolist(), pending.tolist()
-        self.lines.num_lines = len(self.means)
-
-    def told(self) -> list[dict[str, Any]]:
-        """Return the lines."""
-        return [self.lines.line(number, mean) for number, mean in enumerate(self.means)]
-
 
 class Rung(NamedTuple):
-    """A part of the training of some members: from which step on, and until which."""
+    """A stage of successive halving: from which step to which, and for which members."""
 
-    until: Callable[[RunConfig], int] = lambda config: config.steps
-    before: Callable[[RunConfig], int] = lambda _: 0
-    only: Collection[int] | None = None  # the numbers of these members; None: all
+    end_step: Callable[[RunConfig], int] = lambda config: config.steps
+    start_step: Callable[[RunConfig], int] = lambda _: 0
+    ids: Collection[int] | None = None  # the numbers of these members; None: all
+
+    def num_steps(self, config: RunConfig) -> int:
+        """Return how many steps a member takes on the rung."""
+        return self.end_step(config) - self.start_step(config)
 
 
 def train_members(
     configs: Sequence[RunConfig],
-    programs: Sequence[Group],
+    groups: Sequence[Group],
     *,
     rung: Rung | None = None,
-    parts: PopulationCheckpoints | None = None,
-    pace: CheckpointConfig | None = None,
-    update: Callable[[int, float], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    checkpoints: PopulationCheckpoints | None = None,
+    checkpoint_config: CheckpointConfig | None = None,
+    observer: Observer | None = None,
     keep: Callable[[int, Member], Any] = lambda _, member: member,
 ) -> dict[int, Any]:
-    """Train a member for each of ``configs``, as ``plan_programs`` divided them, or a ``rung``.
+    """Train a member for each of ``configs``, as group_members divided them, or through a ``rung``.
 
-    What stands in ``parts`` is not trained again; what is trained is kept there, at the end of each
-    slice and as often as ``pace`` says. ``update(steps of all members in this rung, mean loss)`` is
-    called as they go, ``stop()`` asked after each chunk. Returns what ``keep(number, member)``
-    returns of each that came to the end; it is called in several threads. A member whose loss is
-    not finite goes on with that.
+    What ``checkpoints`` hold is not trained again; what is trained is saved there, at the end of
+    each slice and as often as ``checkpoint_config`` says. The observer's progress counts the steps
+    of all members in this rung, those restored as well. Returns what ``keep(number, member)``
+    returns of each member that reached the end; it is called in several threads. A member whose
+    loss is not finite is trained to the end all the same.
     """
-    rung, parts, pace = rung or Rung(), parts or PopulationCheckpoints(), pace or CheckpointConfig()
-    kept: dict[int, Any] = {}
-    lock, total = threading.Lock(), 0
-
-    def count(steps: int, loss_nats: float | None = None) -> None:
-        nonlocal total
-        with lock:
-            total += steps
-            if update and loss_nats is not None:
-                update(total, loss_nats)
-
-    def jobs_of(program: Group) -> list[Callable[[], None]]:
-        setup, optimizer, plan, of_program = program
-        ids = [i for i in of_program if rung.only is None or i in rung.only]
-        if not ids:
-            return []
-        model, begin, rows = (
-            setup.model,
-            state_initializer(setup.model, optimizer),
-            member_arrays(configs, ids),
-        )
-        first, last = rung.before(configs[ids[0]]), rung.until(configs[ids[0]])
-        row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), rows)
-        shape = spec_of(partial(begin, None, row))
-        logs = [MemberLog(configs[i]) for i in ids]
-        # Of many processes all have to make a checkpoint together, and clocks differ.
-        seconds = pace.checkpoint_seconds if jax.process_count() == 1 else math.inf
-        dues = {
-            row: CheckpointSchedule(pace.checkpoint_every, seconds, first)
-            for row in range(len(ids))
-        }
-
-        def ended(row: int, dev_loss: float | None, params: dict[str, np.ndarray]) -> None:
-            copies = {name: array.copy() for name, array in params.items()}
-            member = Member(
-                config=configs[ids[row]],
-                num_params=setup.num_params,
-                steps=last,
-                dev_loss=dev_loss,
-                lines=logs[row].told(),
-                params=unflatten_dict(copies, sep="."),
-            )
-            kept[ids[row]] = keep(ids[row], member)
-
-        def restore(members: np.ndarray) -> tuple[TrainState, int] | None:
-            found = parts.find([ids[row] for row in members.tolist()], last, first)
-            if found is None:
-                return None
-            each = {name: array[0] for name, array in found.arrays.items()}
-            check_arrays(each, shape.leaves, "a part of the population", "its choices")
-            for row, means, pending in zip(
-                members.tolist(), found.means, found.pending, strict=True
-            ):
-                logs[row].go_on(means, pending)
-            count((found.step - first) * len(members))
-            return slice_state(found.arrays, shape, plan), found.step
-
-        def part_of(members: np.ndarray, taken: int, state: TrainState) -> SliceCheckpoint:
-            return SliceCheckpoint(
-                tuple(ids[row] for row in members.tolist()),
-                last,
-                taken,
-                slice_arrays(state, plan, len(members)),
-                np.array([logs[row].means for row in members.tolist()], np.float64),
-                np.array([logs[row].lines.pending for row in members.tolist()], np.float32),
-            )
-
-        def note(members: np.ndarray, _: int, part: np.ndarray) -> None:
-            for row, losses in zip(members.tolist(), part, strict=True):
-                logs[row].add(losses)
-            count(part.size, float(part.mean(dtype=np.float64)))
-
-        def take(members: np.ndarray, taken: int, state: TrainState) -> None:
-            due = dues[int(members[0])]
-            if due(taken):
-                with due.making(taken):
-                    parts.save(part_of(members, taken, state))
-
-        def done(members: np.ndarray, taken: int, state: TrainState) -> None:
-            part = part_of(members, taken, state)
-            if taken == last:
-                dev: list[float | None] = [None] * len(members)
-                if setup.dev_data is not None:
-                    dev = [
-                        *map(float, slice_losses(model, state.best_params, setup.dev_data, plan))
-                    ]
-                part = part._replace(dev_losses=dev[: len(members)])
-            parts.save(part)
-            if part.dev_losses is not None:
-                params = params_of_state(part.arrays)
-                for at, (row, loss) in enumerate(
-                    zip(members.tolist(), part.dev_losses, strict=True)
-                ):
-                    ended(row, loss, {name: array[at] for name, array in params.items()})
-
-        def recall(row: int) -> None:
-            part = parts.member(last, ids[row])
-            logs[row].go_on(part.means[0], part.pending[0])
-            params = {name: array[0] for name, array in params_of_state(part.arrays).items()}
-            ended(row, part.dev_losses[0] if part.dev_losses else None, params)
-            count(last - first)
-
-        before = [row for row in range(len(ids)) if parts.ended(last, [ids[row]])]
-        slices = [
-            np.setdiff1d(members, before, assume_unique=True)
-            for members in cut_into_slices(np.arange(len(ids)), plan)
-        ]
-        jobs = [partial(recall, row) for row in before]
-        return jobs + train_slices(
-            model,
-            optimizer,
-            begin,
-            None,
-            rows,
-            setup.data,
-            num_steps=last,
-            batch_size=setup.batch_size,
-            plan=plan,
-            slices=[members for members in slices if len(members)],
-            restore=restore,
-            note=note,
-            keep=take,
-            done=done,
-            stop=stop,
-        )
-
-    jobs = [job for program in programs for job in jobs_of(program)]
+    population = PopulationTraining(
+        configs,
+        rung or Rung(),
+        checkpoints or PopulationCheckpoints(),
+        checkpoint_config or CheckpointConfig(),
+        observer or Observer(),
+        keep,
+    )
+    jobs = [job for group in groups for job in population.jobs_of(group)]
     try:
-        run_jobs(jobs, max(program.plan.workers for program in programs))
+        run_jobs(jobs, max(group.plan.workers for group in groups))
     finally:
-        parts.flush()
-    return kept
+        population.checkpoints.flush()
+    return population.results
+
+
+class PopulationTraining:
+    """What the groups of a population share: the rung, checkpoints, progress and the results."""
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        rung: Rung,
+        checkpoints: PopulationCheckpoints,
+        checkpoint_config: CheckpointConfig,
+        observer: Observer,
+        keep: Callable[[int, Member], Any],
+    ) -> None:
+        self.configs, self.rung = configs, rung
+        self.checkpoints, self.checkpoint_config = checkpoints, checkpoint_config
+        self.observer, self.keep = observer, keep
+        self.results: dict[int, Any] = {}  # by the number of the member
+        self.lock, self.steps_taken = threading.Lock(), 0  # of all members in this rung
+
+    def jobs_of(self, group: Group) -> list[Callable[[], None]]:
+        """Return the jobs that train those members of a group that are on the rung."""
+        ids = [i for i in group.ids if self.rung.ids is None or i in self.rung.ids]
+        return GroupTraining(self, group, ids).jobs() if ids else []
+
+    def count_steps(self, count: int, loss_nats: float | None = None) -> None:
+        """Add steps of members; report those that have a loss: they were not just restored."""
+        with self.lock:
+            self.steps_taken += count
+            if loss_nats is not None:
+                self.observer.progress(self.steps_taken, loss_nats)
+
+
+class GroupTraining(SliceObserver):
+    """Trains the members of one group through a rung, and makes Members of them.
+
+    ``ids`` are the numbers of its members in the population; everywhere else a member is its place
+    in ``ids``. Slices run side by side, and no two of them have a member in common.
+    """
+
+    def __init__(self, population: PopulationTraining, group: Group, ids: list[int]) -> None:
+        self.population, self.setup, self.plan, self.ids = population, group.setup, group.plan, ids
+        self.configs = [population.configs[i] for i in ids]
+        self.start_step = population.rung.start_step(self.configs[0])
+        self.end_step = population.rung.end_step(self.configs[0])
+        self.training = PopulationSpec(
+            model=group.setup.model,
+            optimizer=group.optimizer,
+            initialize=state_initializer(group.setup.model, group.optimizer),
+            shared=None,
+            rows=member_arrays(self.configs),
+            data=group.setup.data,
+            num_steps=self.end_step,
+            batch_size=group.setup.batch_size,
+            plan=group.plan,
+        )
+        row = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), self.training.rows)
+        self.state_spec = spec_of(partial(self.training.initialize, None, row))  # of one member
+        self.logs = [MemberLog(config) for config in self.configs]
+        every = population.checkpoint_config.checkpoint_every
+        # Of many processes all have to make a checkpoint together, and clocks differ.
+        seconds = population.checkpoint_config.checkpoint_seconds
+        seconds = seconds if jax.process_count() == 1 else math.inf
+        self.schedules = [CheckpointSchedule(every, seconds, self.start_step) for _ in ids]
+
+    def jobs(self) -> list[Callable[[], None]]:
+        """Return the jobs: one for each member that has ended already, then one for each slice."""
+        checkpoints, members = self.population.checkpoints, np.arange(len(self.ids))
+        ended = [i for i in members.tolist() if checkpoints.ended(self.end_step, [self.ids[i]])]
+        slices = [
+            np.setdiff1d(members_of_slice, ended, assume_unique=True)
+            for members_of_slice in cut_into_slices(members, self.plan)
+        ]
+        not_ended = [members_of_slice for members_of_slice in slices if len(members_of_slice)]
+        recalls: list[Callable[[], None]] = [partial(self.recall, member) for member in ended]
+        return recalls + train_slices(self.training, self, not_ended)
+
+    def recall(self, member: int) -> None:
+        """Take a member that has ended already from its checkpoint."""
+        saved = self.population.checkpoints.ended_member(self.end_step, self.ids[member])
+        self.logs[member].restore(saved.means[0], saved.pending[0])
+        params = {name: array[0] for name, array in params_of_state(saved.arrays).items()}
+        self.add_result(member, saved.dev_losses[0] if saved.dev_losses else None, params)
+        self.population.count_steps(self.end_step - self.start_step)
+
+    def restore(self, members: np.ndarray) -> tuple[TrainState, int] | None:
+        """Return the state and step of a slice's checkpoint; None where there is none."""
+        ids = [self.ids[member] for member in members.tolist()]
+        saved = self.population.checkpoints.find(ids, self.end_step, self.start_step)
+        if saved is None:
+            return None
+        first = {name: array[0] for name, array in saved.arrays.items()}
+        check_arrays(first, self.state_spec.leaves, "a part of the population", "its choices")
+        for member, means, pending in zip(
+            members.tolist(), saved.means, saved.pending, strict=True
+        ):
+            self.logs[member].restore(means, pending)
+        self.population.count_steps((saved.step - self.start_step) * len(members))
+        return slice_state(saved.arrays, self.state_spec, self.plan), saved.step
+
+    def chunk_done(
+        self,
+        members: np.ndarray,
+        step: int,
+        losses: Float[np.ndarray, "m steps"],
+        state: TrainState,
+    ) -> None:
+        """Log the losses of a chunk, report them, and save a checkpoint where one is due."""
+        for member, member_losses in zip(members.tolist(), losses, strict=True):
+            self.logs[member].add(member_losses)
+        self.population.count_steps(losses.size, float(losses.mean(dtype=np.float64)))
+        schedule = self.schedules[int(members[0])]
+        if step < self.end_step and schedule(step):
+            with schedule.making(step):
+                self.population.checkpoints.save(self.checkpoint(members, step, state))
+
+    def should_stop(self) -> bool:
+        """Check whether the observer of the population asks to stop."""
+        return self.population.observer.should_stop()
+
+    def slice_done(self, members: np.ndarray, step: int, state: TrainState) -> None:
+        """Save a slice; where it has reached the end of the rung, evaluate its members as well."""
+        checkpoint = self.checkpoint(members, step, state)
+        if step == self.end_step:
+            dev_losses = self.dev_losses(members, state)
+            checkpoint = checkpoint._replace(dev_losses=dev_losses)
+        self.population.checkpoints.save(checkpoint)
+        if checkpoint.dev_losses is None:  # it was stopped
+            return
+        params = params_of_state(checkpoint.arrays)
+        for row, member in enumerate(members.tolist()):
+            own_params = {name: array[row] for name, array in params.items()}
+            self.add_result(member, checkpoint.dev_losses[row], own_params)
+
+    def dev_losses(self, members: np.ndarray, state: TrainState) -> list[float | None]:
+        """Return the mean nats per symbol of each member on dev; None without such lines."""
+        dev_data = self.setup.dev_data
+        if dev_data is None:
+            return [None] * len(members)
+        losses = slice_losses(self.setup.model, state.best_params, dev_data, self.plan)
+        return [float(loss) for loss in losses[: len(members)]]
+
+    def checkpoint(self, members: np.ndarray, step: int, state: TrainState) -> SliceCheckpoint:
+        """Return the checkpoint of a slice; its arrays are copies on the host."""
+        logs = [self.logs[member] for member in members.tolist()]
+        return SliceCheckpoint(
+            tuple(self.ids[member] for member in members.tolist()),
+            self.end_step,
+            step,
+            slice_arrays(state, self.plan, len(members)),
+            np.array([log.means for log in logs], np.float64),
+            np.array([log.pending for log in logs], np.float32),
+        )
+
+    def add_result(
+        self, member: int, dev_loss: float | None, params: dict[str, np.ndarray]
+    ) -> None:
+        """Make a Member of one that reached the end, and keep of it what is asked for."""
+        copies = {name: array.copy() for name, array in params.items()}  # without their slice
+        result = Member(
+            config=self.configs[member],
+            num_params=self.setup.num_params,
+            steps=self.end_step,
+            dev_loss=dev_loss,
+            lines=self.logs[member].lines(),
+            params=unflatten_dict(copies, sep="."),
+        )
+        number = self.ids[member]
+        self.population.results[number] = self.population.keep(number, result)
 
 
 def open_checkpoints(
@@ -270,40 +280,8 @@ def open_checkpoints(
         observer.warning(f"{error}; its members are trained again")
 
     checkpoints.open(report_damage)
-    if checkpoints.held:
-        observer.message(f"resumed    {checkpoints.taken:,} steps of members are taken already")
+    if not checkpoints.is_empty:
+        observer.message(
+            f"resumed    {checkpoints.steps_taken:,} steps of members are taken already"
+        )
     return checkpoints
-
-
-def save_members(
-    path: Path, config: RunConfig, members: Sequence[Member], dataset: Dataset, *, alone: bool
-) -> EvalResult:
-    """Write a run of these members: one of them, or where there are more seeds their ensemble.
-
-    ``alone`` says whether each was trained by itself, so that its bits are those of a single run.
-    """
-    drop_results(path)
-    machine = fingerprint() | {"alone": alone}
-    write_metadata(path, RunMetadata(config, dataset.vocab.symbols, dataset.record, None, machine))
-    return save_results_of(path, config, members, dataset)
-
-
-def save_results_of(
-    path: Path, config: RunConfig, members: Sequence[Member], dataset: Dataset
-) -> EvalResult:
-    """Write the results of a run whose config.json is there; see save_members."""
-    drop_results(path)
-    model = build_model(config.model, len(dataset.vocab))
-    params = members[0].params
-    if config.seeds > 1:  # one may be all that did not diverge
-        model = ensemble(model, len(members))
-        params = jax.tree.map(lambda *leaves: np.stack(leaves), *(m.params for m in members))
-    found = evaluate_and_sample(model, params, dataset, config)
-    for member in members:
-        whose = {"seed": member.config.seed} if config.seeds > 1 else {}
-        last = {"step": member.steps, "dev_loss": member.dev_loss}
-        append_metrics(path, [whose | line for line in (*member.lines, last)])
-    losses = {"train_loss": found.train_loss, "dev_loss": found.dev_loss}
-    append_metrics(path, [{"step": members[0].steps, **losses}])
-    save_results(path, params, found.samples)
-    return found

@@ -41,8 +41,16 @@ class Axis(NamedTuple):
             return str(self.values[0])
         return str(int(self.low) if self.whole else self.low)
 
+    @property
+    def text(self) -> str:
+        """All of the values, as a flag gives them."""
+        if self.values is not None:
+            return ",".join(map(str, self.values)) + ":log" * self.log
+        ends = (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+        return ":".join(map(str, ends)) + ":log" * self.log
+
     def draw(self, source: random.Random) -> Value:
-        """Return a value by chance."""
+        """Return a random value."""
         if self.values is not None:
             return source.choice(self.values)
         if self.log:

@@ -1,12 +1,11 @@
-"""A population of any size, in slices that fit: how many members a slice has, and their training.
+"""Members of a population -> their training, slice by slice, several slices side by side.
 
-On a CPU a slice is one member, trained as it would be alone, bit for bit, and as many run side by
-side as there are cores: no other form was faster. On a GPU, a TPU or a mesh of devices a slice is
-one vmapped program, as large as memory allows.
+Enters: what is trained, a plan (planning.py) and an observer. Leaves: one job for each slice;
+losses and states go to the observer.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -15,158 +14,156 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from mm_jax import population
-from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model, Params
+from mm_jax.population.planning import SlicePlan, cut_into_slices
 from mm_jax.runs.named_arrays import TreeSpec, from_arrays, named_leaves
-from mm_jax.runtime.atomic_files import size_text
-from mm_jax.runtime.hardware import device_bytes, num_cores
 from mm_jax.runtime.mesh import place, whole
 from mm_jax.training.evaluate import evaluate
-from mm_jax.training.loss import loss
 from mm_jax.training.step import TrainState, chunk_length, fit
 
 
-class SlicePlan(NamedTuple):
-    """How a population is cut up."""
+class PopulationSpec(NamedTuple):
+    """What is trained: P members that differ in numbers alone, and so share one program."""
 
-    members: int  # of a slice; one is trained as it would be alone
-    workers: int = 1  # slices at a time
-    mesh: Mesh | None = None
+    model: Model
+    optimizer: optax.GradientTransformation
+    # (shared, row) -> the first state of a member. It should be the same object from call to call:
+    # another one is compiled again.
+    initialize: Callable[[Any, Any], TrainState]
+    shared: Any  # arrays that the first state of every member is made from
+    rows: Any  # NumPy arrays with an axis of P in front: what sets each member apart
+    data: Batch
+    num_steps: int  # of each member, all in all
+    batch_size: int | None  # None: all of the data
+    plan: SlicePlan
 
-    @property
-    def alone(self) -> bool:
-        """Whether a slice is a single model, without an axis of members."""
-        return self.members == 1 and self.mesh is None
 
+class SliceObserver:
+    """Hears what happens to slices; every method may be overridden, none has to.
 
-def make_plan(
-    num: int, member_bytes: int, *, members_per_slice: int | None = None, mesh: Mesh | None = None
-) -> SlicePlan:
-    """Return how ``num`` members, each of so many bytes, are cut into slices.
-
-    A slice has ``members_per_slice``, or as many as fit in half of the memory. Raises InputError
-    where not even one fits, or not so many, or there are not so many.
+    Slices are trained side by side, and so these calls come from several threads. ``members`` are
+    places in the rows of the PopulationSpec. A state has an axis of members in front or, where
+    ``plan.alone``, none; where a slice is not full, copies of its members fill the end of the axis.
+    The buffers of a state are donated to the next chunk: copy what is to be kept of it.
     """
-    device, wanted = jax.local_devices()[0], members_per_slice
-    if wanted is not None and not 1 <= wanted <= num:
-        raise InputError(f"--members-per-slice {wanted} must be from 1 to the {num:,} members")
-    groups = 1 if mesh is None else mesh.shape["models"]
-    on_cpu = device.platform == "cpu"
-    local = len(mesh.local_devices) if mesh is not None and on_cpu else 1
-    there = device_bytes(device) // 2 // local  # devices of a CPU share its memory
-    most = there // member_bytes * groups
-    if there < member_bytes:
-        raise InputError(
-            f"one model in training takes about {size_text(member_bytes)}, and there are "
-            f"{size_text(there)} for it; a smaller model, context or batch takes less"
-        )
-    if wanted is not None and wanted > most:
-        raise InputError(
-            f"--members-per-slice {wanted}: only {most:,} members of about "
-            f"{size_text(member_bytes)} each fit in memory at once"
-        )
-    if mesh is not None:
-        members = min(num, most) if wanted is None else wanted
-        return SlicePlan(-(-members // groups) * groups, 1, mesh)
-    if not on_cpu:
-        return SlicePlan(min(num, most) if wanted is None else wanted)
-    members = wanted or 1
-    slices = -(-num // members)
-    return SlicePlan(members, max(1, min(num_cores(), most // members, slices)))
+
+    def restore(self, members: np.ndarray) -> tuple[TrainState, int] | None:  # noqa: ARG002
+        """Return the state of a slice to resume from and its step; None to begin at step 0."""
+        return None
+
+    def chunk_done(
+        self,
+        members: np.ndarray,
+        step: int,
+        losses: Float[np.ndarray, "m steps"],
+        state: TrainState,
+    ) -> None:
+        """Take the losses before each step of a chunk, and the state after ``step`` steps."""
+
+    def slice_done(self, members: np.ndarray, step: int, state: TrainState) -> None:
+        """Take the state of a slice at the end of its training, or where it was stopped."""
+
+    def should_stop(self) -> bool:
+        """Check whether to stop: asked before a slice begins, and after each chunk but the last."""
+        return False
 
 
 def train_slices(
+    spec: PopulationSpec, observer: SliceObserver, slices: Sequence[np.ndarray] | None = None
+) -> list[Callable[[], None]]:
+    """Return jobs for run_jobs, one for each slice, that train its members until ``num_steps``.
+
+    ``slices`` are the members that are trained together, by default all of them in their order.
+    """
+    if slices is None:
+        slices = cut_into_slices(np.arange(len(jax.tree.leaves(spec.rows)[0])), spec.plan)
+    trainer = _SliceTrainer(spec, observer)
+    return [partial(trainer.train, members) for members in slices]
+
+
+class _SliceTrainer:
+    """Trains the slices of one population, in any thread."""
+
+    def __init__(self, spec: PopulationSpec, observer: SliceObserver) -> None:
+        self.spec, self.plan, self.observer = spec, spec.plan, observer
+        longest = chunk_length(spec.data, spec.batch_size) // self.plan.members
+        self.chunk_steps = max(1, min(spec.num_steps, longest))
+        self.data = spec.data if self.plan.mesh is None else place(spec.data, self.plan.mesh)
+        self.initialize = _jitted_initializer(spec.initialize, self.plan.alone, self.plan.mesh)
+        self.compiling, self.compiled = threading.Lock(), threading.Event()
+
+    def train(self, members: np.ndarray) -> None:
+        """Train a slice until its last step, or until the observer asks to stop."""
+        if self.observer.should_stop():
+            return
+        num_steps = self.spec.num_steps
+        with self.compiling:  # the first slice compiles, and no other does so at the same time
+            state, step = self.begin(members)
+            if not self.compiled.is_set() and num_steps and self.plan.workers > 1:
+                state, _ = self.advance(state, 0)
+                self.compiled.set()
+        first_step = step
+        while step < num_steps and not (step > first_step and self.observer.should_stop()):
+            count = min(self.chunk_steps - step % self.chunk_steps, num_steps - step)
+            state, losses = self.advance(state, count)
+            by_member = whole(losses).reshape(self.plan.members, -1)
+            step += count
+            self.observer.chunk_done(members, step, by_member[: len(members), :count], state)
+        self.observer.slice_done(members, step, state)
+
+    def begin(self, members: np.ndarray) -> tuple[TrainState, int]:
+        """Return the state that a slice resumes from, or its first one, and the step of it."""
+        restored = self.observer.restore(members)
+        if restored is not None:
+            return restored
+        # A last slice that is not full is filled with copies, so that one program serves all.
+        places = members[0] if self.plan.alone else np.resize(members, self.plan.members)
+        rows = jax.tree.map(lambda leaf: leaf[places], self.spec.rows)
+        return self.initialize(self.spec.shared, rows), 0
+
+    def advance(self, state: TrainState, limit: int) -> tuple[TrainState, Array]:
+        """Take ``limit`` steps in a program of ``chunk_steps``; return the losses as well."""
+        model, optimizer = self.spec.model, self.spec.optimizer
+        options = {"num_steps": self.chunk_steps, "batch_size": self.spec.batch_size}
+        if self.plan.alone:
+            return fit(model, optimizer, state, self.data, limit=jnp.int32(limit), **options)
+        steps, mesh = np.int32(limit), self.plan.mesh
+        return _fit_slice(model, optimizer, state, self.data, steps, mesh=mesh, **options)
+
+
+@cache
+def _jitted_initializer(
+    initialize: Callable[[Any, Any], TrainState], alone: bool, mesh: Mesh | None
+) -> Any:
+    if alone:
+        return jax.jit(initialize)
+    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec("models"))
+    return jax.jit(jax.vmap(initialize, in_axes=(None, 0)), out_shardings=sharding)
+
+
+@partial(
+    jax.jit,
+    static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"),
+    donate_argnames="state",
+)
+def _fit_slice(
     model: Model,
     optimizer: optax.GradientTransformation,
-    begin: Callable[[Any, Any], TrainState],
-    shared: Any,
-    rows: Any,
+    state: TrainState,
     data: Batch,
-    *,
-    num_steps: int,
-    batch_size: int | None,
-    plan: SlicePlan,
-    slices: Sequence[np.ndarray] | None = None,
-    restore: Callable[[np.ndarray], tuple[TrainState, int] | None] = lambda _: None,
-    note: Callable[[np.ndarray, int, Float[np.ndarray, "m steps"]], None] | None = None,
-    keep: Callable[[np.ndarray, int, TrainState], None] | None = None,
-    done: Callable[[np.ndarray, int, TrainState], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> list[Callable[[], None]]:
-    """Return jobs, a slice each, that train P members until step ``num_steps``: see run_jobs.
-
-    ``begin(shared, row)`` is the first state of a member. ``rows`` are NumPy arrays with an axis of
-    P in front, ``shared`` any arrays; ``begin`` should be the same object from call to call, or it
-    is compiled again. ``slices`` says which members are trained together, by default all of them in
-    their order; of those whose state and steps ``restore(members)`` returns training goes on there.
-
-    After each chunk ``note(members, steps taken, their losses)`` and ``keep(members, steps taken,
-    state)`` are called, at the end of a slice ``done`` with what ``keep`` gets: the state has an
-    axis of members or, where the plan has slices of one, none. Slices run side by side, and so do
-    these calls. After a chunk that ``stop()`` follows, a slice ends, and no other begins.
-    """
-    num = len(jax.tree.leaves(rows)[0])
-    length = max(1, min(num_steps, chunk_length(data, batch_size) // plan.members))
-    options = {"num_steps": length, "batch_size": batch_size}
-    data = data if plan.mesh is None else place(data, plan.mesh)
-    start = _start(begin, plan.alone, plan.mesh)
-    compiling, compiled = threading.Lock(), threading.Event()
-
-    def begin_slice(members: np.ndarray) -> tuple[TrainState, int]:
-        found = restore(members)
-        if found is not None:
-            return found
-        if plan.alone:
-            return start(shared, jax.tree.map(lambda leaf: leaf[members[0]], rows)), 0
-        # A last slice that is not full is filled with copies, so that one program serves all.
-        filled = np.resize(members, plan.members)
-        return start(shared, jax.tree.map(lambda leaf: leaf[filled], rows)), 0
-
-    def advance(state: TrainState, limit: int) -> tuple[TrainState, Array]:
-        if plan.alone:
-            return fit(model, optimizer, state, data, limit=jnp.int32(limit), **options)
-        steps = np.int32(limit)
-        return _advance(model, optimizer, state, data, steps, mesh=plan.mesh, **options)
-
-    def train_slice(members: np.ndarray) -> None:
-        if stop():
-            return
-        with compiling:  # the first slice compiles, and no other does so at the same time
-            state, taken = begin_slice(members)
-            if not compiled.is_set() and num_steps and plan.workers > 1:
-                state, _ = advance(state, 0)
-                compiled.set()
-        begun = taken
-        while taken < num_steps and not (taken > begun and stop()):
-            count = min(length - taken % length, num_steps - taken)
-            state, losses = advance(state, count)
-            part = whole(losses).reshape(plan.members, -1)[: len(members), :count]
-            taken += count
-            if note:
-                note(members, taken, part)
-            if keep and taken < num_steps:
-                keep(members, taken, state)
-        if done:
-            done(members, taken, state)
-
-    if slices is None:
-        slices = cut_into_slices(np.arange(num), plan)
-    return [partial(train_slice, members) for members in slices]
-
-
-def cut_into_slices(members: np.ndarray, plan: SlicePlan) -> list[np.ndarray]:
-    """Return which members are trained together."""
-    return [members[first : first + plan.members] for first in range(0, len(members), plan.members)]
+    limit: Array,
+    **options: Any,
+) -> tuple[TrainState, Float[Array, "m steps"]]:
+    return population.fit(model, optimizer, state, data, limit=limit, **options)
 
 
 def run_jobs(jobs: list[Callable[[], None]], workers: int) -> None:
-    """Run jobs in their order, so many side by side; the first error ends all."""
+    """Run jobs in their order, ``workers`` of them side by side; the first error ends all."""
     failed = threading.Event()
 
     def run(job: Callable[[], None]) -> None:
@@ -183,30 +180,6 @@ def run_jobs(jobs: list[Callable[[], None]], workers: int) -> None:
             pass
 
 
-@cache
-def _start(begin: Callable[[Any, Any], TrainState], alone: bool, mesh: Mesh | None) -> Any:
-    if alone:
-        return jax.jit(begin)
-    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec("models"))
-    return jax.jit(jax.vmap(begin, in_axes=(None, 0)), out_shardings=sharding)
-
-
-@partial(
-    jax.jit,
-    static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"),
-    donate_argnames="state",
-)
-def _advance(
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    data: Batch,
-    limit: Array,
-    **options: Any,
-) -> tuple[TrainState, Float[Array, "m steps"]]:
-    return population.fit(model, optimizer, state, data, limit=limit, **options)
-
-
 def slice_losses(
     model: Model, params: Params, data: Batch, plan: SlicePlan
 ) -> Float[np.ndarray, " m"]:
@@ -218,49 +191,15 @@ def slice_losses(
 
 
 def slice_arrays(tree: Any, plan: SlicePlan, count: int) -> dict[str, np.ndarray]:
-    """Return arrays of the ``count`` members of a slice by name, an axis of members in front."""
+    """Return the arrays of the ``count`` members of a slice by name, an axis of members first."""
     arrays = whole(named_leaves(tree))
     return {name: leaf[None] if plan.alone else leaf[:count] for name, leaf in arrays.items()}
 
 
-def slice_state(arrays: dict[str, np.ndarray], shape: TreeSpec, plan: SlicePlan) -> TrainState:
-    """Return the state of a slice that ``slice_arrays`` was given; shape is that of one member."""
+def slice_state(arrays: dict[str, np.ndarray], spec: TreeSpec, plan: SlicePlan) -> TrainState:
+    """Return the state that ``slice_arrays`` was given; ``spec`` is that of one member."""
     if plan.alone:
-        return from_arrays({name: array[0] for name, array in arrays.items()}, shape)
+        return from_arrays({name: array[0] for name, array in arrays.items()}, spec)
     filled = {name: array[np.arange(plan.members) % len(array)] for name, array in arrays.items()}
-    state = from_arrays(filled, shape)
+    state = from_arrays(filled, spec)
     return state if plan.mesh is None else place(state, plan.mesh, "models")
-
-
-def member_bytes(
-    model: Model, begin: Callable[[], TrainState], data: Batch, batch_size: int | None
-) -> int:
-    """Return about how much memory one member takes: its state three times, and one step.
-
-    Of a step every intermediate array is counted, as if none were freed before its end. ``begin``
-    makes the first state; it is only traced.
-    """
-    size = len(data.targets) if batch_size is None else batch_size
-
-    def step(params: Params, data: Batch) -> Params:
-        batch = jax.tree.map(lambda leaf: leaf[jnp.zeros(size, int)], data)
-        return jax.grad(partial(loss, model))(params, batch)
-
-    def arrays() -> tuple[list[Array], Params]:
-        state = begin()
-        return jax.tree.leaves(state), state.params
-
-    leaves, params = jax.eval_shape(arrays)
-    jaxpr = jax.make_jaxpr(step)(params, data)
-    return 3 * _bytes(leaves) + _bytes(_intermediates(jaxpr.jaxpr))
-
-
-def _intermediates(jaxpr: Any) -> Iterator[Any]:
-    for equation in jaxpr.eqns:
-        yield from (var.aval for var in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
-            yield from _intermediates(inner)
-
-
-def _bytes(arrays: Any) -> int:
-    return sum(each.size * each.dtype.itemsize for each in arrays)

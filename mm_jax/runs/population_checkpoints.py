@@ -1,7 +1,7 @@
-"""What is kept of a population while it trains: a file for each slice of members.
+"""The checkpoints of a population while it trains: a file for each slice of members.
 
-Such a part holds the states of its members, what their metrics say so far, and what they reach on
-dev at the end of a rung. Without a directory parts are kept in memory. Imports no jax.
+A checkpoint holds the states of its members, their metrics so far, and at the end of a rung their
+losses on dev. Without a directory checkpoints are kept in memory. Imports no jax.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ from mm_jax.runs.checkpoint import (
     CHECKPOINTS,
     MAX_TIME_SHARE,
     DamagedError,
-    decode,
-    encode,
+    deserialize,
     params_of_state,
+    serialize,
 )
 from mm_jax.runtime.atomic_files import make_dir, read, remove, write_whole
 
@@ -36,7 +36,7 @@ class SliceCheckpoint(NamedTuple):
     """Members that are trained together, at some step of a rung."""
 
     members: tuple[int, ...]  # their numbers in the population
-    until: int  # the last step of the rung
+    end_step: int  # of the rung
     step: int
     arrays: dict[str, np.ndarray]  # the leaves of their states, by name, an axis of members first
     means: np.ndarray  # (m, lines) of metrics, float64
@@ -48,25 +48,39 @@ class SliceCheckpoint(NamedTuple):
         """Whether its members are at the end of their rung."""
         return self.dev_losses is not None
 
+    def row(self, member: int) -> "SliceCheckpoint":
+        """Return what it holds of a single member."""
+        place = self.members.index(member)
+        row = slice(place, place + 1)
+        return self._replace(
+            members=(member,),
+            arrays={name: array[row] for name, array in self.arrays.items()},
+            means=self.means[row],
+            pending=self.pending[row],
+            dev_losses=None if self.dev_losses is None else self.dev_losses[row],
+        )
+
 
 class PopulationCheckpoints:
-    """The parts of a population: in a directory, or in memory. Any thread may ask and save.
+    """The checkpoints of a population, in a directory or in memory. Any thread may find and save.
 
-    Parts that have come to the end of their rung wait for one another, as long as writing each for
-    itself would take more than a hundredth of the time, and then go into one file.
+    Slices that have reached the end of their rung are kept in memory as long as writing each of
+    them by itself would take more than a hundredth of the time, and then go into one file.
     """
 
-    def __init__(self, path: Path | None = None, about: str = "", *, writes: bool = True) -> None:
+    def __init__(self, path: Path | None = None, digest: str = "", *, writes: bool = True) -> None:
         self.folder = None if path is None else path / CHECKPOINTS
-        self.about, self.writes = about, writes
-        self.held: dict[tuple[int, int], SliceCheckpoint] = {}  # by rung and first member
-        self.owner: dict[tuple[int, int], tuple[int, int]] = {}  # by rung and any member that ended
-        self.waiting: list[SliceCheckpoint] = []
-        self.lock, self.at, self.cost = threading.RLock(), -math.inf, 0.0
-        self.read: tuple[Path, SliceCheckpoint] | None = None  # the file that was read last
+        self.digest, self.writes = digest, writes
+        self.by_slice: dict[tuple[int, int], SliceCheckpoint] = {}  # by end_step and first member
+        # The slice of each member that has ended, by end_step and the number of the member.
+        self.slice_of_ended: dict[tuple[int, int], tuple[int, int]] = {}
+        self.unwritten: list[SliceCheckpoint] = []
+        self.lock = threading.RLock()
+        self.flushed_at, self.flush_seconds = -math.inf, 0.0
+        self.last_read: tuple[Path, SliceCheckpoint] | None = None
 
     def open(self, report: Callable[[DamagedError], None]) -> None:
-        """Read what is in the directory; ``report`` what is damaged.
+        """Read what is in the directory; ``report`` each damaged file.
 
         Raises InputError where it is of another population.
         """
@@ -74,131 +88,134 @@ class PopulationCheckpoints:
             return
         for path in sorted(self.folder.glob(f"{PREFIX}*.safetensors")):
             try:
-                part, about = _open(path)
+                checkpoint, digest = _read(path)
             except DamagedError as error:
                 report(error)
                 continue
-            if about != self.about:
+            if digest != self.digest:
                 raise InputError(f"{path} is of a population with other choices, or on other data")
-            self._hold(part)
+            self._register(checkpoint)
 
     @property
-    def taken(self) -> int:
+    def is_empty(self) -> bool:
+        """Whether there are no checkpoints."""
+        return not self.by_slice
+
+    @property
+    def steps_taken(self) -> int:
         """How many steps all members together have taken."""
         steps: dict[int, int] = {}
-        for part in self.held.values():
-            steps |= {each: max(part.step, steps.get(each, 0)) for each in part.members}
+        for checkpoint in self.by_slice.values():
+            for member in checkpoint.members:
+                steps[member] = max(checkpoint.step, steps.get(member, 0))
         return sum(steps.values())
 
-    def _hold(self, part: SliceCheckpoint) -> None:
-        key = part.until, part.members[0]
-        # In a directory the arrays stay there until they are asked for.
-        away = self.folder is not None and self.writes
-        self.held[key] = part._replace(arrays={}) if away else part
-        if part.ended:
-            self.owner |= {(part.until, member): key for member in part.members}
+    def _register(self, checkpoint: SliceCheckpoint) -> None:
+        """Remember a checkpoint; of one in the directory the arrays stay there until needed."""
+        key = checkpoint.end_step, checkpoint.members[0]
+        on_disk = self.folder is not None and self.writes
+        self.by_slice[key] = checkpoint._replace(arrays={}) if on_disk else checkpoint
+        self._register_ended(checkpoint)
 
-    def _whole(self, key: tuple[int, int]) -> SliceCheckpoint:
-        part = self.held[key]
-        if part.arrays:
-            return part
-        path = self._path(part)
-        if self.read is None or self.read[0] != path:
-            self.read = path, _open(path)[0]
-        return self.read[1]
+    def _register_ended(self, checkpoint: SliceCheckpoint) -> None:
+        if checkpoint.ended:
+            key = checkpoint.end_step, checkpoint.members[0]
+            for member in checkpoint.members:
+                self.slice_of_ended[checkpoint.end_step, member] = key
 
-    def _path(self, part: SliceCheckpoint) -> Path:
+    def _with_arrays(self, key: tuple[int, int]) -> SliceCheckpoint:
+        checkpoint = self.by_slice[key]
+        if checkpoint.arrays:
+            return checkpoint
+        path = self._path(checkpoint)
+        if self.last_read is None or self.last_read[0] != path:
+            self.last_read = path, _read(path)[0]
+        return self.last_read[1]
+
+    def _path(self, checkpoint: SliceCheckpoint) -> Path:
         assert self.folder is not None
-        return self.folder / f"{PREFIX}{part.until:010}-{part.members[0]:06}.safetensors"
+        name = f"{PREFIX}{checkpoint.end_step:010}-{checkpoint.members[0]:06}.safetensors"
+        return self.folder / name
 
-    def save(self, part: SliceCheckpoint) -> None:
-        """Keep a part, in place of what there was of it. Raises InputError."""
+    def save(self, checkpoint: SliceCheckpoint) -> None:
+        """Save a checkpoint, in place of an earlier one of the slice. Raises InputError."""
         with self.lock:
             if self.folder is None or not self.writes:
-                self._hold(part)
-            elif not part.ended:
-                self._write(part)
+                self._register(checkpoint)
+            elif not checkpoint.ended:
+                self._write(checkpoint)
             else:
-                key = part.until, part.members[0]
-                self.held[key] = part
-                self.owner |= {(part.until, each): key for each in part.members}
-                self.waiting.append(part)
-                if time.perf_counter() - self.at >= self.cost / MAX_TIME_SHARE:
+                self.by_slice[checkpoint.end_step, checkpoint.members[0]] = checkpoint
+                self._register_ended(checkpoint)
+                self.unwritten.append(checkpoint)
+                since = time.perf_counter() - self.flushed_at
+                if since >= self.flush_seconds / MAX_TIME_SHARE:
                     self.flush()
 
     def flush(self) -> None:
-        """Write what waits. Raises InputError."""
-        with self.lock:
-            begun, groups = time.perf_counter(), defaultdict(list)
-            for part in self.waiting:
-                shapes = [(name, array.shape[1:]) for name, array in part.arrays.items()]
-                alike = (part.until, *shapes, part.means.shape[1:], part.pending.shape[1:])
-                groups[alike].append(part)
-            for group in groups.values():
-                self._write(_joined(group))
-            self.waiting = []
-            self.at = time.perf_counter()
-            self.cost = self.at - begun
+        """Write what was not written yet; slices of equal shapes go into one file.
 
-    def _write(self, part: SliceCheckpoint) -> None:
+        Raises InputError.
+        """
+        with self.lock:
+            begun, alike = time.perf_counter(), defaultdict(list)
+            for checkpoint in self.unwritten:
+                shapes = [(name, array.shape[1:]) for name, array in checkpoint.arrays.items()]
+                logs = checkpoint.means.shape[1:], checkpoint.pending.shape[1:]
+                alike[(checkpoint.end_step, *shapes, *logs)].append(checkpoint)
+            for checkpoints in alike.values():
+                self._write(_joined(checkpoints))
+            self.unwritten = []
+            self.flushed_at = time.perf_counter()
+            self.flush_seconds = self.flushed_at - begun
+
+    def _write(self, checkpoint: SliceCheckpoint) -> None:
         assert self.folder is not None
         make_dir(self.folder)
         record = {
-            "about": self.about,
-            "members": part.members,
-            "until": part.until,
-            "step": part.step,
-            "dev_losses": part.dev_losses,
+            "about": self.digest,
+            "members": checkpoint.members,
+            "until": checkpoint.end_step,
+            "step": checkpoint.step,
+            "dev_losses": checkpoint.dev_losses,
         }
-        logs = dict(zip(LOG_ARRAYS, (part.means, part.pending), strict=True))
-        write_whole(self._path(part), encode(part.arrays | logs, record))
-        if self.read is not None and self.read[0] == self._path(part):
-            self.read = None
-        for each in part.members:
-            self.held.pop((part.until, each), None)
-        self._hold(part)
+        logs = dict(zip(LOG_ARRAYS, (checkpoint.means, checkpoint.pending), strict=True))
+        path = self._path(checkpoint)
+        write_whole(path, serialize(checkpoint.arrays | logs, record))
+        if self.last_read is not None and self.last_read[0] == path:
+            self.last_read = None
+        for member in checkpoint.members:
+            self.by_slice.pop((checkpoint.end_step, member), None)
+        self._register(checkpoint)
 
-    def ended(self, until: int, members: Iterable[int]) -> list[int]:
+    def ended(self, end_step: int, members: Iterable[int]) -> list[int]:
         """Return those members that are at the end of a rung."""
-        return [member for member in members if (until, member) in self.owner]
+        return [member for member in members if (end_step, member) in self.slice_of_ended]
 
-    def find(self, members: Sequence[int], until: int, before: int) -> SliceCheckpoint | None:
-        """Return where these members go on in a rung, ``before`` being the end of the last one."""
+    def find(
+        self, members: Sequence[int], end_step: int, start_step: int
+    ) -> SliceCheckpoint | None:
+        """Return what a slice resumes from in a rung; None where it has to begin at step 0.
+
+        That is its own checkpoint in this rung or, where all of its members are at the end of the
+        rung before, at ``start_step``, what the checkpoints of that hold of them.
+        """
         with self.lock:
-            key = until, members[0]
-            if key in self.held and self.held[key].members == tuple(members):
-                return self._whole(key)
-            if self.ended(before, members) != list(members):
+            key = end_step, members[0]
+            if key in self.by_slice and self.by_slice[key].members == tuple(members):
+                return self._with_arrays(key)
+            if self.ended(start_step, members) != list(members):
                 return None
-            rows = [self._row(before, member) for member in members]
-        return SliceCheckpoint(
-            tuple(members),
-            until,
-            before,
-            {name: np.stack([row.arrays[name][0] for row in rows]) for name in rows[0].arrays},
-            np.stack([row.means[0] for row in rows]),
-            np.stack([row.pending[0] for row in rows]),
-        )
+            rows = [self.ended_member(start_step, member) for member in members]
+        return _joined(rows)._replace(end_step=end_step, step=start_step, dev_losses=None)
 
-    def _row(self, until: int, member: int) -> SliceCheckpoint:
-        """Return the part of a single member that has ended."""
-        part = self._whole(self.owner[until, member])
-        row = slice(at := part.members.index(member), at + 1)
-        return part._replace(
-            members=(member,),
-            arrays={name: array[row] for name, array in part.arrays.items()},
-            means=part.means[row],
-            pending=part.pending[row],
-            dev_losses=None if part.dev_losses is None else part.dev_losses[row],
-        )
-
-    def member(self, until: int, member: int) -> SliceCheckpoint:
-        """Return what is known of a member that is at the end of a rung, and its arrays."""
+    def ended_member(self, end_step: int, member: int) -> SliceCheckpoint:
+        """Return the checkpoint of a single member at the end of a rung."""
         with self.lock:
-            return self._row(until, member)
+            return self._with_arrays(self.slice_of_ended[end_step, member]).row(member)
 
     def remove(self) -> None:
-        """Remove all that is in the directory: what it was needed for has been written."""
+        """Remove the files, once what they were needed for has been written."""
         if self.folder is None or not self.writes or not self.folder.is_dir():
             return
         for path in self.folder.glob(f"{PREFIX}*.safetensors"):
@@ -209,24 +226,28 @@ class PopulationCheckpoints:
             raise InputError(f"cannot remove {self.folder}: {error.strerror}") from None
 
 
-def _joined(parts: Sequence[SliceCheckpoint]) -> SliceCheckpoint:
-    """Return parts of equal shapes as one."""
-    first = parts[0]
+def _joined(checkpoints: Sequence[SliceCheckpoint]) -> SliceCheckpoint:
+    """Return checkpoints of equal shapes, all at the end of the same rung, as one."""
+    first = checkpoints[0]
     return first._replace(
-        members=tuple(member for part in parts for member in part.members),
-        arrays={name: np.concatenate([p.arrays[name] for p in parts]) for name in first.arrays},
-        means=np.concatenate([part.means for part in parts]),
-        pending=np.concatenate([part.pending for part in parts]),
-        dev_losses=[loss for part in parts for loss in part.dev_losses or ()],
+        members=tuple(member for each in checkpoints for member in each.members),
+        arrays={
+            name: np.concatenate([each.arrays[name] for each in checkpoints])
+            for name in first.arrays
+        },
+        means=np.concatenate([each.means for each in checkpoints]),
+        pending=np.concatenate([each.pending for each in checkpoints]),
+        dev_losses=[loss for each in checkpoints for loss in each.dev_losses or ()],
     )
 
 
-def _open(path: Path) -> tuple[SliceCheckpoint, str]:
-    arrays, record = decode(path, read(path))
+def _read(path: Path) -> tuple[SliceCheckpoint, str]:
+    """Return the checkpoint in a file, and the digest of its population."""
+    arrays, record = deserialize(path, read(path))
     try:
         means, pending = (arrays.pop(name) for name in LOG_ARRAYS)
         losses = record["dev_losses"]
-        part = SliceCheckpoint(
+        checkpoint = SliceCheckpoint(
             tuple(record["members"]),
             record["until"],
             record["step"],
@@ -236,33 +257,33 @@ def _open(path: Path) -> tuple[SliceCheckpoint, str]:
             losses and [None if loss is None else float(loss) for loss in losses],
         )
     except (LookupError, TypeError) as error:
-        raise DamagedError(f"{path} is no part of a population: {error}") from None
-    return part, record["about"]
+        raise DamagedError(f"{path} is no checkpoint of a population: {error}") from None
+    return checkpoint, record["about"]
 
 
 def population_digest(
     configs: Sequence[RunConfig], data: dict[str, Any], symbols: Sequence[str]
 ) -> str:
-    """Return what tells a population from all others: its choices, data and vocabulary."""
+    """Return a digest of what sets a population apart: its choices, data and vocabulary."""
     choices = [to_dict(config) | {"data": None} for config in configs]
     splits = [[config.data.split, config.data.split_seed] for config in configs[:1]]
-    told = to_json([choices, splits, data["sha256"], list(symbols)])
-    return hashlib.sha256(told.encode()).hexdigest()
+    text = to_json([choices, splits, data["sha256"], list(symbols)])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def finished_members(path: Path, until: int) -> tuple[dict[str, np.ndarray], int]:
+def finished_members(path: Path, end_step: int) -> tuple[dict[str, np.ndarray], int]:
     """Return the parameters of those members of an ensemble that are trained, and how many.
 
     Arrays have an axis of members in front. Raises InputError where a file cannot be read.
     """
     members: dict[int, dict[str, np.ndarray]] = {}
-    for file in sorted((path / CHECKPOINTS).glob(f"{PREFIX}{until:010}-*.safetensors")):
+    for file in sorted((path / CHECKPOINTS).glob(f"{PREFIX}{end_step:010}-*.safetensors")):
         try:
-            part, _ = _open(file)
+            checkpoint, _ = _read(file)
         except InputError:  # damaged, or gone since it was listed: training has come to its end
             continue
-        params = params_of_state(part.arrays)
-        for row, member in enumerate(part.members if part.ended else ()):
+        params = params_of_state(checkpoint.arrays)
+        for row, member in enumerate(checkpoint.members if checkpoint.ended else ()):
             values = {name: array[row] for name, array in params.items()}
             if all(np.isfinite(value).all() for value in values.values()):
                 members[member] = values

@@ -4,16 +4,18 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
 from mm_jax.cli.common import (
     PRESET_HELP,
+    ConsoleObserver,
     Outcome,
-    config_of,
+    base_config,
+    choose_mesh,
     join_processes,
-    mesh_of,
+    resume_hint,
     with_absolute_path,
 )
 from mm_jax.config.base import Between, InputError
@@ -24,20 +26,19 @@ from mm_jax.config.training import RunConfig
 from mm_jax.experiments.search_config import (
     SearchConfig,
     check_same_search,
+    check_search,
     read_search,
     search_record,
 )
-from mm_jax.experiments.search_space import (
-    Axis,
-    apply_setting,
-    is_range,
-    list_settings,
-    read_axis,
-    seeds_of,
-    sweepable_fields,
-)
+from mm_jax.experiments.search_space import Axis, is_range, read_axis, sweepable_fields
 from mm_jax.runs.layout import MEMBERS, SETTINGS, SWEEP, RunMetadata, check_same_data
 from mm_jax.runtime.console import Console
+
+if TYPE_CHECKING:
+    from mm_jax.data.dataset import Dataset
+    from mm_jax.experiments.grouping import Group
+    from mm_jax.experiments.settings import Setting
+    from mm_jax.experiments.sweep import Sweep, SweepResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Options:
 
     Any flag with a number or a name takes a list or a range in place of one value: A,B,C or
     LOW:HIGH, LOW:HIGH:log, LOW:HIGH:log:COUNT. Lists alone are a grid; where a range has no COUNT,
-    settings are drawn. The test split is not looked at.
+    settings are drawn at random. The test split is not used.
 
       mm-jax sweep --learning-rate 0.01:1:log --hidden-dim 64,128,256 --seeds 8
     """
@@ -54,10 +55,10 @@ class Options:
     config: Annotated[RunConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=RunConfig
     )
-    machine: Annotated[RuntimeConfig, tyro.conf.arg(name="")] = dataclasses.field(
+    runtime: Annotated[RuntimeConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=RuntimeConfig
     )
-    pace: Annotated[CheckpointConfig, tyro.conf.arg(name="")] = dataclasses.field(
+    checkpoints: Annotated[CheckpointConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=CheckpointConfig
     )
     model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
@@ -79,13 +80,13 @@ class Options:
 
 def prepare(flags: list[str], options: Options) -> tuple[list[str], dict[str, Any]]:
     """Return the flags with one value in place of each list or range, and these as fields."""
-    known = sweepable_fields(options.config)
-    parts = (part.split("=", 1) if part.startswith("--") else [part] for part in flags)
-    flags = list(itertools.chain.from_iterable(parts))
+    sweepable = sweepable_fields(options.config)
+    words = (word.split("=", 1) if word.startswith("--") else [word] for word in flags)
+    flags = list(itertools.chain.from_iterable(words))
     axes: dict[str, Axis] = {}
     for i, (name, text) in enumerate(itertools.pairwise(flags)):
         field = name.removeprefix("--").replace("-", "_")
-        if name.startswith("--") and field in known and is_range(text):
+        if name.startswith("--") and field in sweepable and is_range(text):
             axes[field] = read_axis(options.config, field, text)
             flags[i + 1] = axes[field].first
     return flags, {"axes": tuple(axes.values()) or options.axes}
@@ -96,11 +97,11 @@ def defaults(given: dict[str, str]) -> Options:
     path = Path(given.get("out", ""))
     metadata = read_search(path) if "resume" in given and (path / SETTINGS).exists() else None
     if metadata is None or given.keys() & {"preset", "model"}:
-        config = config_of(given)
+        config = base_config(given)
         return Options(config=config, model=config.model.name, preset=given.get("preset"))
     return Options(
         config=metadata.config,
-        machine=RuntimeConfig(deterministic=metadata.deterministic),
+        runtime=RuntimeConfig(deterministic=metadata.deterministic),
         model=metadata.config.model.name,
         preset=metadata.preset,
         num=metadata.num,
@@ -112,102 +113,127 @@ def defaults(given: dict[str, str]) -> Options:
 
 def run(options: Options, console: Console) -> Outcome:
     """Train all settings, show how they compare, and keep the best."""
-    speaks = join_processes(options.machine, console)
-    from mm_jax.cli.searching import search_in
+    prints = join_processes(options.runtime, console)
     from mm_jax.data.dataset import load_dataset
-    from mm_jax.experiments.grouping import group_members
     from mm_jax.runs import writer
-    from mm_jax.runs.checkpoint_manager import check_disk_space
-    from mm_jax.runs.population_checkpoints import PopulationCheckpoints
 
-    check(options)
-    config = dataclasses.replace(options.config, data=with_absolute_path(options.config.data))
-    path = writer.choose_dir(options.out, "sweep", resume=options.pace.resume)
-    metadata = None
-    if options.pace.resume:
-        if not options.out:
-            raise InputError("--resume needs --out, the sweep to go on with")
-        metadata = read_search(path) if (path / SETTINGS).exists() else None
-    wanted = SearchConfig(
-        config,
+    search_config, resume = search_config_of(options), options.checkpoints.resume
+    check_search(search_config)
+    path = writer.choose_dir(options.out, "sweep", resume=resume)
+    if resume and not options.out:
+        raise InputError("--resume needs --out, the sweep to resume")
+    before = read_search(path) if resume and (path / SETTINGS).exists() else None
+    if before is not None:
+        check_same_search(path, before, search_config)
+        if (path / SWEEP).exists():
+            return finished(path, options, console)
+    dataset = load_dataset(search_config.config.data)
+    if before is not None:
+        metadata = RunMetadata(search_config.config, before.symbols, {**before.data})
+        check_same_data(path, metadata, dataset.record, dataset.vocab.symbols)
+    plan = make_plan(path, search_config, dataset, options.runtime)
+    with writer.hold_dir(path, options.out, "sweep", resume=resume) as path:
+        if before is None:
+            begun = search_config._replace(symbols=dataset.vocab.symbols, data=dataset.record)
+            writer.save_settings(path, search_record(begun))
+        outcome = train(path, plan, options.checkpoints, console)
+    return outcome if prints else outcome._replace(record={})
+
+
+def search_config_of(options: Options) -> SearchConfig:
+    """Return what is asked for, the data by a path that holds from any folder."""
+    return SearchConfig(
+        dataclasses.replace(options.config, data=with_absolute_path(options.config.data)),
         options.axes,
         options.preset,
         options.num,
         options.halvings,
         options.max_params,
-        options.machine.deterministic,
+        options.runtime.deterministic,
     )
-    if metadata is not None:
-        check_same_search(path, metadata, wanted)
-        if (path / SWEEP).exists():
-            with writer.hold_dir(path, options.out, "sweep", resume=True):
-                PopulationCheckpoints(path).remove()  # where a crash left them
-            console.say(f"sweep      {path} has come to its end: {SWEEP}, {MEMBERS}")
-            return Outcome(json.loads((path / SWEEP).read_bytes()))
-    dataset = load_dataset(config.data)
-    if metadata is not None:
-        check_same_data(
-            path,
-            RunMetadata(config, metadata.symbols, {**metadata.data}),
-            dataset.record,
-            dataset.vocab.symbols,
-        )
-    chosen = choose(options, config, len(dataset.vocab))
-    configs = [one for _, of_setting in chosen for one in seeds_of(of_setting)]
-    mesh = mesh_of(options.machine, len(configs))
-    per_slice = options.machine.members_per_slice
-    groups = group_members(configs, dataset, members_per_slice=per_slice, mesh=mesh)
+
+
+def finished(path: Path, options: Options, console: Console) -> Outcome:
+    """Return the results of a sweep that has come to its end already."""
+    from mm_jax.runs.population_checkpoints import PopulationCheckpoints
+    from mm_jax.runs.writer import hold_dir
+
+    with hold_dir(path, options.out, "sweep", resume=True):
+        PopulationCheckpoints(path).remove()  # where a crash left them
+    console.say(f"sweep      {path} has come to its end: {SWEEP}, {MEMBERS}")
+    return Outcome(json.loads((path / SWEEP).read_bytes()))
+
+
+class Plan(NamedTuple):
+    """What a sweep trains."""
+
+    search_config: SearchConfig
+    dataset: "Dataset"
+    settings: "list[Setting]"
+    groups: "list[Group]"  # of the members of all settings
+
+
+def make_plan(
+    path: Path, search_config: SearchConfig, dataset: "Dataset", runtime: RuntimeConfig
+) -> Plan:
+    """Return what is trained.
+
+    Raises InputError where a setting cannot be trained, or memory or disk are too small.
+    """
+    from mm_jax.experiments.grouping import group_members
+    from mm_jax.experiments.settings import choose_settings, members_of
+    from mm_jax.runs.checkpoint_manager import check_disk_space
+
+    settings = choose_settings(search_config, len(dataset.vocab))
+    members = members_of(settings)
+    mesh, per_slice = choose_mesh(runtime, len(members)), runtime.members_per_slice
+    groups = group_members(members, dataset, members_per_slice=per_slice, mesh=mesh)
     largest = max((group.setup for group in groups), key=lambda setup: setup.state_bytes)
-    check_disk_space(path, largest.state_bytes, 4 * largest.num_params, len(configs))
-    with writer.hold_dir(path, options.out, "sweep", resume=options.pace.resume) as path:
-        if metadata is None:
-            about = wanted._replace(symbols=dataset.vocab.symbols, data=dataset.record)
-            writer.save_settings(path, search_record(about))
-        found = search_in(
-            *(path, config, dataset, chosen, groups, console),
-            halvings=options.halvings,
-            keep=options.pace,
-        )
-        record, code, complaint = found
-    return Outcome(record if speaks else {}, code, complaint)
+    check_disk_space(path, largest.state_bytes, 4 * largest.num_params, len(members))
+    return Plan(search_config, dataset, settings, groups)
 
 
-def check(options: Options) -> None:
-    """Raise InputError for choices that do not belong in a sweep, or together."""
-    config, names = options.config, [axis.name for axis in options.axes]
-    if not names:
-        raise InputError("nothing is varied; give a flag a list or a range, or train with --seeds")
-    if config.optimizer.learning_rate == "auto":
-        raise InputError("--learning-rate auto is not for a sweep; give a list or a range")
-    if config.data.split == "none":
-        raise InputError("a sweep compares losses on dev, and --split none holds no lines out")
-    if options.halvings and "steps" in names:
-        raise InputError("--halvings cuts --steps itself; give one number of them")
-    if "steps" not in names and config.steps < 2**options.halvings:
-        raise InputError(f"--steps {config.steps} are too few for --halvings {options.halvings}")
+def train(path: Path, plan: Plan, checkpoint_config: CheckpointConfig, console: Console) -> Outcome:
+    """Train all settings, from where their checkpoints are; show and write what they reach."""
+    from mm_jax.cli import sweep_results
+    from mm_jax.experiments.sweep import Sweep
+    from mm_jax.runtime.signals import interruptible
+
+    for line in sweep_results.describe_sweep(*plan[:2], len(plan.settings), len(plan.groups)):
+        console.say(line)
+    sweep = Sweep(path, *plan, checkpoint_config, ConsoleObserver(console))
+    with interruptible() as stop, resume_hint("sweep", path):
+        with console.progress(sweep.total_steps, first=sweep.first_step) as update:
+            end = sweep.train(ConsoleObserver(console, update, stop))
+        record = save(sweep, end, console)
+    console.say(sweep_results.describe_speed(end))
+    if not end.search.complete:
+        reason = sweep_results.describe_interruption(path, end, len(plan.settings))
+        return Outcome(record, stop.exit_code, reason)
+    console.say(f"sweep      {path}: {MEMBERS}, {SWEEP}")
+    if not end.search.best:
+        reason = f"training diverged in every setting; lower --learning-rate; see {path}"
+        return Outcome(record, 1, reason)
+    return Outcome(record)
 
 
-def choose(
-    options: Options, config: RunConfig, vocab_size: int
-) -> list[tuple[dict[str, Any], RunConfig]]:
-    """Return what each setting changes, and its choices; none with too many parameters."""
-    import jax
+def save(sweep: "Sweep", end: "SweepResult", console: Console) -> dict[str, Any]:
+    """Show and write what the settings reach; return what --json and sweep.json say of it."""
+    from mm_jax.cli.sweep_results import describe_best, describe_ensemble
+    from mm_jax.reports.text_tables import sweep_table
 
-    from mm_jax.models.base import num_params
-    from mm_jax.models.registry import build_model
-
-    chosen = []
-    for setting in list_settings(options.axes, options.num, config.seed):
-        one = apply_setting(config, options.axes, setting)
-        if options.max_params is not None:
-            model = build_model(one.model, vocab_size)
-            if num_params(jax.eval_shape(model.init, jax.random.key(0))) > options.max_params:
-                continue
-        chosen.append((setting, one))
-    if not chosen:
-        raise InputError(f"no setting has at most --max-params {options.max_params:,} parameters")
-    if options.halvings and len(chosen) < 2**options.halvings:
-        raise InputError(
-            f"{len(chosen)} settings cannot be halved {options.halvings} times; lower --halvings"
-        )
-    return chosen
+    for line in sweep_table(end.search.results, sweep.changes):
+        console.say(line)
+    record = sweep.record(end)
+    if end.search.best:
+        best = sweep.save_best(end.search)
+        for line in describe_best(best):
+            console.say(line)
+        record |= best.record
+    if len(end.search.best) > 1:
+        ensemble = sweep.save_ensemble(end.search)
+        for line in describe_ensemble(ensemble):
+            console.say(line)
+        record |= ensemble.record
+    sweep.finish(end, record)
+    return record
