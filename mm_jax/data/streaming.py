@@ -12,7 +12,7 @@ import random
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -141,6 +141,18 @@ class FileSummary(NamedTuple):
         if self.split_of is None:
             return [self.num_lines, 0, 0]
         return np.bincount(self.split_of, minlength=4)[:3].tolist()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What config.json keeps of the data; the same as ``Dataset.record``."""
+        return {
+            "path": str(self.path),
+            "sha256": self.sha256,
+            "num_lines": self.num_lines,
+            "num_blank": self.num_blank,
+            "split_lines": self.split_lines,
+            "dev_lines_in_train": self.dev_lines_in_train,
+        }
 
 
 def summarize_file(stream: Stream, config: DataConfig) -> FileSummary:

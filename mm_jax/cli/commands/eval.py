@@ -1,114 +1,167 @@
-"""Measure the exact loss of a trained model on a split or on a file."""
+"""mm-jax eval: measure the exact loss of a trained model on a split or on a file."""
 
 import dataclasses
 import math
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
 from mm_jax.cli.common import Outcome
 from mm_jax.config.base import Choices, InputError, OneOf
-from mm_jax.runtime.console import Console, shown
+from mm_jax.runtime.console import Console, format_loss
+
+if TYPE_CHECKING:
+    from mm_jax.data.text import Text
+    from mm_jax.runs.reader import Run
 
 SPLITS = ("train", "dev", "test", "all")
-HOLD_TEST = ("test", "all")
-SHOWN = 10  # of what has no probability
+NUM_IMPOSSIBLE = 10  # n-grams without probability that are printed
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(Choices):
     """Measure the exact loss of a trained model, in nats per symbol.
 
-    Without --data: on a split of the run's own data, dev if not said otherwise. A look at its test
-    split is counted in the run.
+    Without --data: on a split of the run's own data, by default dev. The run counts how often its
+    test split is evaluated.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run directory, as mm-jax train --out or mm-jax count --out makes it."""
+    """A run directory of mm-jax train or mm-jax count."""
     data: str | None = None
-    """Another file; all its lines, unless --split-name says which."""
+    """Another file to evaluate on: all its lines, unless --split-name names a split."""
     split_name: Annotated[str | None, OneOf(SPLITS), tyro.conf.arg(metavar="|".join(SPLITS))] = None
-    """Which lines."""
+    """The lines to evaluate on."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
 
+class Lines(NamedTuple):
+    """The lines to evaluate on."""
+
+    text: "Text"  # the file they come from
+    split_name: str
+    lines: list[str]
+
+
+class Measurement(NamedTuple):
+    """The loss of a model on some lines."""
+
+    loss_nats: float
+    impossible: list[str]  # context and symbol of what has no probability
+
+    @property
+    def bits(self) -> float:
+        """The loss in bits per symbol."""
+        return self.loss_nats / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of the loss in nats; infinite where no float holds it."""
+        return math.exp(self.loss_nats) if self.loss_nats < 700 else math.inf
+
+
 def run(options: Options, console: Console) -> Outcome:
-    """Evaluate a run."""
-    import time
+    """Evaluate a run, and note it in the run where its test split was used."""
+    from mm_jax.data.text import num_predictions
+    from mm_jax.runs.reader import count_test_evaluation, describe, load_run, unfinished_note
 
-    import jax
-    import numpy as np
-
-    from mm_jax.data.batches import impossible_ngrams
-    from mm_jax.data.dataset import make_batch
-    from mm_jax.data.splits import split_lines
-    from mm_jax.data.text import num_predictions, read_lines
-    from mm_jax.data.vocab import SymbolError, encode_lines
-    from mm_jax.runs.reader import (
-        count_test_evaluation,
-        describe,
-        load_run,
-        run_splits,
-        unfinished_note,
-    )
-    from mm_jax.training.evaluate import evaluate
-    from mm_jax.training.loss import nats
-
-    begun = time.perf_counter()
+    started = time.perf_counter()
     trained = load_run(options.run)
-    if so_far := unfinished_note(trained):
-        console.note(so_far)
-    scheme = trained.config.data.split
-    if scheme == "none" and options.split_name in ("dev", "test"):
+    if unfinished := unfinished_note(trained):
+        console.note(unfinished)
+    lines = select_lines(trained, options)
+    measured = measure(trained, lines.lines)
+    record = {
+        "command": "eval",
+        **describe(trained),
+        "data": str(lines.text.path),
+        "split_name": lines.split_name,
+        "num_lines": len(lines.lines),
+        "num_examples": num_predictions(lines.lines),
+        "loss": measured.loss_nats,
+        "bits": measured.bits,
+        "perplexity": measured.perplexity,
+    }
+    if measured.impossible:
+        record["impossible"] = measured.impossible[:NUM_IMPOSSIBLE]
+        record["num_impossible"] = len(measured.impossible)
+    if holds_test_lines(trained, lines):
+        record["test_looks"] = count_test_evaluation(trained.folder, measured.loss_nats)
+    record["seconds"] = time.perf_counter() - started
+    print_result(options.run, record, console)
+    return Outcome(record)
+
+
+def select_lines(trained: "Run", options: Options) -> Lines:
+    """Return the lines that were asked for, from the run's own data or from another file.
+
+    Raise InputError where there are none, or a symbol is not in the vocabulary of the run.
+    """
+    from mm_jax.data.splits import split_lines
+    from mm_jax.data.text import read_lines
+    from mm_jax.data.vocab import SymbolError, encode_lines
+    from mm_jax.runs.reader import run_splits
+
+    data = trained.config.data
+    if data.split == "none" and options.split_name in ("dev", "test"):
         raise InputError(
             f"{options.run} holds no lines out (--split none); give --data another file"
         )
     if options.data is None:
         text, splits = run_splits(trained)
-        name = options.split_name or ("all" if scheme == "none" else "dev")
-        lines = text.lines if name == "all" else getattr(splits, name)
-    else:
-        text = read_lines(options.data)
-        name = options.split_name or "all"
-        own = trained.config.data
-        lines = text.lines
-        if name != "all":
-            lines = getattr(split_lines(text.lines, scheme, own.split_seed), name)
-        try:
-            encode_lines(trained.vocab, text.lines)
-        except SymbolError as error:
-            raise InputError(f"{text.where(error.index)}: {error} of the run") from None
+        name = options.split_name or ("all" if data.split == "none" else "dev")
+        return Lines(text, name, text.lines if name == "all" else getattr(splits, name))
+    text = read_lines(options.data)
+    name = options.split_name or "all"
+    lines = text.lines
+    if name != "all":
+        lines = getattr(split_lines(text.lines, data.split, data.split_seed), name)
+    try:
+        encode_lines(trained.vocab, text.lines)
+    except SymbolError as error:
+        raise InputError(f"{text.where(error.index)}: {error} of the run") from None
+    return Lines(text, name, lines)
+
+
+def measure(trained: "Run", lines: list[str]) -> Measurement:
+    """Return the loss of a run on ``lines``, and what makes it infinite where it is."""
+    import jax
+    import numpy as np
+
+    from mm_jax.data.batches import impossible_ngrams
+    from mm_jax.data.dataset import make_batch
+    from mm_jax.training.evaluate import evaluate
+    from mm_jax.training.loss import nats
+
     batch = make_batch(lines, trained.vocab, trained.config.model.layout, trained.model.context)
     loss_nats = float(evaluate(trained.model, trained.params, batch))
-    bits = loss_nats / math.log(2)
-    perplexity = math.exp(loss_nats) if loss_nats < 700 else math.inf
-    impossible: list[str] = []
-    if math.isinf(loss_nats):
-        each = np.asarray(jax.jit(nats, static_argnums=0)(trained.model, trained.params, batch))
-        impossible = impossible_ngrams(batch, each, trained.vocab)
-    record = {
-        "command": "eval",
-        **describe(trained),
-        "data": str(text.path),
-        "split_name": name,
-        "num_lines": len(lines),
-        "num_examples": num_predictions(lines),
-        "loss": loss_nats,
-        "bits": bits,
-        "perplexity": perplexity,
-    }
-    if impossible:
-        record |= {"impossible": impossible[:SHOWN], "num_impossible": len(impossible)}
-    if name in HOLD_TEST and scheme != "none" and text.sha256 == trained.data["sha256"]:
-        record["test_looks"] = looks = count_test_evaluation(trained.folder, loss_nats)
-        console.say(f"This is look {looks} at the test split of {options.run}.")
-    record["seconds"] = time.perf_counter() - begun
-    console.say(
-        f"{name} loss {shown(loss_nats)} nats a symbol ({shown(bits)} bits, perplexity "
-        f"{shown(perplexity)}) over {record['num_examples']:,} predictions in {len(lines):,} lines"
+    if not math.isinf(loss_nats):
+        return Measurement(loss_nats, [])
+    each = np.asarray(jax.jit(nats, static_argnums=0)(trained.model, trained.params, batch))
+    return Measurement(loss_nats, impossible_ngrams(batch, each, trained.vocab))
+
+
+def holds_test_lines(trained: "Run", lines: Lines) -> bool:
+    """Check whether lines of the run's test split are evaluated, under whatever file name."""
+    return (
+        lines.split_name in ("test", "all")
+        and trained.config.data.split != "none"
+        and lines.text.sha256 == trained.data["sha256"]
     )
-    if impossible:
-        more = f" and {len(impossible) - SHOWN:,} more" if len(impossible) > SHOWN else ""
-        console.say(f"no probability at all have {', '.join(impossible[:SHOWN])}{more}")
-    return Outcome(record)
+
+
+def print_result(run_name: str, record: dict[str, Any], console: Console) -> None:
+    """Print the loss, which evaluation of the test split this was, and what is impossible."""
+    if "test_looks" in record:
+        console.say(f"This is evaluation {record['test_looks']} of the test split of {run_name}.")
+    loss, bits, perplexity = (format_loss(record[key]) for key in ("loss", "bits", "perplexity"))
+    console.say(
+        f"{record['split_name']} loss {loss} nats per symbol ({bits} bits, perplexity {perplexity}) "
+        f"over {record['num_examples']:,} predictions in {record['num_lines']:,} lines"
+    )
+    if "impossible" in record:
+        hidden = record["num_impossible"] - len(record["impossible"])
+        more = f" and {hidden:,} more" if hidden else ""
+        console.say(f"without any probability: {', '.join(record['impossible'])}{more}")

@@ -49,7 +49,7 @@ def test_looks_at_the_test_split_are_counted(run, folder, splits):
     assert len(looks.read_text().splitlines()) == 2
     same = ["--data", str(folder / "names.txt"), "--split-name", "test"]
     assert record_of("eval", run, *same)["test_looks"] == 3  # by another name it counts too
-    assert "look 4 at the test split" in call("eval", run, "--split-name", "test")[0]
+    assert "evaluation 4 of the test split" in call("eval", run, "--split-name", "test")[0]
 
 
 def test_a_run_outlives_its_data(folder, tmp_path):
