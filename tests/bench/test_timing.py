@@ -115,7 +115,7 @@ def test_a_process_of_a_job_finds_no_cache_of_ours(monkeypatch):
 
 def test_a_section_that_there_is_not_is_refused():
     assert (
-        "there is no section 'lectures'; there is lecture" in call("bench", "lectures", code=2)[1]
+        "unknown section 'lectures'; choose from lecture" in call("bench", "lectures", code=2)[1]
     )
     assert "--repeats must be at least 1" in call("bench", "--repeats", "0", code=2)[1]
 

@@ -1,4 +1,4 @@
-"""Measure what this machine does in how much time, and what others do beside it."""
+"""mm-jax bench: measure how fast this machine is, beside PyTorch and others."""
 
 import dataclasses
 import importlib
@@ -12,7 +12,7 @@ from mm_jax.cli.common import Outcome
 from mm_jax.config.base import InputError
 from mm_jax.runtime.console import Console
 
-SECTIONS = {  # each a function of the room beside it
+SECTIONS = {  # name of a function -> its module in mm_jax.bench
     "lecture": "training",
     "startup": "using",
     "sampling": "using",
@@ -31,11 +31,11 @@ SECTIONS = {  # each a function of the room beside it
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Measure what this machine does in how much time, and what others do beside it.
+    """Measure how fast this machine is, beside PyTorch and others.
 
-    All takes some twenty minutes, in which the machine should have nothing else to do. What is
-    compared takes turns; a figure is the median of its repetitions. stdout is a Markdown table.
-    PyTorch is measured beside us where there is one: pip install "mm_jax[bench]".
+    Everything takes about twenty minutes; run nothing else meanwhile. Programs that are compared
+    take turns; each number is the median of its repetitions. stdout is a Markdown table. PyTorch is
+    measured if it is installed: pip install "mm_jax[bench]".
     """
 
     sections: Annotated[
@@ -46,7 +46,7 @@ class Options:
         ),
     ] = ()
     repeats: int = 5
-    """How often everything is repeated."""
+    """Repetitions of each measurement."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
@@ -54,27 +54,27 @@ class Options:
 def run(options: Options, console: Console) -> Outcome:
     """Measure, and write the table."""
     if wrong := [name for name in options.sections if name not in SECTIONS]:
-        raise InputError(f"there is no section {wrong[0]!r}; there is {', '.join(SECTIONS)}")
+        raise InputError(f"unknown section {wrong[0]!r}; choose from {', '.join(SECTIONS)}")
     if options.repeats < 1:
         raise InputError(f"--repeats must be at least 1, not {options.repeats}")
     from mm_jax.bench.timing import Bench, has_torch, machine, markdown
 
     if threading.current_thread() is threading.main_thread():
-        # Ctrl-C is to clean up: what is measured stands in large temporary files.
+        # Ctrl-C must unwind, so that large temporary files are deleted.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     bench = Bench(options.repeats, console, with_torch=has_torch())
     if not bench.with_torch:
-        console.note('there is no PyTorch to measure beside us: pip install "mm_jax[bench]"')
+        console.note('PyTorch is not installed and not measured: pip install "mm_jax[bench]"')
     rows = []
     for name in options.sections or SECTIONS:
-        room = importlib.import_module(f"mm_jax.bench.{SECTIONS[name]}")
-        rows += getattr(room, name.replace("-", "_"))(bench)
-    where = machine()
-    for line in markdown(rows, where, options.repeats):
+        module = importlib.import_module(f"mm_jax.bench.{SECTIONS[name]}")
+        rows += getattr(module, name.replace("-", "_"))(bench)
+    machine_text = machine()
+    for line in markdown(rows, machine_text, options.repeats):
         console.say(line)
     record = {
         "command": "bench",
-        "machine": where,
+        "machine": machine_text,
         "repeats": options.repeats,
         "rows": [{**row._asdict(), "median": row.median} for row in rows],
     }

@@ -1,4 +1,4 @@
-"""Fetch or describe a data set."""
+"""mm-jax data: download or describe a data set."""
 
 import dataclasses
 import hashlib
@@ -18,18 +18,18 @@ URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Describe a data set that has a name; download it first where it does not ship with mm-jax."""
+    """Describe a named data set; download it first if it does not ship with mm-jax."""
 
     name: tyro.conf.Positional[Literal["names", "lecture-names"]]
-    """names: USA 2018, ships with mm-jax. lecture-names: the makemore lectures' own file."""
+    """names: US names of 2018, shipped with mm-jax. lecture-names: the file of the lectures."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
 
 def run(options: Options, console: Console) -> Outcome:
-    """Make sure that a data set is there, and describe it."""
-    given = options.name == "names" or os.environ.get(LECTURE_VARIABLE)
-    if not given and not lecture_path().exists():
+    """Download a data set if it is missing, and describe it."""
+    has_path = options.name == "names" or os.environ.get(LECTURE_VARIABLE)
+    if not has_path and not lecture_path().exists():
         console.say(f"downloading {URL}")
         download(URL, lecture_path())
     text = read_lines(options.name)
@@ -48,27 +48,28 @@ def run(options: Options, console: Console) -> Outcome:
 
 
 def download(url: str, path: os.PathLike[str], sha256: str = LECTURE_SHA256) -> None:
-    """Fetch ``url`` to ``path``, whole and with the right sha256, or not at all."""
+    """Download ``url`` to ``path``, whole and with this sha256, or raise InputError."""
     import http.client
     import urllib.error
     import urllib.request
     from pathlib import Path
 
     path = Path(path)
-    beside = path.with_name(path.name + ".part")
+    partial = path.with_name(path.name + ".part")
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            data = answer.read()
-        got = hashlib.sha256(data).hexdigest()
-        if got != sha256:
-            raise InputError(f"{url} is not the expected file: its sha256 is {got}")
+        with urllib.request.urlopen(url, timeout=30) as response:
+            data = response.read()
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != sha256:
+            raise InputError(f"{url} is not the expected file: its sha256 is {actual}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(data)
-        beside.replace(path)
+        partial.write_bytes(data)
+        partial.replace(path)
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it is the server's answer, too
-        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            error.close()  # the error is also the open response
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise InputError(
-            f"cannot download {url}: {why}; or set {LECTURE_VARIABLE} to a copy of the file"
+            f"cannot download {url}: {reason}; try again, or set {LECTURE_VARIABLE} to a copy of "
+            "the file"
         ) from None

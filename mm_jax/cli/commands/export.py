@@ -1,4 +1,4 @@
-"""Write a page that makes lines with a trained model, to put anywhere."""
+"""mm-jax export: write an HTML page that makes lines with a trained model."""
 
 import dataclasses
 from pathlib import Path
@@ -13,14 +13,14 @@ from mm_jax.runtime.console import Console
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Write a page that makes lines with a trained model: one file, to put on a web site.
+    """Write an HTML page that makes lines with a trained model: one file, for a web site.
 
-    It holds the parameters and a small script that runs the model in the reader's browser. It asks
-    for nothing else.
+    It holds the parameters and a small script that runs the model in the reader's browser. It loads
+    nothing else.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run directory of an MLP, a bigram or counts with k added."""
+    """A run directory of an MLP, a bigram or n-gram counts with add-k smoothing."""
     html: Annotated[str, tyro.conf.arg(metavar="PAGE.html")]
     """The file to write."""
     json: bool = False
@@ -32,6 +32,22 @@ def run(options: Options, console: Console) -> Outcome:
     from mm_jax.runtime.atomic_files import size_text, write_whole
 
     path = Path(options.html)
+    check_page_path(path)
+    from mm_jax.reports.browser_model import generator_page
+    from mm_jax.runs.reader import describe, load_run, unfinished_note
+
+    trained = load_run(options.run)
+    if unfinished := unfinished_note(trained):
+        console.note(unfinished)
+    page = generator_page(trained)
+    write_whole(path, page)
+    console.say(f"page       {path}: {size_text(len(page))}; open it in a browser")
+    record = {"command": "export", **describe(trained), "html": str(path), "bytes": len(page)}
+    return Outcome(record)
+
+
+def check_page_path(path: Path) -> None:
+    """Raise InputError where no page can be written, before the run is read."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--html {path} must end in .html")
     try:
@@ -40,14 +56,3 @@ def run(options: Options, console: Console) -> Outcome:
             raise InputError(f"--html {path}: {what}")
     except OSError as error:
         raise InputError(f"--html {path}: {error.strerror}") from None
-    from mm_jax.reports.browser_model import generator_page
-    from mm_jax.runs.reader import describe, load_run, unfinished_note
-
-    trained = load_run(options.run)
-    if so_far := unfinished_note(trained):
-        console.note(so_far)
-    page = generator_page(trained)
-    write_whole(path, page)
-    console.say(f"page       {path}: {size_text(len(page))}; open it in a browser")
-    record = {"command": "export", **describe(trained), "html": str(path), "bytes": len(page)}
-    return Outcome(record)

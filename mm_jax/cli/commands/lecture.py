@@ -1,4 +1,4 @@
-"""Walk through one of the two makemore lectures, number by number."""
+"""mm-jax lecture: walk through one of the two makemore lectures, number by number."""
 
 import contextlib
 import dataclasses
@@ -16,38 +16,38 @@ from mm_jax.runtime.paths import DATA_SETS
 class Options:
     """Walk through a makemore lecture: its steps in JAX, its figures, and each of its numbers.
 
-    It ends with a table of what the lecture got and what we get. Exit code 1 if a number that must
-    agree does not. The script that it runs opens as a notebook: scripts/lecture_1.py.
+    It ends with a table of the lecture's numbers and ours. Exit code 1 if a number that must agree
+    does not. The script opens as a notebook too: scripts/lecture_1.py.
     """
 
     number: tyro.conf.Positional[Literal[1, 2]]
-    """1: bigrams, counted and as a net. 2: the multilayer perceptron of Bengio et al. (2003)."""
+    """1: bigrams, by counting and as a net. 2: the multilayer perceptron of Bengio et al., 2003."""
     data: Annotated[str | None, tyro.conf.arg(metavar="|".join(DATA_SETS))] = None
-    """lecture-names, the default where that file is here; or names, near its counts, not equal."""
+    """lecture-names, the default if that file is available; or names, with similar numbers."""
     out: str | None = None
-    """The folder for the figures, by default figures/lecture-1 or figures/lecture-2."""
+    """The folder for the figures; by default figures/lecture-1 or figures/lecture-2."""
     quick: bool = False
-    """Take a thousandth of the steps: to see the walk, not its numbers."""
+    """Take a thousandth of the steps: shows every stage, but not the numbers."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
 
 def run(options: Options, console: Console) -> Outcome:
-    """Run the script of the lecture, and hold its numbers against the lecture's."""
+    """Run the script of the lecture, and compare its numbers with the lecture's."""
     import time
 
     if options.data not in (None, *DATA_SETS):
         known = " or ".join(DATA_SETS)
-        raise InputError(f"--data {options.data}: the lectures' numbers are of names; give {known}")
+        raise InputError(f"--data {options.data}: the lectures' numbers need {known}")
     import_plots()
     from mm_jax.lectures.walkthrough import Walk, walk_through
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     walk = Walk(options.number, options.data, options.out, quick=options.quick, say=console.say)
     console.say(f"data       {walk.data}: {len(walk.names):,} names; figures go to {walk.out}")
-    with contextlib.redirect_stdout(console.stream):  # print is for whoever reads along
+    with contextlib.redirect_stdout(console.stream):  # the script prints as a notebook would
         walk_through(walk)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     wrong = [row.what for row in walk.rows if row.must and not row.agrees]
     console.say()
     console.say(f"{seconds:.0f} s; figures in {walk.out}")

@@ -1,4 +1,4 @@
-"""Write one page of a run, or of a sweep, that makes lines by itself."""
+"""mm-jax report: write an HTML page of a run or of a sweep, with the model in it."""
 
 import dataclasses
 from typing import Annotated
@@ -11,25 +11,25 @@ from mm_jax.runtime.console import Console
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Write RUN/report.html: one page that opens from disk, offline, and makes lines by itself.
+    """Write RUN/report.html: one page that opens from disk, offline, and samples new lines.
 
-    What was run, on what, with what result; figures, samples, the overlap of the splits, and the
-    command that does it again. Of a sweep: all settings in a table, and the best run.
+    It has the choices, the data and the results; figures, samples, the overlap of the splits, and
+    the command that repeats the run. Of a sweep: a table of all settings, and the best run.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run directory, or that of a sweep."""
+    """The directory of a run or of a sweep."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
 
 def run(options: Options, console: Console) -> Outcome:
-    """Write the page of a run."""
+    """Write the page of a run or of a sweep."""
     import time
 
     from mm_jax.runtime.atomic_files import size_text, write_whole
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     summary = summarize(options.run, console)
     from mm_jax.reports.html import REPORT, report
 
@@ -41,6 +41,6 @@ def run(options: Options, console: Console) -> Outcome:
         "run_dir": options.run,
         "report": str(path),
         "bytes": len(page),
-        "seconds": time.perf_counter() - begun,
+        "seconds": time.perf_counter() - started,
     }
     return Outcome(record)

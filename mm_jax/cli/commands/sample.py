@@ -1,4 +1,4 @@
-"""Make new lines with a trained model."""
+"""mm-jax sample: make new lines with a trained model."""
 
 import dataclasses
 from typing import Annotated
@@ -14,27 +14,27 @@ from mm_jax.runtime.paths import is_large
 
 @dataclasses.dataclass(frozen=True)
 class Options(Choices):
-    """Make new lines with a trained model, one a line; "(in train)" marks those that it has seen.
+    """Make new lines with a trained model; "(in train)" marks those among its training lines.
 
     The i-th line of a seed is the same whatever --num is.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run directory, as mm-jax train --out or mm-jax count --out makes it."""
+    """A run directory of mm-jax train or mm-jax count."""
     num: Count = 20
-    """How many lines."""
+    """Number of lines."""
     seed: Seed = 0
     """Decides the lines."""
     temperature: Annotated[float, Between(0, MAX_FLOAT)] = 1.0
-    """Below 1 bolder, above 1 wilder; 0 always takes the likeliest symbol."""
+    """Below 1 favours likely symbols, above 1 unlikely ones; 0 always takes the likeliest."""
     top_k: Annotated[int | None, Between(1, 2**31 - 1)] = None
     """Choose among the K likeliest symbols only."""
     top_p: Annotated[float | None, Between(0, 1, open_low=True)] = None
-    """Choose among the likeliest symbols whose probability adds up to P."""
+    """Choose among the likeliest symbols only, as many as together have probability P."""
     prefix: str = ""
-    """What every line begins with."""
+    """The beginning of every line."""
     max_len: Annotated[int, Between(1, 1_000_000)] = MAX_LEN
-    """A line that reaches so many symbols is cut there."""
+    """Cut a line that reaches this many symbols."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
@@ -48,8 +48,8 @@ def run(options: Options, console: Console) -> Outcome:
     from mm_jax.runs.reader import describe, load_run, run_splits, unfinished_note
 
     trained = load_run(options.run)
-    if so_far := unfinished_note(trained):
-        console.note(so_far)
+    if unfinished := unfinished_note(trained):
+        console.note(unfinished)
     try:
         prefix = encode(trained.vocab, options.prefix)
     except SymbolError as error:

@@ -1,4 +1,4 @@
-"""Say how surprised a trained model is by single lines, symbol by symbol."""
+"""mm-jax score: show how surprised a trained model is by single lines, symbol by symbol."""
 
 import dataclasses
 import math
@@ -15,13 +15,13 @@ from mm_jax.runtime.console import Console
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Say how surprised a trained model is by single lines, in nats, symbol by symbol.
+    """Show how surprised a trained model is by single lines, in nats, symbol by symbol.
 
-    The nats of a line are -log of its probability; the last symbol, ".", is the line's end.
+    The nats of a line are -log of its probability; the last symbol, ".", ends the line.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run directory, as mm-jax train --out or mm-jax count --out makes it."""
+    """A run directory of mm-jax train or mm-jax count."""
     lines: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="LINE")]
     """The lines to score."""
     json: bool = False
@@ -41,8 +41,8 @@ def run(options: Options, console: Console) -> Outcome:
     if not options.lines:
         raise InputError("give at least one line to score")
     trained = load_run(options.run)
-    if so_far := unfinished_note(trained):
-        console.note(so_far)
+    if unfinished := unfinished_note(trained):
+        console.note(unfinished)
     try:
         batch = rows(options.lines, trained.vocab, trained.model.context)
     except SymbolError as error:
@@ -54,12 +54,12 @@ def run(options: Options, console: Console) -> Outcome:
     ]
     totals = [sum(n for _, n in line) for line in symbols]
     means = [total / len(line) for total, line in zip(totals, symbols, strict=True)]
-    for line, total, mean, parts in zip(options.lines, totals, means, symbols, strict=True):
-        detail = "  ".join(f"{symbol} {n:.3f}" for symbol, n in parts)
-        console.say(f"{line}: {total:.4f} nats, {mean:.4f} a symbol:  {detail}")
-    impossible = [blame(parts, trained.model.context) for parts in symbols]
+    for line, total, mean, pairs in zip(options.lines, totals, means, symbols, strict=True):
+        detail = "  ".join(f"{symbol} {n:.3f}" for symbol, n in pairs)
+        console.say(f"{line}: {total:.4f} nats, {mean:.4f} per symbol:  {detail}")
+    impossible = [impossible_in_line(pairs, trained.model.context) for pairs in symbols]
     for ngram in dict.fromkeys(chain.from_iterable(impossible)):
-        console.say(f"{ngram} has no probability: {ngram[-1]!r} never came after {ngram[:-1]!r}")
+        console.say(f"{ngram} has no probability: {ngram[-1]!r} never follows {ngram[:-1]!r}")
     record = {
         "command": "score",
         **describe(trained),
@@ -72,8 +72,12 @@ def run(options: Options, console: Console) -> Outcome:
     return Outcome(record)
 
 
-def blame(symbols: list[tuple[str, float]], context: int) -> list[str]:
-    """Return what of a scored line is infinite: the last ``context`` symbols, and the symbol."""
+def impossible_in_line(symbols: list[tuple[str, float]], context: int) -> list[str]:
+    """Return each symbol of a scored line without probability, after its ``context`` symbols.
+
+    >>> impossible_in_line([("e", 1.0), ("q", math.inf), (".", 2.0)], context=2)
+    ['.eq']
+    """
     padded = BOUNDARY * context + "".join(symbol for symbol, _ in symbols)
-    places = (place for place, (_, nats) in enumerate(symbols) if math.isinf(nats))
-    return [padded[place : place + context + 1] for place in places]
+    positions = (i for i, (_, nats) in enumerate(symbols) if math.isinf(nats))
+    return [padded[i : i + context + 1] for i in positions]
