@@ -1,152 +1,66 @@
-"""Lines -> how often each n-gram occurs, in one vectorised pass, or in pieces for a large file.
+"""Lines -> counts of n-grams, in one vectorised pass, or in pieces for a large file.
 
-An n-gram is written as one number, its symbols the digits in base V, the oldest first. A line has
-as many n-grams as predictions; what comes before its first symbol are boundaries. Imports no jax.
+``count_lines`` takes lines in memory, ``count_stream`` a file of any size, and counts its train and
+dev lines apart. Imports no jax.
 """
 
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, Integer
+from jaxtyping import Int32, Int64, Integer
 
 from mm_jax.config.base import InputError
+from mm_jax.data.ngrams import NUM_SPLITS, Counts, check_fits, highest_order, ngram_keys, sum_by
 from mm_jax.data.streaming import DEV, FileSummary, Stream
 from mm_jax.data.vocab import Vocab, encode_lines
-from mm_jax.runtime.hardware import memory_bytes
 
-MAX_TABLE_CELLS = 2**20  # cells up to which n-grams are counted in a table, not by sorting
-MAX_NGRAMS = 2**23  # distinct n-grams that are held: 0.13 GB, five times that while they are merged
-NUM_SPLITS = 2  # train and dev
+MAX_TABLE_CELLS = 2**20  # up to which n-grams are counted in a table, and beyond by sorting
+MAX_NGRAMS = 2**23  # distinct n-grams that are held: 0.13 GB, five times that while merging
 CHUNK_SYMBOLS = 2**20  # symbols that are counted at once
 
 
-class Counts(NamedTuple):
-    """The n-grams that occur, in the order of their numbers, and how often each does."""
-
-    vocab_size: int
-    order: int
-    keys: Int64[np.ndarray, " ngrams"]
-    counts: Int64[np.ndarray, " ngrams"]
-
-    @property
-    def total(self) -> int:
-        """How many n-grams there are, repetitions included."""
-        return int(self.counts.sum())
-
-    def lower(self, order: int) -> "Counts":
-        """Return the counts of a lower order: the oldest symbols are forgotten."""
-        if order == self.order:
-            return self
-        keys, counts = sum_by(self.keys % self.vocab_size**order, self.counts)
-        return Counts(self.vocab_size, order, keys, counts)
-
-    def contexts(self) -> "Counts":
-        """Return how often each context occurs: the newest symbol is forgotten."""
-        keys, counts = sum_by(self.keys // self.vocab_size, self.counts)
-        return Counts(self.vocab_size, self.order - 1, keys, counts)
-
-    def find(self, keys: Int64[np.ndarray, " queries"]) -> Int64[np.ndarray, " queries"]:
-        """Return how often each of these n-grams occurs."""
-        place, found = find(self.keys, keys)
-        return np.where(found, self.counts[place], 0) if len(self.keys) else np.zeros_like(keys)
-
-    def spell(self, key: int, vocab: Vocab) -> str:
-        """Return the symbols of an n-gram."""
-        powers = self.vocab_size ** np.arange(self.order)[::-1]
-        return "".join(vocab.symbols[i] for i in int(key) // powers % self.vocab_size)
-
-    def dense(self) -> Int32[np.ndarray, "..."]:
-        """Return a table with an axis of V a symbol. Raises InputError if it is too large."""
-        check_fits(self.vocab_size, self.order)
-        if len(self.counts) and self.counts.max() > np.iinfo(np.int32).max:
-            raise InputError(
-                f"an n-gram occurs {self.counts.max():,} times, more than 32 bits hold"
-            )
-        table = np.zeros(self.vocab_size**self.order, np.int32)
-        table[self.keys] = self.counts
-        return table.reshape((self.vocab_size,) * self.order)
-
-
-def sum_by(
-    keys: Int64[np.ndarray, " n"], values: Int64[np.ndarray, " n"]
-) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
-    """Return the distinct keys in order, and the sum of the values of each."""
-    order = np.argsort(keys)
-    keys, values = keys[order], values[order]
-    first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]][: len(keys)])
-    return keys[first], np.add.reduceat(values, first) if len(first) else values
-
-
-def find(
-    keys: Int64[np.ndarray, " n"], queries: Int64[np.ndarray, " queries"]
-) -> tuple[Int64[np.ndarray, " queries"], Bool[np.ndarray, " queries"]]:
-    """Return where each query stands among sorted keys, and whether it does."""
-    place = np.minimum(np.searchsorted(keys, queries), max(len(keys) - 1, 0))
-    return place, keys[place] == queries if len(keys) else np.zeros(len(queries), bool)
-
-
-def ngram_keys(
-    ids: Integer[np.ndarray, " n"], order: int, vocab_size: int
-) -> Int64[np.ndarray, " n"]:
-    """Return the number of the n-gram that ends at each place of lines, each ended by a 0.
-
-    >>> ngram_keys(np.array([2, 1, 0, 3, 0]), order=2, vocab_size=10).tolist()
-    [2, 21, 10, 3, 30]
-    """
-    keys = ids.astype(np.int64)
-    before = keys
-    for place in range(1, order):
-        older = np.zeros_like(keys)
-        older[place:] = ids[:-place]
-        if place > 1:
-            older[before == 0] = 0  # what lies beyond a boundary belongs to another line
-        before = older
-        keys = keys + older * vocab_size**place
-    return keys
-
-
 class Tally:
-    """Adds up n-grams that come in pieces, in a table where they are few, by sorting otherwise.
+    """Sum of n-grams that come in pieces: in a table where few are possible, by sorting otherwise.
 
-    Where more than ``most`` different ones would have to be held, it goes down to a lower order.
+    Where more than ``max_ngrams`` different ones would have to be held, it falls to a lower order.
     """
 
     def __init__(
-        self, order: int, vocab_size: int, most: int | None = None, *, in_table: bool = False
+        self, order: int, vocab_size: int, max_ngrams: int | None = None, *, in_table: bool = False
     ) -> None:
         self.order, self.vocab_size = order, vocab_size
-        self.most = MAX_NGRAMS if most is None else most
+        self.max_ngrams = MAX_NGRAMS if max_ngrams is None else max_ngrams
         cells = NUM_SPLITS * vocab_size**order
         self.table = np.zeros(cells, np.int64) if in_table or cells <= MAX_TABLE_CELLS else None
         nothing = np.zeros(0, np.int64)
-        self.sums, self.pending, self.waiting = (nothing, nothing), [(nothing, nothing)], 0
+        self.sums, self.pending = (nothing, nothing), [(nothing, nothing)]
+        self.num_pending = 0
 
-    def add(self, keys: Int64[np.ndarray, " n"], part: Integer[np.ndarray, " n"] | int) -> None:
-        """Count n-grams of the order that it began with, each in its part."""
+    def add(self, keys: Int64[np.ndarray, " n"], split: Integer[np.ndarray, " n"] | int) -> None:
+        """Count n-grams of the order that it began with, each in its split (0 or 1)."""
         size = self.vocab_size**self.order
         if self.table is not None:
-            self.table += np.bincount(keys + part * size, minlength=len(self.table))
+            self.table += np.bincount(keys + split * size, minlength=len(self.table))
             return
-        keys = keys % size + part * size
+        keys = keys % size + split * size
         self.pending.append(np.unique(keys, return_counts=True))
-        self.waiting += len(self.pending[-1][0])
-        if self.waiting > max(2**20, len(self.sums[0])):
+        self.num_pending += len(self.pending[-1][0])
+        if self.num_pending > max(2**20, len(self.sums[0])):
             self._merge()
 
     def _merge(self) -> None:
+        """Add what is pending to the sums; lower the order while there are too many n-grams."""
         keys, counts = map(np.concatenate, zip(self.sums, *self.pending, strict=True))
-        self.sums, self.pending, self.waiting = sum_by(keys, counts), [], 0
-        while len(self.sums[0]) > self.most:
-            size, less = self.vocab_size**self.order, self.vocab_size ** (self.order - 1)
+        self.sums, self.pending, self.num_pending = sum_by(keys, counts), [], 0
+        while len(self.sums[0]) > self.max_ngrams:
+            size, smaller = self.vocab_size**self.order, self.vocab_size ** (self.order - 1)
             keys, counts = self.sums
-            self.sums = sum_by(keys // size * less + keys % less, counts)
+            self.sums = sum_by(keys // size * smaller + keys % smaller, counts)
             self.order -= 1
 
     def result(self) -> list[Counts]:
-        """Return the counts of each part."""
+        """Return the counts of each split."""
         if self.table is not None:
             keys = np.flatnonzero(self.table)
             self.sums = keys, self.table[keys]
@@ -161,20 +75,15 @@ class Tally:
         ]
 
 
-def highest_order(vocab_size: int) -> int:
-    """Return the highest order whose n-grams can be numbered with 64 bits, 30 at most."""
-    return max(n for n in range(1, 31) if n == 1 or NUM_SPLITS * vocab_size**n < 2**62)
-
-
 def count_lines(lines: Sequence[str], vocab: Vocab, order: int) -> Counts:
     """Return the counts of the n-grams of lines.
 
-    Raises InputError where so many symbols cannot be numbered in n-grams of that order, SymbolError
-    as encode_lines does.
+    Raise InputError where 64 bits cannot number the n-grams of that order, SymbolError as
+    encode_lines does.
     """
     if not 1 <= order <= highest_order(len(vocab)):
-        most = highest_order(len(vocab))
-        raise InputError(f"{len(vocab):,} symbols can have orders 1 to {most}, not {order}")
+        highest = highest_order(len(vocab))
+        raise InputError(f"{len(vocab):,} symbols can have orders 1 to {highest}, not {order}")
     ids, lengths = encode_lines(vocab, lines)
     tally = Tally(order, len(vocab))
     tally.add(ngram_keys(np.insert(ids, np.cumsum(lengths), 0), order, len(vocab)), 0)
@@ -182,9 +91,9 @@ def count_lines(lines: Sequence[str], vocab: Vocab, order: int) -> Counts:
 
 
 def count_ngrams(lines: Sequence[str], vocab: Vocab, order: int = 2) -> Int32[np.ndarray, "..."]:
-    """Return how often each n-gram occurs: a table with an axis of V for each symbol, oldest first.
+    """Return how often each n-gram occurs: a table with one axis of V per symbol, oldest first.
 
-    Raises InputError where the table does not fit in memory, SymbolError as encode_lines does.
+    Raise InputError where the table does not fit in memory, SymbolError as encode_lines does.
 
     >>> from mm_jax.data.vocab import build_vocab
     >>> count_ngrams(["emma"], build_vocab(["emma"]), order=2).tolist()  # rows and columns . a e m
@@ -195,38 +104,48 @@ def count_ngrams(lines: Sequence[str], vocab: Vocab, order: int = 2) -> Int32[np
 
 
 def count_stream(
-    stream: Stream, seen: FileSummary, order: int, *, in_table: bool = False
+    stream: Stream, summary: FileSummary, order: int, *, in_table: bool = False
 ) -> list[Counts]:
-    """Return the counts of train and of dev; test is not looked at.
+    """Return the counts of train and of dev; test is not counted.
 
-    Memory is bounded: where there are more different n-grams than can be held (MOST), the counts
-    are of a lower order, unless a table of all that could be is asked for.
+    Memory is bounded: where there are more than MAX_NGRAMS different n-grams, the counts are of a
+    lower order, unless ``in_table`` asks for a table of all possible ones.
     """
-    vocab_size, split_of = len(seen.vocab), seen.split_of
-    table = ascii_table(seen.vocab)
+    vocab_size, split_of = len(summary.vocab), summary.split_of
     tally, first = Tally(order, vocab_size, in_table=in_table), 0
+    for ids, shared in _chunks(stream, summary.vocab, order - 1):
+        keys = ngram_keys(ids, order, vocab_size)[shared:]
+        if split_of is None:
+            tally.add(keys, 0)
+            continue
+        ends = ids[shared:] == 0
+        ended = np.cumsum(ends)
+        # A file that has grown has more lines than splits: pieces() says so at its end.
+        split = split_of[np.minimum(first + ended - ends, len(split_of) - 1)]
+        first += int(ended[-1])
+        counted = split <= DEV
+        tally.add(keys[counted], split[counted].astype(np.int64))
+    return tally.result()
+
+
+def _chunks(
+    stream: Stream, vocab: Vocab, overlap: int
+) -> Iterator[tuple[Integer[np.ndarray, " symbols"], int]]:
+    """Yield the ids of the whole file in chunks, boundaries included, and their overlap.
+
+    A single line may be longer than a chunk, so a chunk that does not begin a piece starts with the
+    last ``overlap`` ids of the one before.
+    """
+    table = ascii_table(vocab)
     for text in stream.pieces():
         if text.isascii():
             ids = np.frombuffer(text.encode("ascii").translate(table), np.uint8)
         else:
             codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-            known = seen.vocab.ids
-            ids = np.maximum(known[np.minimum(codes, len(known) - 1)], 0)
-        for begin in range(0, len(ids), CHUNK_SYMBOLS):  # a single line may be longer
-            shared = min(begin, order - 1)
-            part_ids = ids[begin - shared : begin + CHUNK_SYMBOLS]
-            keys = ngram_keys(part_ids, order, vocab_size)[shared:]
-            if split_of is None:
-                tally.add(keys, 0)
-                continue
-            ends = part_ids[shared:] == 0
-            ended = np.cumsum(ends)
-            # Lines that were not there before are an error, but pieces() says so at its end.
-            part = split_of[np.minimum(first + ended - ends, len(split_of) - 1)]
-            first += int(ended[-1])
-            wanted = part <= DEV
-            tally.add(keys[wanted], part[wanted].astype(np.int64))
-    return tally.result()
+            ids = np.maximum(vocab.ids[np.minimum(codes, len(vocab.ids) - 1)], 0)
+        for begin in range(0, len(ids), CHUNK_SYMBOLS):
+            shared = min(begin, overlap)
+            yield ids[begin - shared : begin + CHUNK_SYMBOLS], shared
 
 
 def ascii_table(vocab: Vocab) -> bytes:
@@ -236,27 +155,3 @@ def ascii_table(vocab: Vocab) -> bytes:
         if i and symbol.isascii():
             table[ord(symbol)] = i  # below 128, since sorted symbols begin with those of ASCII
     return bytes(table)
-
-
-def check_fits(vocab_size: int, order: int) -> None:
-    """Raise InputError where a table of ``order`` does not fit in memory, saying which do."""
-    if fits(vocab_size, order):
-        return
-    most = max((n for n in range(1, order) if fits(vocab_size, n)), default=0)
-    which = f"orders 1 to {most} fit" if most > 1 else "only order 1 fits" if most else "none fits"
-    cells = Decimal(vocab_size) ** order  # which no float may hold
-    size, most_size = (f"{4 * number / 10**9:,.3g} GB" for number in (cells, most_cells()))
-    raise InputError(
-        f"a table of order {order} has {vocab_size}^{order} = {cells:.3g} counts, {size}; "
-        f"at most {most_size} can be worked with here, so {which}"
-    )
-
-
-def fits(vocab_size: int, order: int) -> bool:
-    """Tell whether a table of ``order`` can be worked with."""
-    return vocab_size**order <= most_cells()
-
-
-def most_cells() -> int:
-    """Return how many counts a table may have: in memory four times, and numbered by 32 bits."""
-    return min(2**31 - 1, memory_bytes() // (4 * 4))

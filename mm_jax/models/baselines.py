@@ -1,6 +1,6 @@
 """Baselines: the losses that counting reaches, to compare every trained model with.
 
-Enters: counts of train and of dev (data/ngram_counts.py). Leaves: one Baseline for the uniform
+Enters: counts of train and of dev (data/ngrams.py). Leaves: one Baseline for the uniform
 distribution, one per order for add-k with the k that is best on dev, and one per order for
 Kneser-Ney. Exact sums in float64.
 """
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from mm_jax.data.ngram_counts import Counts
+from mm_jax.data.ngrams import Counts
 from mm_jax.models.kneser_ney import ORDERS, estimate, ngram_log_probs
 
 MAX_ORDER = ORDERS[-1]

@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Float, Float64, Int, Int64
 
 from mm_jax.config.base import InputError
 from mm_jax.config.models import KneserNeyConfig
-from mm_jax.data.ngram_counts import Counts, count_lines, find, sum_by
+from mm_jax.data.ngram_counts import count_lines
+from mm_jax.data.ngrams import Counts, find, sum_by
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, windowed
 from mm_jax.runtime.hardware import memory_bytes

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int, Integer
 from mm_jax.config.base import InputError
 from mm_jax.config.models import NgramConfig
 from mm_jax.data.batches import Batch
-from mm_jax.data.ngram_counts import Counts, check_fits, count_ngrams
+from mm_jax.data.ngram_counts import count_ngrams
+from mm_jax.data.ngrams import Counts, check_fits
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, windowed
 

@@ -1,7 +1,7 @@
-"""Lines and arrays of a run -> the numbers behind its figures and its report.
+"""The numbers behind the figures and the report of a run; draws nothing.
 
-Enters: splits, samples, parameters. Leaves: planes, neighbours, floors, lines with their surprise.
-Draws nothing.
+Enters: splits, samples, parameters. Leaves: projections and nearest neighbours of an embedding,
+baselines, lines with the surprise of each symbol, statistics of arrays.
 """
 
 import unicodedata
@@ -15,7 +15,8 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from mm_jax.data.batches import rows
-from mm_jax.data.ngram_counts import count_lines, highest_order
+from mm_jax.data.ngram_counts import count_lines
+from mm_jax.data.ngrams import highest_order
 from mm_jax.data.splits import Splits
 from mm_jax.data.text import BOUNDARY
 from mm_jax.data.vocab import Vocab
@@ -23,13 +24,13 @@ from mm_jax.models.base import Model, Params
 from mm_jax.models.baselines import MAX_ORDER, count_baselines, reference_losses
 from mm_jax.training.loss import nats
 
-NEAREST = 5  # neighbours of a symbol
-LABELLED = 120  # symbols of a large alphabet that an embedding is shown of
+NUM_NEIGHBOURS = 5  # shown of a symbol
+MAX_SYMBOLS = 120  # of a large alphabet that are shown of an embedding
 VOWELS = set("aeiou")
 
 
 def readable(text: str) -> str:
-    """Return text with what cannot be seen written out: white space, and what steers the text.
+    """Return text with its white space and control characters made visible.
 
     >>> readable("a b\u202ec")
     'a␣bU+202Ec'
@@ -38,29 +39,29 @@ def readable(text: str) -> str:
     return "".join(shown).replace(" ", "␣")
 
 
-def shortened(text: str, most: int) -> str:
-    """Return text of at most so many symbols, with … where some are left out."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+def shortened(text: str, max_length: int) -> str:
+    """Return text of at most ``max_length`` symbols, with … in place of those left out."""
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 class Projection(NamedTuple):
     """An embedding in two dimensions."""
 
     places: Float[np.ndarray, "V 2"]
-    explained: float  # the share of the variance that they have, 0 to 1
+    explained: float  # the share of the variance that the two dimensions have, 0 to 1
     dim: int  # of the embedding
-    axes: tuple[str, str]  # what they are
-    groups: list[str]  # of each symbol: vowels, consonants, the boundary, other symbols
+    axes: tuple[str, str]  # labels of the two dimensions
+    groups: list[str]  # of each symbol: vowels, consonants, the boundary, or other symbols
 
 
 def project_embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Projection:
-    """Return an embedding of two dimensions as it is, of more by principal components.
+    """Return an embedding in two dimensions: as it is, or by its principal components.
 
-    A table of one dimension lies on a line. Source: Pearson (1901); the signs are chosen such that
-    the largest number of each component is positive.
+    An embedding of one dimension lies on a line. Source: Pearson (1901); the sign of a component is
+    such that its largest number is positive.
     """
     table = np.asarray(table, np.float64)
-    dim, groups = table.shape[1], groups_of(vocab)
+    dim, groups = table.shape[1], group_symbols(vocab)
     if dim <= 2:
         places = np.pad(table, ((0, 0), (0, 2 - dim)))
         return Projection(places, 1.0, dim, ("C[:, 0]", "C[:, 1]" if dim == 2 else ""), groups)
@@ -76,8 +77,8 @@ def project_embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Projecti
     return Projection(places, float(shares[:2].sum()), dim, tuple(names), groups)  # type: ignore[arg-type]
 
 
-def groups_of(vocab: Vocab) -> list[str]:
-    """Return what each symbol is; vowels and consonants where all letters are Latin ones."""
+def group_symbols(vocab: Vocab) -> list[str]:
+    """Return the group of each symbol; vowels and consonants where all letters are Latin."""
     letters = [symbol for symbol in vocab.symbols if symbol.isalpha()]
     latin = all(unicodedata.name(symbol, "").startswith("LATIN") for symbol in letters)
 
@@ -92,71 +93,70 @@ def groups_of(vocab: Vocab) -> list[str]:
     return [group(symbol) for symbol in vocab.symbols]
 
 
-def neighbours_of(
-    table: Float[np.ndarray, "V D"], most: int = NEAREST, first: int = LABELLED
+def nearest_rows(
+    table: Float[np.ndarray, "V D"], count: int = NUM_NEIGHBOURS, first: int = MAX_SYMBOLS
 ) -> tuple[Int[np.ndarray, "rows k"], Float[np.ndarray, "rows k"]]:
-    """Return the nearest rows of each of the ``first`` rows, and their Euclidean distances."""
+    """Return the ``count`` nearest rows of each of the ``first`` rows, and their distances."""
     table = np.asarray(table, np.float64)
-    squares, own = (table**2).sum(1), table[:first]
-    distance = np.sqrt(np.maximum(squares[:first, None] + squares - 2 * own @ table.T, 0))
-    np.fill_diagonal(distance, np.inf)
-    ids = np.argsort(distance, axis=1, kind="stable")[:, : min(most, len(table) - 1)]
-    return ids, np.take_along_axis(distance, ids, 1)
+    squares, products = (table**2).sum(1), table[:first] @ table.T
+    distances = np.sqrt(np.maximum(squares[:first, None] + squares - 2 * products, 0))
+    np.fill_diagonal(distances, np.inf)
+    ids = np.argsort(distances, axis=1, kind="stable")[:, : min(count, len(table) - 1)]
+    return ids, np.take_along_axis(distances, ids, 1)
 
 
 class AnnotatedLine(NamedTuple):
-    """A line that a model made, looked at closely."""
+    """A sampled line with the surprise of its symbols and where it occurs in the data."""
 
     text: str
     symbols: list[tuple[str, float]]  # each symbol and its nats; the last one is the line's end
-    seen: list[str]  # the splits that it stands in
+    seen: list[str]  # the splits that contain it
     nearest: str | None  # the training line with the fewest edits; None where that is not known
-    distance: int | None  # how many edits: symbols put in, left out, or changed (Levenshtein 1966)
+    distance: int | None  # edits to it: insertions, deletions, substitutions (Levenshtein 1966)
 
 
 def annotate_lines(
     texts: Sequence[str], model: Model, params: Params, vocab: Vocab, splits: Splits | None
 ) -> list[AnnotatedLine]:
-    """Return lines with the surprise of each symbol; with ``splits``, where they were seen."""
+    """Return lines with the surprise of each symbol; with ``splits`` also where they occur."""
     texts = [text for text in texts if text]
     if not texts:
         return []
-    each = jax.jit(nats, static_argnums=0)(model, params, rows(texts, vocab, model.context))
-    surprise = np.asarray(each).tolist()
+    surprise = jax.jit(nats, static_argnums=0)(model, params, rows(texts, vocab, model.context))
     sets = {} if splits is None else {k: set(v) for k, v in splits._asdict().items()}
     train = [] if splits is None else list(dict.fromkeys(splits.train))
     lines = []
-    for text, row in zip(texts, surprise, strict=True):
+    for text, row in zip(texts, np.asarray(surprise).tolist(), strict=True):
         symbols = list(zip((*text, BOUNDARY), row, strict=False))
-        seen = [name for name, known in sets.items() if text in known]
-        found = process.extractOne(text, train, scorer=Levenshtein.distance) if train else None
-        nearest, distance = (found[0], int(found[1])) if found else (None, None)
+        seen = [name for name, members in sets.items() if text in members]
+        match = process.extractOne(text, train, scorer=Levenshtein.distance) if train else None
+        nearest, distance = (match[0], int(match[1])) if match else (None, None)
         lines.append(AnnotatedLine(text, symbols, seen, nearest, distance))
     return lines
 
 
 def baseline_losses(splits: Splits, vocab: Vocab) -> dict[str, Any]:
-    """Return what counting reaches on dev, or on train where no lines are held out."""
-    top = min(highest_order(len(vocab)), MAX_ORDER)
-    train = count_lines(splits.train, vocab, top)
-    dev = count_lines(splits.dev, vocab, top) if splits.dev else None
+    """Return the losses of counting on dev, or on train where no lines are held out."""
+    order = min(highest_order(len(vocab)), MAX_ORDER)
+    train = count_lines(splits.train, vocab, order)
+    dev = count_lines(splits.dev, vocab, order) if splits.dev else None
     return reference_losses(list(count_baselines(train, dev)))
 
 
-def named_baselines(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield the name and the loss of each floor, the highest first."""
-    named = {name: value for name, value in found.items() if isinstance(value, float)}
-    counted = [found[name] for name in ("add_k", "kneser_ney") if name in found]
+def named_baselines(losses: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield the name and the loss of each of reference_losses, the highest first."""
+    named = {name: value for name, value in losses.items() if isinstance(value, float)}
+    counted = [losses[name] for name in ("add_k", "kneser_ney") if name in losses]
     if counted:
-        best = min(counted, key=lambda rung: rung["dev_loss"])
+        best = min(counted, key=lambda baseline: baseline["dev_loss"])
         name = "Kneser-Ney" if best["kind"] == "kneser-ney" else "best with k added"
-        if best["order"] > 2 or best["kind"] == "kneser-ney":  # others stand there already
+        if best["order"] > 2 or best["kind"] == "kneser-ney":  # lower ones have a name already
             named[f"order {best['order']}, {name}"] = best["dev_loss"]
     yield from sorted(named.items(), key=lambda each: -each[1])
 
 
 class ArrayStats(NamedTuple):
-    """One array of the parameters."""
+    """Statistics of one array of the parameters."""
 
     name: str
     shape: tuple[int, ...]
@@ -168,7 +168,7 @@ class ArrayStats(NamedTuple):
 
 
 def array_stats(arrays: Iterable[tuple[str, np.ndarray]]) -> list[ArrayStats]:
-    """Return what each array is like."""
+    """Return the statistics of each named array."""
     return [
         ArrayStats(
             name,
@@ -183,6 +183,6 @@ def array_stats(arrays: Iterable[tuple[str, np.ndarray]]) -> list[ArrayStats]:
     ]
 
 
-def bigrams_of(lines: Sequence[str], vocab: Vocab) -> Integer[np.ndarray, "V V"]:
+def count_bigrams(lines: Sequence[str], vocab: Vocab) -> Integer[np.ndarray, "V V"]:
     """Return how often each bigram occurs."""
     return count_lines(lines, vocab, 2).dense()

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm_jax.data.batches import windows
-from mm_jax.data.ngram_counts import Counts, count_lines
+from mm_jax.data.ngram_counts import count_lines
+from mm_jax.data.ngrams import Counts
 from mm_jax.data.splits import split_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.models import baselines

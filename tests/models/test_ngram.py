@@ -226,7 +226,7 @@ def test_examples_of_single_symbols_are_refused():
 def test_a_table_too_large_is_refused_before_it_is_made(monkeypatch):
     with pytest.raises(InputError, match="orders 1 to"):
         ngram(27, 30)
-    monkeypatch.setattr("mm_jax.data.ngram_counts.memory_bytes", lambda: 4 * 4 * 29**2)
+    monkeypatch.setattr("mm_jax.data.ngrams.memory_bytes", lambda: 4 * 4 * 29**2)
     assert ngram(29, 2).context == 1
     with pytest.raises(InputError, match="orders 1 to 2 fit"):
         ngram(29, 3)
