@@ -1,4 +1,4 @@
-"""metrics.jsonl read again, as curves."""
+"""The losses of steps as lines of metrics.jsonl, and these lines as curves."""
 
 import json
 import math
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mm_jax.config.base import InputError
-from mm_jax.reports.text_tables import loss_chart
-from mm_jax.runs.metrics import loss_curves, read_lines
+from mm_jax.config.training import OptimizerConfig
+from mm_jax.runs.metrics import MAX_LINES, LossLog, last_line, loss_curves, read_lines
 
 LINES = [
     {"step": 10, "loss": 3.0, "learning_rate": 0.1},
@@ -17,6 +17,81 @@ LINES = [
     {"step": 20, "dev_loss": 2.6},
     {"step": 20, "train_loss": 2.4, "dev_loss": 2.61},
 ]
+
+# Writing
+
+
+def added(log, losses, *ends):
+    """The lines of losses that come in chunks, which end at ``ends``."""
+    chunks = np.split(np.asarray(losses, np.float32), ends)
+    return [line for chunk in chunks for line in log.add(chunk)]
+
+
+def test_each_line_is_the_mean_of_as_many_steps_and_has_the_rate_of_its_last_one():
+    config = OptimizerConfig("sgd", learning_rate=0.5, schedule="cosine")
+    log = LossLog(config, num_steps=10, max_lines=3)
+    assert log.interval == 3
+    losses = [3.0, 2.5, 1.0, 1.0, 1.5, 2.0, 0.5, 0.25, 0.125, 9.0]
+    lines = added(log, losses)
+    assert [line["step"] for line in lines] == [3, 6, 9]
+    means = [sum(losses[i : i + 3]) / 3 for i in (0, 3, 6)]
+    np.testing.assert_allclose([line["loss"] for line in lines], means, rtol=1e-15)
+    # The step before which i were taken has the rate of half a cosine at i of num_steps.
+    rates = [0.25 * (1 + math.cos(math.pi * i / 10)) for i in (2, 5, 8)]
+    np.testing.assert_allclose([line["learning_rate"] for line in lines], rates, rtol=1e-6)
+    assert (log.num_lines, log.pending) == (3, [9.0])
+
+
+@pytest.mark.parametrize("ends", [(), (1,), (3, 6, 9), (2, 4, 8), range(1, 10)])
+def test_where_a_line_ends_does_not_depend_on_the_chunks(ends):
+    config = OptimizerConfig("sgd", learning_rate=0.1, schedule="constant")
+    losses = np.random.default_rng(0).uniform(1, 3, 10)
+    whole = added(LossLog(config, 10, max_lines=3), losses)
+    assert added(LossLog(config, 10, max_lines=3), losses, *ends) == whole
+    assert len(whole) == 3
+
+
+def test_a_log_goes_on_where_another_ended():
+    config = OptimizerConfig("sgd", learning_rate=0.1, schedule="step")
+    losses = np.random.default_rng(0).uniform(1, 3, 10)
+    first, second = LossLog(config, 10, max_lines=3), LossLog(config, 10, max_lines=3)
+    lines = added(first, losses[:5])
+    second.num_lines, second.pending = first.num_lines, first.pending
+    assert lines + added(second, losses[5:]) == added(LossLog(config, 10, max_lines=3), losses)
+
+
+def test_a_loss_that_is_not_finite_is_written_as_such():
+    config = OptimizerConfig("sgd", learning_rate=0.1, schedule="constant")
+    lines = LossLog(config, 2).add(np.array([math.inf, math.nan], np.float32))
+    assert lines[0]["loss"] == math.inf
+    assert math.isnan(lines[1]["loss"])
+
+
+def test_lbfgs_has_no_rate_and_a_long_run_at_most_so_many_lines():
+    log = LossLog(OptimizerConfig("lbfgs"), num_steps=5)
+    assert log.add(np.array([2.0], np.float32)) == [{"step": 1, "loss": 2.0}]
+    for num_steps in (0, 1, MAX_LINES, MAX_LINES + 1, 2 * MAX_LINES, 200_000):
+        interval = LossLog(OptimizerConfig("lbfgs"), num_steps).interval
+        assert 1 <= interval <= max(1, num_steps)
+        assert num_steps // interval < 2 * MAX_LINES
+
+
+def test_the_last_line_is_the_last_one_that_is_whole(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert last_line(path) == {}
+    for text, line in {
+        "": {},
+        '{"step": 1}': {},
+        '{"step": 1}\n': {"step": 1},
+        '{"step": 1}\n{"step": 2}\n{"st': {"step": 2},
+        '{"step": 1}\n[2]\n': {},
+        '{"step": 1}\nnonsense\n': {},
+    }.items():
+        path.write_text(text)
+        assert last_line(path) == line
+
+
+# Reading
 
 
 def test_lines_become_a_curve_and_the_exact_loss_at_the_end_counts():
@@ -82,24 +157,6 @@ def test_what_no_figure_can_show_is_left_out():
     partly = [*LINES[:1], {"step": 20, "loss": 2.0}]
     assert len(loss_curves(partly)[0].rates) == 0
     assert len(loss_curves([{**LINES[0], "learning_rate": math.inf}])[0].rates) == 0
-
-
-def test_the_chart_has_minibatches_their_mean_and_dev_where_they_are():
-    lines = [{"step": 2 * i, "loss": 4.0 * 2 ** (-i / 50)} for i in range(1, 101)]
-    (curve,) = loss_curves([*lines, {"step": 200, "dev_loss": 2.0}])
-    rows = list(loss_chart(curve, width=71, height=9))
-    assert len(rows) == 9 + 3
-    canvas = [row[11:].ljust(60) for row in rows[:9]]
-    means = {row.index("o"): number for number, row in enumerate(canvas) if "o" in row}
-    assert [means[column] for column in sorted(means)] == sorted(means.values())  # it falls
-    columns = [[row[i] for row in canvas] for i in range(60)]
-    assert all("o" in marks or "." in marks for marks in columns[3:-1])
-    assert [row for row in range(9) if canvas[row][-1] == "+"] == [4]  # 2 of 4 to 1, log scale
-    assert rows[-2].split() == ["step", "0", "100", "200"]
-    assert "+ dev" in rows[-1]
-    assert "dev" not in list(loss_chart(loss_curves(lines)[0], width=50))[-1]
-    still = loss_curves([{"step": i, "loss": 2.0} for i in (1, 2)])[0]
-    assert len(list(loss_chart(still))) == 13  # nothing differs, and it is drawn all the same
 
 
 def test_numbers_are_float64():

@@ -1,4 +1,4 @@
-"""A run directory: chosen, held by one writer, and written such that no half of it is taken whole."""
+"""A run directory: chosen, held by one writer, and written so that no half passes for a whole."""
 
 import csv
 import errno
@@ -50,7 +50,7 @@ def test_a_directory_for_a_run_must_be_free(tmp_path):
         (free / name).write_text("7")
     assert choose_dir(str(free), "mlp") == free
     (free / "file").write_text("keep me")
-    with pytest.raises(InputError, match="is not empty; name another$"):
+    with pytest.raises(InputError, match=r"is not empty; name another$"):
         choose_dir(str(free), "mlp")
     assert choose_dir(str(free), "mlp", resume=True) == free
     with pytest.raises(InputError, match="not a directory"):

@@ -12,12 +12,12 @@ from mm_jax.runtime import atomic_files
 from mm_jax.runtime.atomic_files import (
     append,
     check_space,
-    cut,
     exclusive_writer,
     make_dir,
     remove,
     size_text,
     sync,
+    truncate,
     write_whole,
 )
 from tests.system.faults import Faulty
@@ -70,7 +70,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_never_followed(tmp_path):
     write_whole(run / "file", b"mine")
     assert (run / "file").read_bytes() == b"mine"
     assert not (run / "file").is_symlink()
-    for write in (lambda path: append(path, b"more"), sync, lambda path: cut(path, 0)):
+    for write in (lambda path: append(path, b"more"), sync, lambda path: truncate(path, 0)):
         with pytest.raises(InputError, match=r"cannot write .*grows"):
             write(run / "grows")
     with pytest.raises(InputError, match=r"cannot write .*\.lock"), exclusive_writer(run):
@@ -91,7 +91,7 @@ def complaint_of(act):
 
 
 @pytest.mark.parametrize("mode", ["ENOSPC", "EIO"])
-@pytest.mark.parametrize("act", ["append", "sync", "cut", "remove", "make_dir"])
+@pytest.mark.parametrize("act", ["append", "sync", "truncate", "remove", "make_dir"])
 def test_whatever_fails_is_one_line_that_names_the_file(tmp_path, monkeypatch, act, mode):
     path, number = tmp_path / "file", 0
     while True:
@@ -103,7 +103,7 @@ def test_whatever_fails_is_one_line_that_names_the_file(tmp_path, monkeypatch, a
         acts = {
             "append": lambda: append(path, b"more"),
             "sync": lambda: sync(path),
-            "cut": lambda: cut(path, 1),
+            "truncate": lambda: truncate(path, 1),
             "remove": lambda: remove(path),
             "make_dir": lambda: make_dir(path),
         }

@@ -1,8 +1,9 @@
-"""A fault at the N-th file operation of a save: the process killed there, ENOSPC, EIO.
+"""A fault at the N-th file operation: an error such as ENOSPC, or the process killed there.
 
-Run as a script, as ``faults.py MODE FOLDER``, it goes through N = 1, 2, ... until a save goes
-through untouched, a fork each, and prints a JSON line for each. It imports no jax, so that a fork
-is safe. ``Faulty`` takes the place of ``os`` in mm_jax.files, in this process too.
+``Faulty`` takes the place of ``os`` in mm_jax.runtime.atomic_files. Run as a script, as
+``faults.py FOLDER``, it saves a checkpoint in a process that is killed at operation N = 1, 2, ...
+until one is left alone, a fork each, and prints a JSON line for each. It imports no jax, so that
+a fork is safe.
 """
 
 import errno
@@ -43,60 +44,55 @@ class Faulty:
         return operation
 
 
-def arrays(step):
+def arrays_of(step):
+    """The arrays of a checkpoint; their values say its step."""
     import numpy as np
 
     return {"params.W": np.full((64, 64), step, np.float32), "step": np.int32(step)}
 
 
-def main(mode, folder):
-    from mm_jax.config.base import InputError
-    from mm_jax.runs import checkpoint
-    from mm_jax.runs.checkpoint import (
-        checkpoint_steps,
-        newest_checkpoint,
-        raise_damaged,
-        save_checkpoint,
-    )
+def newest(run):
+    """The step of the newest checkpoint, which must be whole and its own; None without one."""
+    from mm_jax.runs.checkpoint import newest_checkpoint, raise_damaged
+
+    found = newest_checkpoint(run, raise_damaged)
+    if found is None:
+        return None
+    assert (found.arrays["params.W"] == found.step).all()
+    return found.step
+
+
+def save_and_be_killed(run, number):
+    """Save step 3 in a child that is killed at an operation; return minus its signal, or 0."""
+    from mm_jax.runs.checkpoint import save_checkpoint
     from mm_jax.runtime import atomic_files
 
-    for there in (0, 1, 2):  # checkpoints before it
+    child = os.fork()
+    if not child:
+        atomic_files.os = Faulty(number, "kill")
+        save_checkpoint(run, 3, arrays_of(3), {})
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main(folder):
+    from mm_jax.runs.checkpoint import remove_partial_files, save_checkpoint
+
+    for num_before in (0, 1, 2):  # checkpoints before it
         for number in range(1, 100):
-            run = Path(folder) / f"{mode}-{there}-{number}"
+            run = Path(folder) / f"{num_before}-{number}"
             run.mkdir()
-            for step in (1, 2)[:there]:
-                save_checkpoint(run, step, arrays(step), {})
-            before, (reading, writing) = checkpoint_steps(run), os.pipe()
-            child = os.fork()
-            if not child:
-                complaint = None
-                atomic_files.os = faulty = Faulty(number, mode)
-                try:
-                    save_checkpoint(run, 3, arrays(3), {})
-                except InputError as error:
-                    complaint = str(error)
-                os.write(writing, json.dumps([faulty.reached, complaint]).encode())
-                os._exit(0)
-            os.close(writing)
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            reached, complaint = json.loads(os.read(reading, 9999) or "[null, null]")
-            os.close(reading)
-            found = newest_checkpoint(run, raise_damaged)
-            after = None if found is None else [found.step, float(found.arrays["params.W"].mean())]
-            checkpoint.remove_partial_files(run)
-            save_checkpoint(run, 4, arrays(4), {})  # and all goes on
-            record = {
-                "number": number,
-                "code": code,
-                "reached": reached,
-                "complaint": complaint,
-                "before": before[:1],
-                "after": after,
-                "then": newest_checkpoint(run, raise_damaged).step,
-                "files": sorted(path.name for path in run.rglob("*") if path.is_file()),
-            }
-            print(json.dumps(record))
-            if code == 0 and reached is None:
+            for step in (1, 2)[:num_before]:
+                save_checkpoint(run, step, arrays_of(step), {})
+            before = newest(run)
+            code = save_and_be_killed(run, number)
+            after = newest(run)
+            remove_partial_files(run)
+            save_checkpoint(run, 4, arrays_of(4), {})  # and training goes on
+            files = sorted(path.name for path in run.rglob("*") if path.is_file())
+            record = {"code": code, "before": before, "after": after, "last": newest(run)}
+            print(json.dumps(record | {"files": files}))
+            if code == 0:
                 break
 
 
