@@ -161,10 +161,8 @@ def check_memory(
     rows = max(min(num, EVALUATION_ROWS), 0 if config.full_batch else config.batch_size)
     # The state before a chunk, the state in it, and gradients; text; windows as they are made,
     # after that, and as they are evaluated; and what a block of logits becomes on its way.
-    other_bytes = (
-        2 * state_bytes + LINE_OVERHEAD_BYTES * len(lines) + (12 * (context + 2) + 4) * num
-    )
-    other_bytes += 4 * 4 * rows * len(dataset.vocab)
+    other_bytes = 2 * state_bytes + LINE_OVERHEAD_BYTES * len(lines)
+    other_bytes += (12 * (context + 2) + 4) * num + 4 * 4 * rows * len(dataset.vocab)
     max_seeds = int((available_bytes - other_bytes) // state_bytes)
     if max_seeds < num_seeds:
         needed_bytes = other_bytes + num_seeds * state_bytes

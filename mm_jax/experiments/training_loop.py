@@ -1,13 +1,13 @@
-"""One training session: chunks of steps, their metrics, progress, and when to stop.
+"""The training of one model: chunks of steps, their metrics and checkpoints, and when to stop.
 
-Enters: choices, a model, a state and data on the device. Leaves: lines of metrics and checkpoints,
-and where and why training ended. train.py has the mathematics, keeper.py the files; this is what
-joins them.
+Enters: a setup, the state to begin with, a CheckpointManager. Leaves: lines of metrics and
+checkpoints, and the state to keep, with the reason where training ended early.
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,176 +19,232 @@ from jax.sharding import Mesh
 
 from mm_jax.config.training import RunConfig
 from mm_jax.data.batches import Batch
-from mm_jax.models.base import Model
+from mm_jax.experiments.evaluation import evaluate_and_sample
+from mm_jax.experiments.observer import Observer
+from mm_jax.experiments.run_diagnostics import diagnostics_interval, diagnostics_line
+from mm_jax.experiments.setup import Setup
 from mm_jax.runs.checkpoint_manager import CheckpointManager
-from mm_jax.runtime.signals import Stop
-from mm_jax.training.diagnostics import look_inside
+from mm_jax.runtime.mesh import place
 from mm_jax.training.evaluate import evaluate
-from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import (
     NotFiniteError,
     TrainState,
     chunk_length,
     fit,
     fit_chunks,
-    minibatch_ids,
 )
 
 DEV_EVALUATIONS = 20  # times that the dev loss is measured during a run
-DIAGNOSTICS_LINES = 100  # times at least that the net is looked into, where that is asked for
 
 
 class TrainResult(NamedTuple):
     """Where training ended, and why if that was before its last step."""
 
     state: TrainState  # the one to keep
-    steps: int  # after how many steps that is
-    taken: int  # steps that this process took
+    step: int  # its step
+    steps_taken: int  # in this process
     seconds: float
-    speed: float  # steps a second, without the first chunk, in which all is compiled
-    complaint: str | None
-    exit_code: int  # 1 where the loss is not finite, 128 + the signal where one came
+    steps_per_second: float  # without the first chunk, in which everything is compiled
+    reason: str | None  # why it ended early
+    interrupted: bool  # True: it was asked to stop; False with a reason: a loss is not finite
 
 
-def train_loop(
-    config: RunConfig,
-    model: Model,
-    state: TrainState,
-    data: Batch,
-    dev_data: Batch | None,
-    manager: CheckpointManager,
-    update: Callable[[int, float], None],
-    stop: Stop,
-    mesh: Mesh | None = None,
-    *,
-    inside: bool = False,
-) -> TrainResult:
-    """Train in chunks; after each write its metrics, keep what is due, and see whether to stop.
+class TrainingLoop:
+    """Trains one model in chunks, from ``state`` to the last step of its config.
 
-    It goes on from where ``state`` is. Where no lines were held out for dev, losses of the steps
-    alone tell whether all is well. With ``inside`` metrics say what the net looks like inside, too.
+    After each chunk its metrics are written, the dev loss is measured and a checkpoint saved where
+    these are due, and the observer is asked whether to stop. With ``diagnostics`` there are lines
+    of metrics on saturated units and relative updates, too.
     """
-    complaint, exit_code = None, 0
-    first = done = int(state.step)
-    compiled_at = 0
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    size = None if config.full_batch else config.batch_size
-    length = whole = chunk_length(data, size)
-    if inside:  # more often than a chunk ends; dev is looked at when it would be without
-        most = max(1, config.steps // DIAGNOSTICS_LINES)
-        length = max(each for each in range(1, min(most, whole) + 1) if whole % each == 0)
-    chunks = fit_chunks(
-        model,
-        optimizer,
-        state,
-        data,
-        num_steps=config.steps,
-        batch_size=size,
-        chunk_steps=length,
-        every=manager.due.every,
-        mesh=mesh,
-    )
-    take = partial(fit, model, optimizer, data=data, num_steps=length, batch_size=size, mesh=mesh)
-    good = state, done  # what to keep where it diverges, and after how many steps that was
 
-    def sound(state: TrainState) -> bool:
-        """Tell whether the next loss is finite, so that the run can go on from here."""
-        return jax.process_count() > 1 or bool(jnp.isfinite(take(state, limit=np.int32(1))[1][0]))
-
-    def keep_latest() -> None:
-        with manager.lock:
-            if manager.latest and manager.latest[1] < config.steps and sound(manager.latest[0]):
-                manager.save_latest()
-
-    begun = compiled = time.perf_counter()
-    stop.hurry = keep_latest
-    try:
-        for after, losses in chunks:
-            with manager.lock:
-                manager.latest = None  # until its lines are written
-                state, done = after, done + len(losses)
-                lines = manager.log.add(losses)
-                if inside and done % length == 0:
-                    lines.append(diagnostics_line(model, optimizer, state, data, size))
-                if dev_data is not None and should_evaluate(done, whole, config.steps):
-                    dev_loss = float(evaluate(model, state.best_params, dev_data, mesh=mesh))
-                    lines.append({"step": done, "dev_loss": dev_loss})
-                    if math.isfinite(dev_loss):
-                        manager.look(state, done, dev_loss)
-                    else:
-                        good = manager.best_state(state) or good
-                        complaint, exit_code = f"the dev loss became {dev_loss} by step {done}", 1
-                manager.write(lines)
-                manager.latest = None if complaint else (state, done)
-            update(done, float(losses.mean()))
-            if not compiled_at:
-                compiled, compiled_at = time.perf_counter(), done
-            if complaint:
-                break
-            if done == config.steps:
-                break
-            stopping = stop()
-            if (stopping or manager.due(done)) and sound(state):
-                manager.save(state, done)
-                if stopping:
-                    complaint, exit_code = f"interrupted after step {done}", stop.exit_code
-                    break
-        if not complaint:
-            manager.save(state, done)
-    except NotFiniteError as error:
-        good = error.state, int(error.state.step)
-        complaint, exit_code = str(error), 1
-    finally:
-        stop.hurry = lambda: None
-    ended = time.perf_counter()
-    seconds, taken = ended - begun, done - first
-    speed = taken / seconds
-    if done > compiled_at > 0:
-        speed = (done - compiled_at) / (ended - compiled)
-    if exit_code == 1:
-        state, done = good
-        complaint = (
-            f"{complaint}; the parameters after step {done} are kept; lower --learning-rate "
-            f"({config.optimizer.rate:g}), or set --clip-norm 1"
+    def __init__(
+        self,
+        config: RunConfig,
+        setup: Setup,
+        optimizer: optax.GradientTransformation,
+        state: TrainState,
+        manager: CheckpointManager,
+        *,
+        mesh: Mesh | None = None,
+        diagnostics: bool = False,
+    ) -> None:
+        self.config, self.setup, self.optimizer = config, setup, optimizer
+        self.manager, self.mesh, self.diagnostics = manager, mesh, diagnostics
+        self.data, self.dev_data = setup.data, setup.dev_data
+        if mesh is not None:
+            self.data = place(self.data, mesh)
+            self.dev_data = None if self.dev_data is None else place(self.dev_data, mesh)
+        self.state, self.first_step = state, int(state.step)
+        self.step = self.first_step
+        self.running = False
+        # What is kept where the loss is not finite.
+        self.good = state, self.step
+        self.reason: str | None = None
+        # The dev loss is measured at ends of chunks of this length; diagnostics may want shorter
+        # ones, which divide it.
+        self.evaluation_interval = chunk_length(self.data, setup.batch_size)
+        self.chunk_steps = self.evaluation_interval
+        if diagnostics:
+            self.chunk_steps = diagnostics_interval(self.evaluation_interval, config.steps)
+        self.take_chunk = partial(
+            fit,
+            setup.model,
+            optimizer,
+            data=self.data,
+            num_steps=self.chunk_steps,
+            batch_size=setup.batch_size,
+            mesh=mesh,
         )
-        if manager.saved > 0:
-            complaint += f"; the last checkpoint is of step {manager.saved}"
-    return TrainResult(state, done, taken, seconds, speed, complaint, exit_code)
+
+    def run(self, observer: Observer | None = None) -> TrainResult:
+        """Train until the last step, until the observer stops it, or until a loss is not finite."""
+        observer, timer = observer or Observer(), StepTimer(self.first_step)
+        self.running, interrupted = True, False
+        try:
+            for state, losses in self._chunks():
+                self._record_chunk(state, losses)
+                observer.progress(self.step, float(losses.mean()))
+                if timer.is_first_chunk:
+                    self._compile_evaluation_aside()
+                timer.chunk_ended(self.step)
+                if self.reason or self.step == self.config.steps:
+                    break
+                if self._save_if_due(stopping=observer.should_stop()):
+                    interrupted = True
+                    break
+            if not self.reason:
+                self.manager.save(self.state, self.step)
+        except NotFiniteError as error:
+            self.good, self.reason = (error.state, int(error.state.step)), str(error)
+        finally:
+            self.running = False
+        return self._result(timer, interrupted)
+
+    def save_latest(self) -> None:
+        """Save the state after the last chunk, unless its next loss is bad or all ended by itself.
+
+        Another thread calls this while a long chunk is in work.
+        """
+        with self.manager.lock:
+            if not self.running or self.manager.latest is None:
+                return
+            state, step = self.manager.latest
+            if step < self.config.steps and self._is_sound(state):
+                self.manager.save_latest()
+
+    def _chunks(self) -> Iterator[tuple[TrainState, np.ndarray]]:
+        return fit_chunks(
+            self.setup.model,
+            self.optimizer,
+            self.state,
+            self.data,
+            num_steps=self.config.steps,
+            batch_size=self.setup.batch_size,
+            chunk_steps=self.chunk_steps,
+            every=self.manager.schedule.every,
+            mesh=self.mesh,
+        )
+
+    def _record_chunk(self, state: TrainState, losses: np.ndarray) -> None:
+        """Make ``state`` the current one and write its metrics; only then may it be saved."""
+        with self.manager.lock:
+            self.manager.latest = None
+            self.state, self.step = state, self.step + len(losses)
+            lines = self.manager.log.add(losses)
+            if self.diagnostics and self.step % self.chunk_steps == 0:
+                lines.append(self._diagnostics_line())
+            if self.dev_data is not None and should_evaluate(
+                self.step, self.evaluation_interval, self.config.steps
+            ):
+                lines.append(self._evaluate_on_dev(self.dev_data))
+            self.manager.append_metrics(lines)
+            self.manager.latest = None if self.reason else (state, self.step)
+
+    def _diagnostics_line(self) -> dict[str, Any]:
+        model, size = self.setup.model, self.setup.batch_size
+        return diagnostics_line(model, self.optimizer, self.state, self.data, size)
+
+    def _evaluate_on_dev(self, dev_data: Batch) -> dict[str, Any]:
+        """Return a line with the dev loss; where it is not finite, that is a reason to end."""
+        params = self.state.best_params
+        dev_loss = float(evaluate(self.setup.model, params, dev_data, mesh=self.mesh))
+        if math.isfinite(dev_loss):
+            self.manager.update_best(self.state, self.step, dev_loss)
+        else:
+            self.good = self.manager.best_state(self.state) or self.good
+            self.reason = f"the dev loss became {dev_loss} by step {self.step}"
+        return {"step": self.step, "dev_loss": dev_loss}
+
+    def _save_if_due(self, *, stopping: bool) -> bool:
+        """Save a checkpoint where one is due; return whether training may stop with it."""
+        due = stopping or self.manager.schedule(self.step)
+        if not (due and self._is_sound(self.state)):
+            return False
+        self.manager.save(self.state, self.step)
+        if stopping:
+            self.reason = f"interrupted after step {self.step}"
+        return stopping
+
+    def _is_sound(self, state: TrainState) -> bool:
+        """Check whether the next loss is finite, so that the run can be resumed from here."""
+        if jax.process_count() > 1:
+            return True
+        _, losses = self.take_chunk(state, limit=np.int32(1))
+        return bool(jnp.isfinite(losses[0]))
+
+    def _compile_evaluation_aside(self) -> None:
+        """Compile what follows training while that proceeds, on another core."""
+        if self.mesh is None and self.step < self.config.steps:
+            aside = ThreadPoolExecutor(1)
+            params, dataset = self.state.best_params, self.setup.dataset
+            aside.submit(evaluate_and_sample, self.setup.model, params, dataset, self.config)
+            aside.shutdown(wait=False)
+
+    def _result(self, timer: "StepTimer", interrupted: bool) -> TrainResult:
+        seconds, speed = timer.seconds_and_speed(self.step)
+        taken = self.step - self.first_step
+        state, step, reason = self.state, self.step, self.reason
+        if reason and not interrupted:
+            state, step = self.good
+            reason = (
+                f"{reason}; the parameters after step {step} are kept; lower --learning-rate "
+                f"({self.config.optimizer.rate:g}), or set --clip-norm 1"
+            )
+            if self.manager.saved_step > 0:
+                reason += f"; the last checkpoint is of step {self.manager.saved_step}"
+        return TrainResult(state, step, taken, seconds, speed, reason, interrupted)
 
 
-@partial(jax.jit, static_argnames=("model", "optimizer", "size"))
-def _inside(
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    data: Batch,
-    size: int | None,
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    batch = data
-    if size is not None:
-        ids = minibatch_ids(state.key, state.step, len(data.targets), size)
-        batch = jax.tree.map(lambda array: array[ids], data)
-    found = look_inside(model, optimizer, state, batch)
-    return found.saturated, found.update_to_data
+class StepTimer:
+    """Measures steps per second, without the first chunk, in which everything is compiled."""
 
+    def __init__(self, step: int) -> None:
+        self.first_step, self.started = step, time.perf_counter()
+        self.compiled_step, self.compiled = step, self.started  # at the end of the first chunk
 
-def diagnostics_line(
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    data: Batch,
-    size: int | None,
-) -> dict[str, Any]:
-    """Return a line of metrics with what the net looks like inside as it takes its next step."""
-    found = jax.device_get(_inside(model, optimizer, state, data, size))
-    saturated, ratios = ({name: float(x) for name, x in each.items()} for each in found)
-    return {"step": int(state.step), "saturated": saturated, "update_to_data": ratios}
+    @property
+    def is_first_chunk(self) -> bool:
+        """Whether no chunk has ended yet."""
+        return self.compiled_step == self.first_step
+
+    def chunk_ended(self, step: int) -> None:
+        """Take the step that a chunk has ended with."""
+        if self.is_first_chunk:
+            self.compiled_step, self.compiled = step, time.perf_counter()
+
+    def seconds_and_speed(self, step: int) -> tuple[float, float]:
+        """Return the seconds until now, at the last step, and the steps per second."""
+        ended = time.perf_counter()
+        seconds = ended - self.started
+        if step > self.compiled_step > self.first_step:
+            return seconds, (step - self.compiled_step) / (ended - self.compiled)
+        return seconds, (step - self.first_step) / seconds
 
 
 def should_evaluate(step: int, length: int, num_steps: int) -> bool:
-    """Tell whether the loss on dev is measured after a step: at ends of whole chunks, 20 times.
+    """Check whether the dev loss is measured after a step: at ends of whole chunks, 20 times.
 
-    It depends on nothing but the step, so that a run which goes on looks where it would have.
+    It depends on nothing but the step, so that a resumed run measures where it would have anyway.
     """
     if step % length and step != num_steps:
         return False

@@ -1,8 +1,9 @@
-"""When a checkpoint is due, what decides the bits, and a tree by names."""
+"""What is saved of a run while it trains, and what is restored of it."""
 
-import os
-import subprocess
-import sys
+import dataclasses
+import functools
+import json
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -10,130 +11,215 @@ import numpy as np
 import pytest
 
 from mm_jax.config.base import InputError
-from mm_jax.config.training import OptimizerConfig
-from mm_jax.population.vmapped import init_member
+from mm_jax.config.models import BigramConfig
+from mm_jax.config.runtime import CheckpointConfig
+from mm_jax.config.training import OptimizerConfig, RunConfig
 from mm_jax.runs import checkpoint_manager
-from mm_jax.runs.checkpoint_manager import CheckpointSchedule
-from mm_jax.runs.named_arrays import check_arrays, from_arrays, spec_of, to_arrays
-from mm_jax.runtime.environment import differences, fingerprint, pin_threads
+from mm_jax.runs.checkpoint import checkpoint_path, checkpoint_steps, open_checkpoint, serialize
+from mm_jax.runs.checkpoint_manager import CheckpointManager, check_disk_space
+from mm_jax.runs.layout import RunMetadata
+from mm_jax.runs.metrics import LossLog
 from mm_jax.training.optimizers import make_optimizer
-from tests.helpers import assert_trees_identical, bigram
+from mm_jax.training.step import init_state
+from tests.helpers import V, assert_trees_identical, bigram
+
+CONFIG = RunConfig(model=BigramConfig(), optimizer=OptimizerConfig("adam"), steps=4000)
+SYMBOLS = (".", *"abcdefghijklmnopqrstuvwxyz")
+METADATA = RunMetadata(CONFIG, SYMBOLS, {"path": "names.txt", "sha256": "0" * 64})
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(checkpoint_manager.time, "perf_counter", lambda: now[0])
-    return now
+@functools.cache
+def first_state():
+    return init_state(bigram(), make_optimizer(CONFIG.optimizer, 10), jax.random.key(3))
 
 
-def made(due, step, clock, seconds):
-    with due.making(step):
-        clock[0] += seconds
+def state_at(step):
+    """A state that no other step has."""
+    params = {"W": jnp.full((V, V), step / 7, jnp.float32)}
+    return dataclasses.replace(first_state(), step=jnp.int32(step), params=params)
 
 
-def test_by_itself_a_checkpoint_is_due_every_ten_seconds(clock):
-    due = CheckpointSchedule(None, None)
-    clock[0] = 9.9
-    assert not due(1000)
-    clock[0] = 10
-    assert due(1000)
-    made(due, 1000, clock, 0.01)
-    assert not due(2000)
-    clock[0] += 10.1
-    assert due(2000)
+def manager_of(path, **choices):
+    log = LossLog(CONFIG.optimizer, CONFIG.steps)  # a line for each two steps
+    return CheckpointManager(path, METADATA, CheckpointConfig(**choices), log)
 
 
-def test_by_itself_it_never_costs_more_than_a_hundredth(clock):
-    due = CheckpointSchedule(None, None)
-    made(due, 1000, clock, 3)
-    clock[0] += 299
-    assert not due(2000)
-    clock[0] += 1.1
-    assert due(2000)
+def train(manager, steps, before=0):
+    """What a training loop does: some losses, their lines, a checkpoint."""
+    losses = np.arange(before, before + steps) / 4
+    manager.append_metrics(manager.log.add(losses.astype(np.float32)))
+    manager.save(state_at(before + steps), before + steps)
 
 
-def test_it_is_due_as_often_as_is_asked_for(clock):
-    due = CheckpointSchedule(500, None)
-    assert next(step for step in range(0, 2000, 100) if due(step)) == 500
-    made(due, 500, clock, 100)
-    clock[0] = 1e9
-    assert not due(999)
-    assert due(1000)
-    assert due(1700)
-    due = CheckpointSchedule(None, 2.0)
-    made(due, 10, clock, 100)
-    assert not due(20)
-    clock[0] += 2
-    assert due(20)
-    assert not due(10)  # where it was made already
-    due = CheckpointSchedule(500, 2.0)
-    assert due(500)
-    clock[0] += 2
-    assert due(1)
+def restore(path, **choices):
+    """A new manager, what it restores, and its warnings."""
+    manager, warnings = manager_of(path, **choices), []
+    return manager, manager.restore(first_state(), warnings.append), warnings
 
 
-# Fingerprints
-
-
-def test_the_same_machine_has_the_same_fingerprint():
-    here = fingerprint()
-    assert list(differences(here, fingerprint(deterministic=True))) == []
-    assert here["jax"] == jax.__version__
-    assert here["num_devices"] == jax.device_count()
-    before = here | {"num_threads": 64, "processor": "another"}
-    assert list(differences(before, here)) == [
-        f"another before, {here['processor']} here",
-        f"64 thread(s) before, {here['num_threads']} thread(s) here",
-    ]
-    del before["num_threads"]
-    assert f"nothing before, {here['num_threads']} thread(s) here" in differences(before, here)
-    assert list(differences(None, here)) == ["it is not said where it was made"]
-
-
-def test_the_number_of_threads_is_pinned_before_jax_starts(monkeypatch):
-    code = (
-        "import os; from mm_jax.fingerprint import fingerprint, num_threads, pin; pin(); "
-        "print(num_threads(), fingerprint()['num_threads'], os.environ['PJRT_NPROC'])"
+def test_a_run_is_restored_with_all_that_decides_what_it_writes_next(tmp_path):
+    manager = manager_of(tmp_path)
+    train(manager, 5)
+    manager.append_metrics(manager.log.add(np.float32([7, 8, 9])))  # lost with the process
+    restored, state, warnings = restore(tmp_path)
+    assert warnings == []
+    assert_trees_identical(state, state_at(5))
+    assert restored.saved_step == 5
+    train(restored, 4, before=5)
+    whole = manager_of(tmp_path / "whole")
+    (tmp_path / "whole").mkdir()
+    train(whole, 5)
+    train(whole, 4, before=5)
+    for name in ("metrics.jsonl", "checkpoints/step-0000000009.safetensors"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    means = [(0 + 1) / 8, (2 + 3) / 8, (4 + 5) / 8, (6 + 7) / 8]  # of losses that are i / 4
+    assert [(line["step"], line["loss"]) for line in lines] == list(
+        zip((2, 4, 6, 8), means, strict=True)
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "1 1 1\n"
-    monkeypatch.setenv("PJRT_NPROC", "3")
-    monkeypatch.setenv("XLA_FLAGS", "")
-    pin_threads(3)
-    with pytest.raises(InputError, match="JAX has started with 3 threads; set PJRT_NPROC=1"):
-        pin_threads()
-    assert os.environ["PJRT_NPROC"] == "3"
 
 
-# Trees
+def test_without_a_checkpoint_training_begins_anew_and_so_do_its_metrics(tmp_path):
+    manager_of(tmp_path).append_metrics([{"step": 1, "loss": 2.0}])
+    manager, state, warnings = restore(tmp_path)
+    assert (state, warnings, manager.saved_step) == (None, [], -1)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b""
 
 
-def state():
-    optimizer = make_optimizer(OptimizerConfig("adam", learning_rate=0.1), 10)
-    return init_member(bigram(), optimizer, jax.random.key(3), average_decay=0.9)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_unless_strict(tmp_path):
+    manager = manager_of(tmp_path)
+    train(manager, 5)
+    train(manager, 4, before=5)
+    newest = checkpoint_path(tmp_path, 9)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"0009\.safetensors is damaged"):
+        restore(tmp_path, resume=True, strict=True)
+    _, state, [warning] = restore(tmp_path)
+    assert_trees_identical(state, state_at(5))
+    assert (
+        "0009.safetensors is damaged: its checksum is wrong; the one before it is used" in warning
+    )
+    older = checkpoint_path(tmp_path, 5)
+    older.write_bytes(b"")
+    _, state, warnings = restore(tmp_path)
+    assert state is None
+    assert [warning.rpartition("; ")[2] for warning in warnings] == ["training begins anew"] * 2
 
 
-def test_a_state_comes_back_from_its_arrays_bit_for_bit():
-    arrays, shape = to_arrays(state()), spec_of(state)
-    assert {"params.W", "average.W", "average_decay", "key", "step"} <= arrays.keys()
-    assert (arrays["key"].dtype, arrays["key"].shape) == (np.uint32, (2,))
-    assert all(isinstance(array, np.ndarray) for array in arrays.values())
-    check_arrays(arrays, shape.leaves, "here", "there")
-    assert_trees_identical(from_arrays(arrays, shape), state())
+@pytest.mark.parametrize("key", ["metrics", "num_lines", "best", "fingerprint"])
+def test_a_state_that_is_no_checkpoint_of_training_is_refused(tmp_path, key):
+    train(manager_of(tmp_path), 5)
+    path = checkpoint_path(tmp_path, 5)
+    checkpoint = open_checkpoint(path)
+    del checkpoint.record[key], checkpoint.record["sha256"]
+    path.write_bytes(serialize(checkpoint.arrays, checkpoint.record))
+    with pytest.raises(InputError, match=f"0005.safetensors cannot be resumed from.*no {key}"):
+        restore(tmp_path)
 
 
-def test_a_population_comes_back_too():
-    both = {name: np.stack([array, array]) for name, array in to_arrays(state()).items()}
-    found = from_arrays(both, spec_of(state))
-    assert found.key.shape == found.step.shape == (2,)
-    assert_trees_identical(jax.tree.map(lambda leaf: leaf[1], found), state())
+def test_a_state_of_another_shape_is_refused(tmp_path):
+    train(manager_of(tmp_path), 5)
+    like = dataclasses.replace(first_state(), params={"W": jnp.zeros((V, V + 1))})
+    with pytest.raises(InputError, match=r"does not fit .*params.W is float32\[27, 27\], should"):
+        manager_of(tmp_path).restore(like, print)
 
 
-def test_another_implementation_of_keys_is_kept():
-    def tree():
-        return {"key": jax.random.key(1, impl="rbg"), "x": jnp.zeros(2)}
+def test_the_best_state_on_dev_is_kept_with_the_next_checkpoint(tmp_path):
+    manager = manager_of(tmp_path)
+    assert manager.best_state(first_state()) is None
+    for step, dev_loss in ((1, 2.5), (2, 2.25), (3, 2.25), (4, 3.0)):
+        manager.update_best(state_at(step), step, dev_loss)
+    assert not (tmp_path / "checkpoints").exists()
+    for path in ("memory", "disk", "another process"):
+        if path == "disk":
+            train(manager, 5)
+        elif path == "another process":
+            manager, _, warnings = restore(tmp_path)
+            assert warnings == []
+        state, step = manager.best_state(first_state())
+        assert step == 2
+        assert_trees_identical(state, state_at(2))
+    best = open_checkpoint(tmp_path / "checkpoints/best.safetensors")
+    assert (best.step, best.record["dev_loss"]) == (2, 2.25)
+    manager.update_best(state_at(6), 6, 2.3)
+    assert manager.best_state(first_state())[1] == 2
+    manager.update_best(state_at(7), 7, 2.2)
+    assert manager.best_state(first_state())[1] == 7
 
-    found = from_arrays(to_arrays(tree()), spec_of(tree))
-    assert jax.random.key_impl(found["key"]) == jax.random.key_impl(tree()["key"])
-    assert_trees_identical(found, tree())
+
+def test_a_damaged_best_state_is_a_warning(tmp_path):
+    manager = manager_of(tmp_path)
+    manager.update_best(state_at(1), 1, 2.5)
+    train(manager, 5)
+    (tmp_path / "checkpoints/best.safetensors").write_bytes(b"")
+    manager, state, [warning] = restore(tmp_path)
+    assert_trees_identical(state, state_at(5))
+    assert warning.endswith("; the best state from here on will be kept")
+    assert manager.best is None
+
+
+def test_elsewhere_the_bits_may_differ_and_that_is_a_warning(tmp_path, monkeypatch):
+    train(manager_of(tmp_path), 5)
+    here = checkpoint_manager.fingerprint()
+    monkeypatch.setattr(checkpoint_manager, "fingerprint", lambda **_: here | {"num_threads": 4096})
+    _, state, warnings = restore(tmp_path)
+    assert_trees_identical(state, state_at(5))
+    assert warnings == [
+        f"not bit-exact from here: {here['num_threads']} thread(s) before, 4096 thread(s) here"
+    ]
+
+
+def test_a_step_is_saved_once_and_the_latest_only_if_it_is_newer(tmp_path):
+    manager = manager_of(tmp_path)
+    manager.save_latest()
+    assert checkpoint_steps(tmp_path) == []
+    train(manager, 5)
+    path = checkpoint_path(tmp_path, 5)
+    path.unlink()
+    manager.save(state_at(5), 5)
+    manager.latest = state_at(5), 5
+    manager.save_latest()
+    assert not path.exists()
+    manager.latest = state_at(6), 6
+    with manager.lock:  # as while metrics are written
+        other = threading.Thread(target=manager.save_latest)
+        other.start()
+        other.join(0.2)
+        assert checkpoint_steps(tmp_path) == []
+    other.join(60)
+    assert checkpoint_steps(tmp_path) == [6]
+    assert manager.seconds > 0
+
+
+def test_processes_that_found_different_checkpoints_do_not_begin(tmp_path, monkeypatch):
+    train(manager_of(tmp_path), 5)
+    monkeypatch.setattr(checkpoint_manager.jax, "process_count", lambda: 2)
+    gather = "mm_jax.runs.checkpoint_manager.multihost_utils.process_allgather"
+    monkeypatch.setattr(gather, lambda step: np.array([step, 4]))
+    with pytest.raises(InputError, match=r"found checkpoints of different steps: \[5, 4\]"):
+        restore(tmp_path)
+    monkeypatch.setattr(gather, lambda step: np.array([step, 5]))
+    assert restore(tmp_path)[0].saved_step == 5
+
+
+def test_only_the_first_process_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint_manager, "is_primary", lambda: False)
+    manager = manager_of(tmp_path)
+    manager.update_best(state_at(1), 1, 2.5)
+    train(manager, 5)
+    assert list(tmp_path.iterdir()) == []
+    assert manager.saved_step == 5
+
+
+@pytest.mark.parametrize(("members", "copies"), [(1, 4), (10, 20)])
+def test_a_run_needs_room_for_its_checkpoints_and_results(tmp_path, monkeypatch, members, copies):
+    """Of one run four states at most are on disk at once, of a population two a member."""
+    asked = []
+    monkeypatch.setattr(
+        checkpoint_manager, "check_space", lambda _, needed, __: asked.append(needed)
+    )
+    for state_bytes, params_bytes in ((0, 0), (1000, 0), (0, 1000)):
+        check_disk_space(tmp_path, state_bytes, params_bytes, members)
+    others, *with_arrays = asked
+    assert [each - others for each in with_arrays] == [1000 * copies, 2 * 1000 * members]
+    assert others >= 2000 * 60  # that many lines of metrics, of sixty bytes at least

@@ -50,14 +50,14 @@ def live(request):
     """In the child: run the command and leave."""
     import jax
 
-    from mm_jax.cli import training
     from mm_jax.cli.main import main
+    from mm_jax.experiments import training_loop
     from mm_jax.runtime.signals import Stop
 
     jax.config.update("jax_compilation_cache_dir", os.environ["MM_JAX_TEST_CACHE"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    training.ThreadPoolExecutor = Nothing
+    training_loop.ThreadPoolExecutor = Nothing
     if hasattr(os, "sched_setaffinity"):  # wherever this is tested
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     out = os.open(request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -84,7 +84,8 @@ def serve():
     warnings.simplefilter("ignore")  # JAX warns of forks; no thread of its runs in this process
     import mm_jax.cli.commands.sweep
     import mm_jax.cli.commands.train
-    import mm_jax.cli.training
+    import mm_jax.cli.train_results
+    import mm_jax.experiments.single_run
     import mm_jax.experiments.successive_halving  # noqa: F401
 
     for line in sys.stdin:

@@ -13,7 +13,6 @@ from mm_jax import population
 from mm_jax.config.training import OptimizerConfig
 from mm_jax.data.batches import windows
 from mm_jax.data.vocab import Vocab
-from mm_jax.experiments.training_loop import diagnostics_line as look_at_next
 from mm_jax.models.mlp import mlp
 from mm_jax.training.diagnostics import BINS, SATURATED, histogram, look_inside
 from mm_jax.training.loss import loss
@@ -97,19 +96,6 @@ def test_the_ratio_is_that_of_the_step_which_is_taken(config):
         update = np.asarray(after.params[name], np.float64) - before[name]
         ratio = update.std() / before[name].std()
         assert float(found.update_to_data[name]) == pytest.approx(ratio, rel=1e-2), name
-
-
-@pytest.mark.parametrize("size", [4, None])
-def test_during_training_it_is_the_step_to_come_that_is_looked_at(size):
-    state, _ = fit(MODEL, SGD, begin(), BATCH, num_steps=3, batch_size=size)
-    line = look_at_next(MODEL, SGD, state, BATCH, size)
-    after, _ = fit(MODEL, SGD, state, BATCH, num_steps=1, batch_size=size)
-    assert line["step"] == 3
-    for name, leaf in state.params.items():
-        update = np.asarray(after.params[name], np.float64) - np.asarray(leaf)
-        ratio = update.std() / np.asarray(leaf).std()
-        assert line["update_to_data"][name] == pytest.approx(ratio, rel=1e-2), name
-    assert 0 < line["saturated"]["h"] < 1
 
 
 def test_looking_takes_no_step():

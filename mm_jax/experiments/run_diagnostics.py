@@ -1,0 +1,55 @@
+"""A state in training -> a line of metrics with what its next step would do inside the net."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import optax
+
+from mm_jax.data.batches import Batch
+from mm_jax.models.base import Model
+from mm_jax.training.diagnostics import look_inside
+from mm_jax.training.step import TrainState, minibatch_ids
+
+DIAGNOSTICS_LINES = 100  # of a run, at least
+
+
+def diagnostics_interval(chunk_steps: int, num_steps: int) -> int:
+    """Return the most steps that divide ``chunk_steps`` and give DIAGNOSTICS_LINES lines a run."""
+    longest = min(max(1, num_steps // DIAGNOSTICS_LINES), chunk_steps)
+    return max(steps for steps in range(1, longest + 1) if chunk_steps % steps == 0)
+
+
+def diagnostics_line(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    batch_size: int | None,
+) -> dict[str, Any]:
+    """Return a line with the share of saturated units, and updates relative to parameters.
+
+    They are those of the step that ``state`` takes next, with its minibatch of ``data``.
+    """
+    saturated, ratios = jax.device_get(_diagnostics(model, optimizer, state, data, batch_size))
+    return {
+        "step": int(state.step),
+        "saturated": {name: float(share) for name, share in saturated.items()},
+        "update_to_data": {name: float(ratio) for name, ratio in ratios.items()},
+    }
+
+
+@partial(jax.jit, static_argnames=("model", "optimizer", "batch_size"))
+def _diagnostics(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    batch_size: int | None,
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    batch = data
+    if batch_size is not None:
+        ids = minibatch_ids(state.key, state.step, len(data.targets), batch_size)
+        batch = jax.tree.map(lambda array: array[ids], data)
+    diagnostics = look_inside(model, optimizer, state, batch)
+    return diagnostics.saturated, diagnostics.update_to_data
