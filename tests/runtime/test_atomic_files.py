@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,7 +16,9 @@ from mm_jax.runtime.atomic_files import (
     check_space,
     exclusive_writer,
     make_dir,
+    read,
     remove,
+    remove_partial_files,
     size_text,
     sync,
     truncate,
@@ -90,30 +94,73 @@ def complaint_of(act):
     return None
 
 
+ACTS = {
+    "write": lambda path: write_whole(path, b"new"),
+    "append": lambda path: append(path, b"more"),
+    "sync": sync,
+    "truncate": lambda path: truncate(path, 1),
+    "remove": remove,
+    "make": make_dir,
+}
+
+
 @pytest.mark.parametrize("mode", ["ENOSPC", "EIO"])
-@pytest.mark.parametrize("act", ["append", "sync", "truncate", "remove", "make_dir"])
+@pytest.mark.parametrize("act", ACTS)
 def test_whatever_fails_is_one_line_that_names_the_file(tmp_path, monkeypatch, act, mode):
-    path, number = tmp_path / "file", 0
-    while True:
-        number += 1
-        path.is_dir() and path.rmdir()
-        act == "make_dir" or path.write_bytes(b"data")
+    path, complaints = tmp_path / "file", []
+    for number in range(1, 100):
+        if path.is_dir():
+            path.rmdir()
+        if act != "make":
+            path.write_bytes(b"data")
         faulty = Faulty(number, mode)
-        monkeypatch.setattr(atomic_files, "os", faulty)
-        acts = {
-            "append": lambda: append(path, b"more"),
-            "sync": lambda: sync(path),
-            "truncate": lambda: truncate(path, 1),
-            "remove": lambda: remove(path),
-            "make_dir": lambda: make_dir(path),
-        }
-        complaint = complaint_of(acts[act])
+        with monkeypatch.context() as patch:
+            patch.setattr(atomic_files, "os", faulty)
+            complaints.append(complaint_of(lambda: ACTS[act](path)))
         if faulty.reached is None:
             break
-        assert str(path) in complaint
-        assert os.strerror(getattr(errno, mode)) in complaint
-    assert complaint is None
-    assert number > 1
+        assert str(path) in complaints[-1]
+        assert os.strerror(getattr(errno, mode)) in complaints[-1]
+        assert act != "write" or path.read_bytes() in (b"data", b"new")
+        assert [each.name for each in tmp_path.iterdir()] in (["file"], [])
+    assert complaints[-1] is None
+    assert len(complaints) > 1
+
+
+def test_files_grow_shrink_and_go(tmp_path):
+    path = tmp_path / "file"
+    append(path, b"one\n")
+    append(path, b"two\n" * 99999)
+    assert read(path) == b"one\n" + b"two\n" * 99999
+    truncate(path, 8)
+    sync(path)
+    assert read(path) == b"one\ntwo\n"
+    for _ in range(2):
+        remove(path)
+        assert not path.exists()
+    for act in (read, sync, lambda path: truncate(path, 0)):
+        with pytest.raises(InputError, match=r"cannot (read|write) .*file: No such file"):
+            act(path)
+
+
+def test_what_is_half_written_is_removed_and_nothing_else(tmp_path):
+    for name in ("a.7.part", "b.part", "part", "c.part.txt"):
+        (tmp_path / name).write_text("x")
+    remove_partial_files(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.part.txt", "part"]
+    remove_partial_files(tmp_path / "none")
+
+
+def test_a_directory_is_made_once(tmp_path):
+    for _ in range(2):
+        make_dir(tmp_path / "checkpoints")
+        assert (tmp_path / "checkpoints").is_dir()
+    (tmp_path / "file").write_text("not a directory")
+    with pytest.raises(InputError, match="is no directory of its own"):
+        make_dir(tmp_path / "file")
+
+
+# One writer
 
 
 def test_one_writer_at_a_time_and_its_number_is_said(tmp_path):
@@ -121,7 +168,54 @@ def test_one_writer_at_a_time_and_its_number_is_said(tmp_path):
     refused = pytest.raises(InputError, match=f"another process {os.getpid()} is writing")
     with exclusive_writer(tmp_path), refused, other:
         pass
+    (tmp_path / ".lock").write_text("12345678")  # a longer number of a process that has ended
     with exclusive_writer(tmp_path):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+HOLD = """if True:
+    import sys
+    from pathlib import Path
+    from mm_jax.runtime.atomic_files import exclusive_writer
+    with exclusive_writer(Path(sys.argv[1])):
+        print("held", flush=True)
+        sys.stdin.readline()"""
+
+
+def test_a_lock_ends_with_the_process_that_is_killed(tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], **pipes) as process:
+        try:
+            assert process.stdout.readline() == "held\n"  # or the process has failed
+            refused = pytest.raises(InputError, match=f"another process {process.pid} is writing")
+            with refused, exclusive_writer(tmp_path):
+                pass
+        finally:
+            process.kill()
+            process.wait(timeout=60)
+    assert (tmp_path / ".lock").read_text() == str(process.pid)
+    with exclusive_writer(tmp_path):
+        pass
+
+
+def test_a_lock_is_not_inherited(tmp_path):
+    """A child that outlives the writer, as a browser or a pager may, holds nothing."""
+    with exclusive_writer(tmp_path):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        with exclusive_writer(tmp_path):
+            pass
+    finally:
+        child.kill()
+        child.communicate(timeout=60)
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(InputError, match=r"cannot lock .*: No locks"), exclusive_writer(tmp_path):
         pass
 
 

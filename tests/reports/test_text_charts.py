@@ -1,6 +1,6 @@
-"""Tables and charts of text."""
+"""Charts of text."""
 
-from mm_jax.reports.text_tables import loss_chart
+from mm_jax.reports.text_charts import loss_chart
 from mm_jax.runs.metrics import loss_curves
 
 
