@@ -1,1 +1,1 @@
-"""A file of items -> tokens -> batches on the device, or counts of n-grams."""
+"""A file of lines -> tokens -> batches on the device, or counts of n-grams."""

@@ -1,4 +1,4 @@
-"""A file, read and split -> batches on the device, each made once."""
+"""A data file -> its lines, splits and vocabulary, and batches on the device, each made once."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -12,22 +12,22 @@ from mm_jax.data.vocab import Vocab, build_vocab
 def make_batch(
     lines: list[str], vocab: Vocab, layout: Literal["windows", "rows"], context: int
 ) -> Batch:
-    """Return ``lines`` in the layout that a model is trained on."""
+    """Return ``lines`` as a batch in the layout of a model."""
     return LAYOUTS[layout](lines, vocab, context)
 
 
 class Dataset(NamedTuple):
-    """What is learned from."""
+    """A text file, split, with its vocabulary."""
 
     text: Text
     splits: Splits
     vocab: Vocab
-    dev_lines_in_train: float  # the share of dev lines that stand in train too
-    made: dict[Any, Batch]  # batches of a split that were made before
+    dev_lines_in_train: float  # the share of dev lines that are in train too
+    batches: dict[Any, Batch]  # those that were made before
 
     @property
     def record(self) -> dict[str, Any]:
-        """What config.json says of it."""
+        """What config.json keeps of the data."""
         return {
             "path": str(self.text.path),
             "sha256": self.text.sha256,
@@ -38,15 +38,15 @@ class Dataset(NamedTuple):
         }
 
     def batch(self, split: str, layout: Literal["windows", "rows"], context: int) -> Batch:
-        """Return a split in the layout that a model is trained on; made once for a context."""
+        """Return a split as a batch in the layout of a model; made once per context."""
         key = split, layout, context
-        if key not in self.made:
-            self.made[key] = make_batch(getattr(self.splits, split), self.vocab, layout, context)
-        return self.made[key]
+        if key not in self.batches:
+            self.batches[key] = make_batch(getattr(self.splits, split), self.vocab, layout, context)
+        return self.batches[key]
 
 
 def load_dataset(config: DataConfig) -> Dataset:
     """Read and split the data."""
     text, splits = load_splits(config)
-    both = overlap(splits.dev, splits.train) if splits.dev else 0.0
-    return Dataset(text, splits, build_vocab(text.lines), both, {})
+    share = overlap(splits.dev, splits.train) if splits.dev else 0.0
+    return Dataset(text, splits, build_vocab(text.lines), share, {})

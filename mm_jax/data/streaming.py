@@ -1,7 +1,7 @@
-"""A file of any size -> its clean lines in pieces, as often as they are asked for.
+"""A file of any size -> its clean lines in pieces, as often as they are needed.
 
-The rules of cleaning and splitting are text.py's. What is held is one piece of the file, and for a
-split some bytes a line (the sum of them in ``summarize_file``). Imports no jax.
+The rules of cleaning and splitting are those of data/text.py and data/splits.py. One piece of the
+file is in memory, and for a split about 30 bytes per line. Imports no jax.
 """
 
 import array
@@ -31,16 +31,16 @@ from mm_jax.data.text import (
 from mm_jax.data.vocab import Vocab, build_vocab
 from mm_jax.runtime.paths import find_data
 
-PIECE_BYTES = 2**18  # what is computed from a piece stays in the processor's cache
+PIECE_BYTES = 2**18  # so that results of one piece stay in the cache of the processor
 BOM = b"\xef\xbb\xbf"
 SPACES = [chr(code) for code in range(0x3001) if chr(code).isspace() and code != ord("\n")]
 TRAIN, DEV, TEST, DROPPED = range(4)
 
 
 class Stream:
-    """The lines of a data set or file (see text.find_data for the names).
+    """The lines of a data set or file (see paths.find_data for the names).
 
-    What is no regular file, such as a pipe, can be read only once, so it is kept in memory.
+    A file that can be read only once, such as a pipe, is kept in memory.
     """
 
     def __init__(self, name: str | os.PathLike[str], piece_bytes: int = PIECE_BYTES) -> None:
@@ -63,7 +63,7 @@ class Stream:
         held: list[bytes] = []
         with self._open() as file:
             while data := file.read(self.piece_bytes):
-                # A \r at the very end may be half of \r\n: the next piece will tell.
+                # A \r at the very end may be half of \r\n, so it waits for the next piece.
                 cut = max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
                 if not cut:
                     held.append(data)
@@ -74,10 +74,10 @@ class Stream:
             yield b"".join(held)
 
     def pieces(self, meter: "Meter | None" = None) -> Iterator[str]:
-        """Yield the clean lines in order, each ended by a newline, some to a piece.
+        """Yield pieces of clean lines in order, each line ended by a newline.
 
-        A ``meter`` counts and hashes what goes by. Raises InputError as text.read_lines does, and
-        where the file has changed in between.
+        A ``meter`` counts and hashes what is read. Raise InputError where text.read_lines does, and
+        where the file has changed since the stream was made.
         """
         offset, metered = 0, meter is not None
         meter = meter or Meter()
@@ -107,7 +107,7 @@ class Stream:
 
 
 class Meter:
-    """What goes by in ``Stream.pieces``."""
+    """The hash and the number of lines of what ``Stream.pieces`` has read."""
 
     def __init__(self) -> None:
         self.hash = hashlib.sha256()
@@ -115,7 +115,7 @@ class Meter:
 
 
 def _is_clean(text: str) -> bool:
-    """Tell whether ``clean`` would change nothing; these searches are twenty times as fast."""
+    """Check whether ``clean`` would change nothing; these searches are twenty times as fast."""
     if not text or "\r" in text or BOUNDARY in text or "\n\n" in text or text[0] == "\n":
         return False
     return not any(
@@ -125,19 +125,19 @@ def _is_clean(text: str) -> bool:
 
 
 class FileSummary(NamedTuple):
-    """What one reading of a whole file tells of it."""
+    """What one pass over a file finds: its vocabulary, its lines and their splits."""
 
     path: Path
     vocab: Vocab
-    num_lines: int  # those that are not blank
+    num_lines: int  # without blank ones
     num_blank: int
     sha256: str
     split_of: UInt8[np.ndarray, " lines"] | None  # TRAIN, DEV, ... of each line; None: all TRAIN
-    dev_lines_in_train: float  # the share of dev that stands in train too
+    dev_lines_in_train: float  # the share of dev that is in train too
 
     @property
     def split_lines(self) -> list[int]:
-        """How many lines there are in train, dev and test."""
+        """The number of lines in train, dev and test."""
         if self.split_of is None:
             return [self.num_lines, 0, 0]
         return np.bincount(self.split_of, minlength=4)[:3].tolist()
@@ -156,15 +156,15 @@ class FileSummary(NamedTuple):
 
 
 def summarize_file(stream: Stream, config: DataConfig) -> FileSummary:
-    """Read all lines once: their symbols, and into which split each falls (text.split_lines).
+    """Read all lines once: their symbols, and the split of each (as splits.split_lines has it).
 
-    For a split it holds about 30 bytes a line for a moment: equal lines are found by their 64-bit
-    hashes. With ``split="none"`` it holds nothing. Raises InputError as text.read_lines does.
+    Equal lines are found by their 64-bit hashes; with ``split="none"`` nothing is kept of a line.
+    Raise InputError where text.read_lines does.
     """
     meter, symbols, hashes = Meter(), {BOUNDARY}, array.array("q")
     known = bytearray(b"\n")
     for text in stream.pieces(meter):
-        # All that is known is deleted; what is left, mostly nothing, is new.
+        # Deleting all known symbols leaves the new ones: mostly nothing.
         new = set(text.encode("ascii").translate(None, known).decode() if text.isascii() else text)
         symbols |= new
         known += "".join(symbol for symbol in new if symbol.isascii()).encode()
@@ -187,14 +187,14 @@ def summarize_file(stream: Stream, config: DataConfig) -> FileSummary:
 
 
 def _assign(lines: Int64[np.ndarray, " lines"], config: DataConfig) -> UInt8[np.ndarray, " lines"]:
-    """Return the split of each line: that of text.split_lines, which shuffles by place alone."""
+    """Return the split of each line, as split_lines has it, which shuffles by index alone."""
     kept = np.arange(len(lines))
     if config.split == "unique":
         kept = np.sort(np.unique(lines, return_index=True)[1])
     first, second = split_ends(len(kept))
-    places = array.array("Q", range(len(kept)))
-    random.Random(config.split_seed).shuffle(places)
-    shuffled = kept[np.frombuffer(places, np.uint64)]
+    indices = array.array("Q", range(len(kept)))
+    random.Random(config.split_seed).shuffle(indices)
+    shuffled = kept[np.frombuffer(indices, np.uint64)]
     split_of = np.full(len(lines), DROPPED, np.uint8)
     split_of[shuffled[:first]] = TRAIN
     split_of[shuffled[first:second]] = DEV

@@ -1,8 +1,7 @@
-"""A file -> clean lines -> train, dev and test split.
+"""A path, or the name of a data set -> its clean lines.
 
-Enters: a path, or the name of a data set. Leaves: lists of str. UTF-8 with or without a byte order
-mark; LF, CRLF or CR ends a line; white space around a line goes, blank lines are dropped and
-counted. A symbol is a Unicode code point. Imports no jax.
+UTF-8 with or without a byte order mark; LF, CRLF or CR ends a line; white space around a line is
+removed; blank lines are dropped and counted. A symbol is a Unicode code point. Imports no jax.
 """
 
 import errno
@@ -17,13 +16,13 @@ from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import memory_bytes
 from mm_jax.runtime.paths import find_data
 
-BOUNDARY = "."  # begins and ends every line inside the models, so no line may contain it
+BOUNDARY = "."  # marks the beginning and end of lines in the models, so no line may contain it
 LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
-MEMORY_FACTOR = 6  # as many bytes as a file has are in memory while it is read
+MEMORY_FACTOR = 6  # bytes of memory per byte of a file while it is read
 
 
 class Text(NamedTuple):
-    """The lines of a file, with what is needed to speak about the file."""
+    """The lines of a file, and what messages and records need to name them."""
 
     path: Path
     lines: list[str]
@@ -32,23 +31,23 @@ class Text(NamedTuple):
     sha256: str
 
     def where(self, index: int) -> str:
-        """Name the place of ``lines[index]``: file and line number."""
+        """Return file and line number of ``lines[index]``."""
         return f"{self.path}, line {self.numbers[index]}"
 
 
 def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
     """Read the lines of a data set or file (see find_data for the names).
 
-    Raises InputError where there is no such file, it is no UTF-8, has no line that is not blank, or
-    has a line with the boundary symbol in it.
+    Raise InputError where the file does not exist, is not UTF-8, has only blank lines, or has the
+    boundary symbol in a line.
     """
     path = find_data(os.fspath(name))
     try:
-        needed, there = MEMORY_FACTOR * path.stat().st_size, memory_bytes()
-        if needed > there:
+        needed, available = MEMORY_FACTOR * path.stat().st_size, memory_bytes()
+        if needed > available:
             raise InputError(
-                f"{path} takes about {size_text(needed)} of memory to read whole, and there are "
-                f"{size_text(there)}; mm-jax count reads it in pieces"
+                f"{path} takes about {size_text(needed)} of memory to read whole, of "
+                f"{size_text(available)}; mm-jax count reads it in pieces"
             )
         data = path.read_bytes()
     except OSError as error:
@@ -61,13 +60,13 @@ def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
 
 
 def clean(path: Path, decoded: str, before: int = 0) -> tuple[list[str], list[int] | range, int]:
-    """Return the lines that are not blank, the number of each, and how many lines there were.
+    """Return the lines that are not blank, the number of each in the file, and the count of all.
 
-    ``before`` is how many lines of the file came earlier.
+    ``before`` is the number of lines of the file before ``decoded``.
     """
     raw = decoded.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if not raw[-1]:
-        raw.pop()  # what follows the final newline is no line
+        raw.pop()  # nothing follows the final newline
     lines = [line.strip() for line in raw]
     numbers: list[int] | range = range(before + 1, before + len(lines) + 1)
     if not all(lines):
@@ -76,14 +75,14 @@ def clean(path: Path, decoded: str, before: int = 0) -> tuple[list[str], list[in
     if BOUNDARY in decoded:
         index = next(i for i, line in enumerate(lines) if BOUNDARY in line)
         raise InputError(
-            f"{path}, line {numbers[index]}: {BOUNDARY!r} marks the ends of a line inside the "
-            "models; remove or replace it"
+            f"{path}, line {numbers[index]}: {BOUNDARY!r} marks the ends of lines in the models; "
+            "remove or replace it"
         )
     return lines, numbers, len(raw)
 
 
 def decode_utf8(path: Path, data: bytes, offset: int = 0) -> str:
-    """Decode what stands in a file from byte ``offset`` on; raises InputError with the place."""
+    """Decode the bytes of a file from byte ``offset`` on. Raise InputError with the position."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -94,25 +93,25 @@ def decode_utf8(path: Path, data: bytes, offset: int = 0) -> str:
 
 
 def unreadable(path: Path, error: OSError) -> InputError:
-    """Return what to say of a file that cannot be read."""
+    """Return the error for a file that cannot be read."""
     missing = error.errno == errno.ENOENT
     hint = " (--data takes a path, names or lecture-names)" if missing else ""
     return InputError(f"cannot read {path}: {error.strerror or error}{hint}")
 
 
 def check_lecture_file(name: str, path: Path, sha256: str) -> None:
-    """Raise InputError where a file is not what its name promises."""
+    """Raise InputError where lecture-names is another file than the lectures' own."""
     if name == "lecture-names" and sha256 != LECTURE_SHA256:
         raise InputError(f"{path} is not the lecture's names.txt: its sha256 is {sha256}")
 
 
 def check_not_empty(path: Path, num_lines: int, num_raw: int) -> None:
-    """Raise InputError where a file has no line that is not blank."""
+    """Raise InputError where a file has only blank lines."""
     if not num_lines:
         what = f"{num_raw} blank lines and nothing else" if num_raw else "nothing in it"
-        raise InputError(f"{path} has {what}; it needs one item a line")
+        raise InputError(f"{path} has {what}; it needs one item per line")
 
 
 def num_predictions(lines: list[str]) -> int:
-    """Return how many predictions ``lines`` ask for: one a symbol, and one for each line's end."""
+    """Return the number of predictions in ``lines``: one per symbol and one per end of line."""
     return sum(map(len, lines)) + len(lines)

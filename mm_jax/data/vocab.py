@@ -1,7 +1,6 @@
-"""Symbols <-> ids.
+"""Lines <-> int32 ids: id 0 is the boundary, the other symbols follow in sorted order.
 
-Enters: lines. Leaves: int32 ids; id 0 is the boundary, the other symbols follow in sorted order.
-Symbols are Unicode code points, looked up in one table for a whole file at once.
+Symbols are Unicode code points, looked up in one table for a whole file at once. Imports no jax.
 """
 
 import dataclasses
@@ -17,7 +16,7 @@ from mm_jax.data.text import BOUNDARY
 
 
 class SymbolError(InputError):
-    """A symbol that the vocabulary lacks; ``index`` is the place of its line in the list."""
+    """A symbol is not in the vocabulary; ``index`` is that of its line in the list."""
 
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
@@ -36,7 +35,7 @@ class Vocab:
 
     @cached_property
     def ids(self) -> Int32[np.ndarray, " codepoints"]:
-        """The id of each code point up to the highest known one; -1 where there is none."""
+        """The id of each code point up to the highest known one; -1 for unknown ones."""
         codes = [ord(symbol) for symbol in self.symbols]
         table = np.full(max(codes) + 1, -1, np.int32)
         table[codes] = np.arange(len(codes), dtype=np.int32)
@@ -45,7 +44,7 @@ class Vocab:
 
 
 class Encoded(NamedTuple):
-    """Many lines as one array of ids, one after another, and the length of each."""
+    """Many lines as one array of ids, one line after another, and the length of each."""
 
     ids: Int32[np.ndarray, " symbols"]
     lengths: Int[np.ndarray, " lines"]
@@ -64,7 +63,7 @@ def build_vocab(lines: Iterable[str]) -> Vocab:
 def encode_lines(vocab: Vocab, lines: Sequence[str]) -> Encoded:
     """Return the ids of all lines, without boundaries.
 
-    Raises SymbolError that names the first unknown symbol and its place.
+    Raise SymbolError that names the first unknown symbol and its position.
     """
     codes = np.frombuffer("".join(lines).encode("utf-32-le", "surrogatepass"), np.uint32)
     lengths = np.fromiter(map(len, lines), np.int64, len(lines))
@@ -72,11 +71,11 @@ def encode_lines(vocab: Vocab, lines: Sequence[str]) -> Encoded:
     known = codes < len(table)
     ids = np.where(known, table[np.where(known, codes, 0)], np.int32(-1))
     if (ids < 0).any():
-        place = int(np.argmax(ids < 0))
+        first = int(np.argmax(ids < 0))
         ends = np.cumsum(lengths)
-        index = int(np.searchsorted(ends, place, side="right"))
-        column = place - int(ends[index] - lengths[index]) + 1
-        symbol = chr(codes[place])
+        index = int(np.searchsorted(ends, first, side="right"))
+        column = first - int(ends[index] - lengths[index]) + 1
+        symbol = chr(codes[first])
         why = "is the boundary" if symbol == BOUNDARY else "is not in the vocabulary"
         raise SymbolError(f"symbol {symbol!r} at place {column} of {lines[index]!r} {why}", index)
     return Encoded(ids, lengths)
@@ -92,7 +91,7 @@ def encode(vocab: Vocab, line: str) -> Int32[np.ndarray, " symbols"]:
 
 
 def decode(vocab: Vocab, ids: Iterable[SupportsIndex]) -> str:
-    """Return the line that ids stand for, up to the first boundary.
+    """Return the line with these ids, up to the first boundary.
 
     >>> decode(build_vocab(["emma", "ava"]), [2, 3, 3, 1, 0, 4])
     'emma'

@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm_jax.config.base import InputError
-from mm_jax.data.batches import rows, windows
+from mm_jax.data.batches import distinct, impossible_ngrams, pad_batch, rows, windows
 from mm_jax.data.splits import split_lines
+from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import SymbolError, build_vocab
 from mm_jax.models.mlp import mlp
 from mm_jax.training.loss import loss, nats
@@ -62,11 +64,11 @@ def test_rows_hold_the_windows_of_each_line_and_weights_say_where(lines, context
 
 def test_emma_is_the_lectures_five_examples():
     batch = windows(["emma"], LETTERS, 3)
-    shown = [
+    printed = [
         "".join(LETTERS.symbols[i] for i in window) + "->" + LETTERS.symbols[target]
         for window, target in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True)
     ]
-    assert shown == ["...->e", "..e->m", ".em->m", "emm->a", "mma->."]
+    assert printed == ["...->e", "..e->m", ".em->m", "emm->a", "mma->."]
 
 
 def test_the_first_five_names_give_the_lectures_32_targets():
@@ -76,12 +78,12 @@ def test_the_first_five_names_give_the_lectures_32_targets():
     assert batch.tokens.shape == (32, 3)
 
 
-def test_the_lectures_split_gives_the_lectures_counts(lecture_text):
-    vocab = build_vocab(lecture_text.lines)
-    assert vocab == LETTERS
-    splits = split_lines(lecture_text.lines)
-    batches = [windows(part, vocab, 3) for part in splits]
-    assert [batch.tokens.shape for batch in batches] == [(182_625, 3), (22_655, 3), (22_866, 3)]
+def test_the_names_have_the_lectures_alphabet_and_one_window_per_prediction():
+    lines = read_lines("names").lines
+    assert build_vocab(lines) == LETTERS
+    part = split_lines(lines).dev
+    batch = windows(part, LETTERS, 3)
+    assert batch.tokens.shape == (len("".join(part)) + len(part), 3)
 
 
 @pytest.mark.parametrize("context", [1, 3, 5])
@@ -123,3 +125,39 @@ def test_wrong_input_is_refused(layout):
         layout([], LETTERS, 3)
     with pytest.raises(SymbolError, match="'1'"):
         layout(["emma", "emm1"], LETTERS, 3)
+
+
+@given(few_lines, st.integers(1, 3))
+def test_distinct_examples_are_counted_by_hand(lines, context):
+    batch = distinct(windows(lines, LETTERS, context))
+    tokens, targets = slow_windows(lines, context)
+    expected = Counter((*window, target) for window, target in zip(tokens, targets, strict=True))
+    rows_of = np.column_stack([batch.tokens, batch.targets]).tolist()
+    assert [tuple(row) for row in rows_of] == sorted(expected)
+    assert batch.weights.tolist() == [expected[tuple(row)] for row in rows_of]
+
+
+def test_distinct_rows_keep_the_weights_of_each_prediction():
+    batch = distinct(rows(["ab", "a", "ab", "ab"], LETTERS, 1))
+    assert batch.tokens.tolist() == [[0, 1, 0], [0, 1, 2]]
+    assert batch.targets.tolist() == [[1, 0, 0], [1, 2, 0]]
+    assert batch.weights.tolist() == [[1, 1, 0], [3, 3, 3]]
+
+
+@pytest.mark.parametrize("layout", [windows, rows])
+def test_padding_adds_examples_of_weight_zero(layout):
+    batch = layout(FIVE_NAMES, LETTERS, 3)
+    count = len(batch.targets)
+    for multiple in (1, count, 7):
+        padded = pad_batch(batch, multiple)
+        assert len(padded.targets) == -(-count // multiple) * multiple
+        for before, after in zip(jax.tree.leaves(batch), jax.tree.leaves(padded), strict=True):
+            assert np.array_equal(after[:count], before)
+            assert not np.asarray(after[count:]).any()
+
+
+def test_impossible_ngrams_are_spelled_once_in_their_order():
+    batch = windows(["aba", "aba"], LETTERS, 2)
+    nats = np.array([1.0, np.inf, 2.0, np.inf, 1.0, np.inf, 2.0, 3.0])
+    assert impossible_ngrams(batch, nats, LETTERS) == [".ab", "ba."]
+    assert impossible_ngrams(batch, np.zeros(8), LETTERS) == []

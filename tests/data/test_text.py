@@ -1,16 +1,15 @@
 import hashlib
-import itertools
-import random
 import re
 from pathlib import Path
 
 import pytest
 
 from mm_jax.config.base import InputError
-from mm_jax.config.data import DataConfig
-from mm_jax.data.splits import load_splits, overlap, split_lines
-from mm_jax.data.text import read_lines
-from mm_jax.runtime.paths import find_data
+from mm_jax.data import text as text_module
+from mm_jax.data.ngram_counts import count_ngrams
+from mm_jax.data.splits import split_lines
+from mm_jax.data.text import num_predictions, read_lines
+from mm_jax.data.vocab import build_vocab
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -117,64 +116,6 @@ def test_every_complaint_is_one_line_that_names_the_file(write, data):
     assert "\n" not in str(caught.value)
 
 
-def lecture_way(words):
-    """The lecture's cells, with the generator that random.seed(42) seeds."""
-    words = list(words)
-    generator = random.Random()
-    generator.seed(42)
-    generator.shuffle(words)
-    n1 = int(0.8 * len(words))
-    n2 = int(0.9 * len(words))
-    return words[:n1], words[n1:n2], words[n2:]
-
-
-@pytest.mark.parametrize("num", [6, 10, 11, 99, 1000])
-def test_the_lecture_split_is_the_lectures(num):
-    words = [f"w{i % 70}" for i in range(num)]
-    before = list(words)
-    splits = split_lines(words)
-    assert tuple(splits) == lecture_way(words)
-    assert words == before
-    assert sorted(itertools.chain(*splits)) == sorted(words)
-
-
-def test_another_seed_gives_another_split_of_the_same_lines():
-    words = [f"w{i}" for i in range(100)]
-    one, other = split_lines(words, seed=1), split_lines(words, seed=2)
-    assert one != other
-    assert sorted(itertools.chain(*one)) == sorted(itertools.chain(*other))
-
-
-def test_the_unique_split_has_every_line_once_and_no_overlap():
-    words = [f"w{i % 60}" for i in range(200)]
-    splits = split_lines(words, "unique")
-    assert sorted(itertools.chain(*splits)) == sorted(set(words))
-    assert [len(part) for part in splits] == [48, 6, 6]
-    assert overlap(splits.dev, splits.train) == overlap(splits.test, splits.train) == 0
-
-
-def test_overlap_is_the_share_of_lines_that_stand_in_train():
-    assert overlap(["a", "b", "b", "c"], ["b", "b", "d"]) == 0.5
-
-
-@pytest.mark.parametrize("num", range(1, 6))
-def test_too_few_lines_to_split_are_refused(num):
-    with pytest.raises(InputError, match=f"^{num} lines are too few"):
-        split_lines([f"w{i}" for i in range(num)])
-
-
-def test_a_file_of_too_few_different_lines_is_refused_by_name(write):
-    path = write(b"a\nb\nc\n" * 20)
-    with pytest.raises(InputError, match=re.escape(str(path))):
-        load_splits(DataConfig(data=str(path), split="unique"))
-    assert len(load_splits(DataConfig(data=str(path)))[1].dev) == 6
-
-
-def test_an_unknown_split_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match="lecture, unique"):
-        split_lines(["a"] * 20, "random")
-
-
 def test_our_names_are_the_file_that_its_readme_describes():
     data = (DATA / "names.txt").read_bytes()
     readme = (DATA / "README.md").read_text("utf-8")
@@ -186,28 +127,47 @@ def test_our_names_are_the_file_that_its_readme_describes():
     assert read_lines().lines == read_lines("names").lines == lines
 
 
+def test_a_file_that_does_not_fit_in_memory_is_refused_before_it_is_read(write, monkeypatch):
+    path = write(b"emma\nava\n" * 100)
+    monkeypatch.setattr(text_module, "memory_bytes", lambda: 6 * 900)
+    assert len(read_lines(path).lines) == 200
+    monkeypatch.setattr(text_module, "memory_bytes", lambda: 6 * 900 - 1)
+    with pytest.raises(InputError, match="mm-jax count reads it in pieces"):
+        read_lines(path)
+
+
+def test_predictions_are_one_per_symbol_and_one_per_end():
+    assert num_predictions(["emma", "", "日本"]) == 5 + 1 + 3
+    assert num_predictions([]) == 0
+
+
+# The lectures' own file
+
+
 def test_the_lectures_file_is_the_one_of_the_lecture(lecture_text):
+    """The numbers that the lectures print of it; the split is 25,626 / 3,203 / 3,204 lines."""
     lines = lecture_text.lines
-    assert len(lines) == 32_033
-    assert len(set(lines)) == 29_494
-    assert min(map(len, lines)) == 2
-    assert max(map(len, lines)) == 15
+    assert (len(lines), len(set(lines))) == (32_033, 29_494)
+    assert (min(map(len, lines)), max(map(len, lines))) == (2, 15)
     first = "emma olivia ava isabella sophia charlotte mia amelia harper evelyn"
     assert lines[:10] == first.split()
-    assert lecture_text.sha256.startswith("0a30b5557f192f32ab962680889aac5f")
-    assert not lecture_text.path.read_bytes().endswith(b"\n")
+    assert lecture_text.sha256 == text_module.LECTURE_SHA256
+    splits = split_lines(lines)
+    assert [len(part) for part in splits] == [25_626, 3_203, 3_204]
+    assert [num_predictions(part) for part in splits] == [182_625, 22_655, 22_866]
+    counts = count_ngrams(lines, build_vocab(lines))
+    assert (counts.sum(), counts[14, 0], counts[0, 1]) == (228_146, 6763, 4410)  # n. and .a
 
 
-def test_lecture_names_is_the_file_in_the_environment(lecture_text, monkeypatch):
-    monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(lecture_text.path))
-    assert find_data("lecture-names") == lecture_text.path
-    assert read_lines("lecture-names").lines == lecture_text.lines
-
-
-def test_lecture_names_with_another_checksum_is_refused(write, monkeypatch):
-    monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(write(b"emma\nolivia\n")))
-    with pytest.raises(InputError, match="sha256"):
+def test_lecture_names_is_known_by_its_checksum(write, monkeypatch):
+    path = write(b"emma\nolivia\n")
+    monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(path))
+    with pytest.raises(InputError, match=r"is not the lecture's names\.txt: its sha256 is"):
         read_lines("lecture-names")
+    assert read_lines(path).lines == ["emma", "olivia"]  # by its own name it is any file
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(text_module, "LECTURE_SHA256", sha256)
+    assert read_lines("lecture-names").lines == ["emma", "olivia"]
 
 
 def test_lecture_names_that_are_not_there_say_what_to_do(tmp_path, monkeypatch):
@@ -218,6 +178,3 @@ def test_lecture_names_that_are_not_there_say_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(InputError, match="mm-jax data lecture-names"):
         read_lines("lecture-names")
-    (tmp_path / "mm-jax").mkdir()
-    (tmp_path / "mm-jax" / "lecture-names.txt").write_text("emma")
-    assert find_data("lecture-names") == tmp_path / "mm-jax" / "lecture-names.txt"
