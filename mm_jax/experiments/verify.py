@@ -43,7 +43,7 @@ from mm_jax.runs.named_arrays import check_arrays, from_arrays, spec_of, to_arra
 from mm_jax.runtime.atomic_files import read
 from mm_jax.runtime.environment import differences, fingerprint
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import NotFiniteError, fit_chunks
+from mm_jax.training.step import NotFiniteError, TrainState, fit_chunks
 
 
 class FileCheck(NamedTuple):
@@ -54,31 +54,20 @@ class FileCheck(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """The last steps, taken once more."""
+    """The last steps of a run, taken once more; its fields are keys of ``mm-jax verify --json``."""
 
     first: int
     last: int
     arrays: int  # that were compared
-    differing: list[str]  # whose bits are others
-    elsewhere: list[str]  # what the machine that made them had else
+    differing: list[str]  # the names of those with other bits
+    elsewhere: list[str]  # how the machine of the run differs from this one
 
 
 def check_files(path: Path) -> Iterator[FileCheck]:
     """Yield each file with a checksum, of a run or a sweep: those in SHA256SUMS and checkpoints."""
     if (path / SUMS).exists():
         for line in read(path / SUMS).decode("utf-8", "replace").splitlines():
-            expected, _, name = line.partition("  ")
-            if Path(name).name != name:
-                yield FileCheck(path / SUMS, f"{path / SUMS} names {name!r}, no file of the run")
-                continue
-            file = path / name
-            try:
-                found = hashlib.sha256(read(file)).hexdigest()
-            except InputError as error:
-                yield FileCheck(file, str(error))
-                continue
-            wrong = f"{file} is not what was written: its sha256 is not that in {SUMS}"
-            yield FileCheck(file, None if found == expected else wrong)
+            yield _check_line(path, line)
     for file in sorted((path / CHECKPOINTS).glob("*.safetensors")):
         try:
             deserialize(file, read(file))
@@ -88,10 +77,24 @@ def check_files(path: Path) -> Iterator[FileCheck]:
             yield FileCheck(file)
 
 
+def _check_line(path: Path, line: str) -> FileCheck:
+    """Check the file that a line of SHA256SUMS names."""
+    expected, _, name = line.partition("  ")
+    if Path(name).name != name:
+        return FileCheck(path / SUMS, f"{path / SUMS} names {name!r}, no file of the run")
+    file = path / name
+    try:
+        actual = hashlib.sha256(read(file)).hexdigest()
+    except InputError as error:
+        return FileCheck(file, str(error))
+    complaint = f"{file} is not what was written: its sha256 is not that in {SUMS}"
+    return FileCheck(file, None if actual == expected else complaint)
+
+
 def replay(path: Path) -> Replay:
     """Take the last steps of a run again, and compare; of an ensemble those of its first member.
 
-    Raises InputError where that cannot be done, and says why.
+    Raises InputError, with the reason, where that cannot be done.
     """
     metadata, machine = read_metadata(path), fingerprint_of_run(path)
     config = metadata.config
@@ -101,92 +104,98 @@ def replay(path: Path) -> Replay:
         raise InputError(
             f"{path} was trained in slices of several members, which repeat to rounding only"
         )
-    expected, last = _end(path, config)
+    expected, last = _trained_params(path, config)
     if config.seeds > 1:
         last, seed = _first_member(path)
         if not all(array.shape[:1] > (0,) for array in expected.values()):
             raise InputError(f"{path / PARAMS} holds no members of an ensemble")
         expected = {name: array[0] for name, array in expected.items()}
         config = dataclasses.replace(config, seeds=1, seed=seed)
-    arrays, first = _take(path, metadata, config, last)
-    found = params_of_state(arrays)
-    check_arrays(expected, found, str(path), CONFIG)
-    differing = [name for name in found if not _same(found[name], expected[name])]
-    count = len(found)
+    arrays, first = _retrain(path, metadata, config, last)
+    params = params_of_state(arrays)
+    differing = _differing(params, expected, path)
+    num_compared = len(params)
     if last in checkpoint_steps(path):
-        kept = open_checkpoint(checkpoint_path(path, last)).arrays
-        kept.pop("pending")
-        check_arrays(kept, arrays, str(checkpoint_path(path, last)), CONFIG)
-        differing += [name for name in arrays if not _same(arrays[name], kept[name])]
-        count += len(arrays)
-    return Replay(first, last, count, differing, list(differences(machine, fingerprint())))
+        file = checkpoint_path(path, last)
+        saved = open_checkpoint(file).arrays
+        saved.pop("pending")
+        differing += _differing(arrays, saved, file)
+        num_compared += len(arrays)
+    elsewhere = list(differences(machine, fingerprint()))
+    return Replay(first, last, num_compared, differing, elsewhere)
 
 
-def _end(path: Path, config: RunConfig) -> tuple[dict[str, np.ndarray], int]:
-    """Return the parameters that a run has come to, and after how many steps."""
+def _differing(
+    repeated: dict[str, np.ndarray], expected: dict[str, np.ndarray], file: Path
+) -> list[str]:
+    """Return the names of arrays with other bits; raise InputError for other names or shapes."""
+    check_arrays(expected, repeated, str(file), CONFIG)
+    return [name for name in repeated if repeated[name].tobytes() != expected[name].tobytes()]
+
+
+def _trained_params(path: Path, config: RunConfig) -> tuple[dict[str, np.ndarray], int]:
+    """Return the parameters that a run has reached, and after how many steps."""
     if (path / PARAMS).exists():
         step = last_line(path / METRICS).get("step")
         if not isinstance(step, int) or not 0 <= step <= config.steps:
             raise InputError(f"{path / METRICS} does not say after how many steps training ended")
         return read_params(path / PARAMS), step
-    found = newest_checkpoint(path, lambda _: None) if config.seeds == 1 else None
-    if found is None:
-        raise InputError(f"{path} has not come to its end; go on with it: --resume")
-    return params_of_state(found.arrays), found.step
+    newest = newest_checkpoint(path, lambda _: None) if config.seeds == 1 else None
+    if newest is None:
+        raise InputError(f"{path} has not come to its end; resume it: --resume")
+    return params_of_state(newest.arrays), newest.step
 
 
 def _first_member(path: Path) -> tuple[int, int]:
     """Return the steps and the seed of the first member of an ensemble."""
-    for line in read(path / METRICS).splitlines():
+    for text in read(path / METRICS).splitlines():
         try:
-            found = json.loads(line)
+            line = json.loads(text)
         except ValueError as error:
             raise InputError(f"{path / METRICS} is damaged: {error}") from None
-        if isinstance(found, dict) and found.keys() >= {"seed", "dev_loss", "step"}:
-            return found["step"], found["seed"]
+        if isinstance(line, dict) and line.keys() >= {"seed", "dev_loss", "step"}:
+            return line["step"], line["seed"]
     raise InputError(f"{path / METRICS} does not name the members")
 
 
-def _take(
+def _retrain(
     path: Path, metadata: RunMetadata, config: RunConfig, last: int
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Return the state after step ``last``, and from where on it was trained."""
+    """Train until step ``last``; return the arrays of the state, and the step it began with."""
     optimizer = make_optimizer(config.optimizer, config.steps)
     setup = load_setup(config, optimizer)
     check_same_data(path, metadata, setup.dataset.record, setup.vocab.symbols)
     state = setup.initial_state(optimizer)
-    before = _before(path, last)
-    if before is not None:
-        check_checkpoint_matches(path, metadata, before.path, before.record)
-        before.arrays.pop("pending")
-        shape = spec_of(lambda: state)
-        check_arrays(before.arrays, shape.leaves, str(before.path), CONFIG)
-        state = from_arrays(before.arrays, shape)
+    checkpoint = _checkpoint_before(path, last)
+    if checkpoint is not None:
+        state = _restored(path, metadata, checkpoint, state)
     first = int(state.step)
+    chunks = fit_chunks(
+        setup.model, optimizer, state, setup.data, num_steps=last, batch_size=setup.batch_size
+    )
     try:
-        for after, _ in fit_chunks(
-            setup.model,
-            optimizer,
-            state,
-            setup.data,
-            num_steps=last,
-            batch_size=setup.batch_size,
-        ):
+        for after, _ in chunks:
             state = after
     except NotFiniteError as error:
         raise InputError(f"{path} does not repeat: {error}") from None
     return to_arrays(state), first
 
 
-def _before(path: Path, last: int) -> Checkpoint | None:
+def _checkpoint_before(path: Path, last: int) -> Checkpoint | None:
     for step in checkpoint_steps(path):
         if step < last:
             try:
                 return open_checkpoint(checkpoint_path(path, step))
             except InputError:
-                continue
+                continue  # check_files reports it
     return None
 
 
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.tobytes() == other.tobytes()
+def _restored(
+    path: Path, metadata: RunMetadata, checkpoint: Checkpoint, like: TrainState
+) -> TrainState:
+    check_checkpoint_matches(path, metadata, checkpoint.path, checkpoint.record)
+    checkpoint.arrays.pop("pending")
+    spec = spec_of(lambda: like)
+    check_arrays(checkpoint.arrays, spec.leaves, str(checkpoint.path), CONFIG)
+    return from_arrays(checkpoint.arrays, spec)

@@ -91,10 +91,9 @@ class CheckpointManager:
         damaged: list[DamagedError] = []
         checkpoint = newest_checkpoint(self.path, raise_damaged if self.strict else damaged.append)
         _check_processes_agree(checkpoint)
-        for error in damaged:
-            warn(
-                f"{error}; {'the one before it is used' if checkpoint else 'training begins anew'}"
-            )
+        remedy = "the one before it is used" if checkpoint else "training begins anew"
+        for error in dict.fromkeys(map(str, damaged)):  # they were tried more than once
+            warn(f"{error}; {remedy}")
         if checkpoint is None:
             if is_primary():
                 self.metrics.clear()

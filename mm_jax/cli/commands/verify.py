@@ -32,49 +32,43 @@ class Options(Choices):
 
 def run(options: Options, console: Console) -> Outcome:
     """Verify a run, or what a sweep has kept."""
-    from mm_jax.runs.checkpoint import fingerprint_of_run
-
     path, begun = Path(options.run), time.perf_counter()
-    record: dict[str, Any] = {"command": "verify", "run_dir": str(path)}
-    if (path / SETTINGS).exists():
-        parts = [each for each in (path / "best", path / "ensemble") if (each / CONFIG).exists()]
-    elif (path / CONFIG).exists():
-        parts = [path]
-    else:
-        raise InputError(f"{path} is not a run directory: it has no {CONFIG}")
-    with contextlib.suppress(InputError):  # what is wrong there will be met again
-        threads = fingerprint_of_run(parts[0]).get("num_threads") if parts else None
-        if isinstance(threads, int) and threads > 0:
-            pin_threads(threads)  # before JAX is imported
-    found = [verify(each, console) for each in parts]
-    if path not in parts:
-        found.append(verify_files(path, console))
-    complaints = [complaint for each in found for complaint in each["complaints"]]
+    runs = runs_in(path)
+    pin_threads_of(runs)
+    verified = [verify(run, console) for run in runs]
+    if path not in runs:  # a sweep's own files
+        verified.append(verify_files(path, console))
+    complaints = [complaint for record in verified for complaint in record["complaints"]]
     seconds = time.perf_counter() - begun
-    record |= {"verified": found, "seconds": seconds}
+    record = {"command": "verify", "run_dir": str(path), "verified": verified, "seconds": seconds}
     if complaints:
-        more = f", and {len(complaints) - 1} more" if len(complaints) > 1 else ""
-        return Outcome(record, 1, f"{complaints[0]}{more}")
+        others = f", and {len(complaints) - 1} more" if len(complaints) > 1 else ""
+        return Outcome(record, 1, f"{complaints[0]}{others}")
     console.say(f"verified   {path} in {seconds:.1f} s")
     return Outcome(record)
 
 
-def verify_files(path: Path, console: Console) -> dict[str, Any]:
-    """Check the files of a directory."""
-    from mm_jax.experiments.verify import check_files
+def runs_in(path: Path) -> list[Path]:
+    """Return the runs to verify: ``path`` itself, or of a sweep the runs that it has kept."""
+    if (path / SETTINGS).exists():
+        return [run for run in (path / "best", path / "ensemble") if (run / CONFIG).exists()]
+    if (path / CONFIG).exists():
+        return [path]
+    raise InputError(f"{path} is not a run directory: it has no {CONFIG}")
 
-    files = list(check_files(path))
-    wrong = [file for file in files if file.complaint]
-    whole = len(files) - len(wrong)
-    console.say(f"files      {path}: {whole} of {len(files)} are what was written")
-    for file in wrong:
-        console.say(f"           {file.complaint}")
-    complaints = [file.complaint for file in wrong]
-    return {"path": str(path), "num_files": len(files), "replayed": None, "complaints": complaints}
+
+def pin_threads_of(runs: list[Path]) -> None:
+    """Use as many threads as the first run was trained with; it must be before JAX is imported."""
+    from mm_jax.runs.checkpoint import fingerprint_of_run
+
+    with contextlib.suppress(InputError):  # what is damaged is reported later
+        threads = fingerprint_of_run(runs[0]).get("num_threads") if runs else None
+        if isinstance(threads, int) and threads > 0:
+            pin_threads(threads)
 
 
 def verify(path: Path, console: Console) -> dict[str, Any]:
-    """Check the files of a run, and take its last steps again."""
+    """Check the files of a run and take its last steps again; return what was found, for --json."""
     from mm_jax.experiments.verify import replay
 
     record = verify_files(path, console)
@@ -83,21 +77,34 @@ def verify(path: Path, console: Console) -> dict[str, Any]:
     try:
         if isinstance(read_metadata(path).config, CountConfig):
             return record  # no steps were taken
-        found = replay(path)
+        replayed = replay(path)
     except InputError as error:
         console.say(f"steps      not repeated: {error}")
         complaints.append(f"not repeated: {error}")
         return record
     seconds = time.perf_counter() - begun
-    record["replayed"] = {**found._asdict(), "seconds": seconds}
-    steps = f"{found.first:,} to {found.last:,}, taken again in {seconds:.1f} s"
-    if not found.differing:
-        console.say(f"steps      {steps}: every bit of {found.arrays} arrays is the same")
+    record["replayed"] = {**replayed._asdict(), "seconds": seconds}
+    steps = f"{replayed.first:,} to {replayed.last:,}, taken again in {seconds:.1f} s"
+    if not replayed.differing:
+        console.say(f"steps      {steps}: every bit of {replayed.arrays} arrays is the same")
         return record
-    what = ", ".join(found.differing[:3])
-    console.say(f"steps      {steps}: other bits in {len(found.differing)} arrays ({what})")
-    if found.elsewhere:  # then that is no fault
-        console.say(f"           as may be: {'; '.join(found.elsewhere)}")
+    names = ", ".join(replayed.differing[:3])
+    console.say(f"steps      {steps}: other bits in {len(replayed.differing)} arrays ({names})")
+    if replayed.elsewhere:  # on another machine that is no fault
+        console.say(f"           as may be: {'; '.join(replayed.elsewhere)}")
     else:
-        complaints.append(f"{path} does not repeat: other bits in {what}")
+        complaints.append(f"{path} does not repeat: other bits in {names}")
     return record
+
+
+def verify_files(path: Path, console: Console) -> dict[str, Any]:
+    """Check the files of a directory; return what was found, for --json."""
+    from mm_jax.experiments.verify import check_files
+
+    files = list(check_files(path))
+    complaints = [file.complaint for file in files if file.complaint]
+    intact = len(files) - len(complaints)
+    console.say(f"files      {path}: {intact} of {len(files)} are what was written")
+    for complaint in complaints:
+        console.say(f"           {complaint}")
+    return {"path": str(path), "num_files": len(files), "replayed": None, "complaints": complaints}
