@@ -1,1 +1,1 @@
-"""The walk through each makemore lecture, number by number."""
+"""Walks through the makemore lectures, number by number."""

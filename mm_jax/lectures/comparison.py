@@ -1,4 +1,4 @@
-"""Two values and whether they agree: the lecture's number and ours, as text, and as a table."""
+"""The lecture's number beside ours: whether they agree, as text, and as a table."""
 
 import io
 import math
@@ -6,29 +6,31 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-ROUNDING = 4 * 2.0**-23  # of a float32 that took a few operations, relative to it
+ROUNDING = 4 * 2.0**-23  # relative error of a float32 after a few operations
 
 
 class Row(NamedTuple):
-    """A number of the lecture and ours, as text; a line of the closing table."""
+    """A number of the lecture and ours, as text; a row of the closing table."""
 
     what: str
     lecture: str
     ours: str
-    must: bool  # agree; or it may differ
-    agrees: bool | None  # None where nothing says how far is near
-    why: str  # it may differ, or how far is near
+    must: bool  # whether they must agree; otherwise they may differ
+    agrees: bool | None  # None where there is no tolerance to decide by
+    why: str  # they may differ, or what the tolerance is
 
 
-def plain(value: Any) -> Any:
+def to_python(value: Any) -> Any:
     """Return arrays as numbers or lists of them."""
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [to_python(each) for each in value]
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def agree(lecture: Any, ours: Any, within: float | None = None) -> bool:
-    """Tell whether two values agree: numbers to the lecture's last digit or float32's, or within.
+    """Return whether two values agree, numbers ``within`` a tolerance.
+
+    By default that is the lecture's last digit, or the rounding of float32.
 
     >>> agree(2.4540145, 2.45401448), agree(2.454, 2.4546), agree([1, 2], [1, 2])
     (True, False, True)
@@ -44,17 +46,17 @@ def agree(lecture: Any, ours: Any, within: float | None = None) -> bool:
 
 
 def decimals(number: float) -> int:
-    """Return how many decimals a number is written with; 2.45 has two."""
+    """Return how many decimals a number has; 2.45 has two."""
     exponent = Decimal(repr(number)).as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-def written(value: Any, like: Any, *, finer: bool = False) -> str:
-    """Write a value with the decimals of one ``like`` it, at least four where ``finer``."""
+def format_value(value: Any, like: Any, *, finer: bool = False) -> str:
+    """Return a value as text with the decimals of ``like``, at least four where ``finer``."""
     if isinstance(value, list | tuple):
         longest = max((x for x in like if isinstance(x, float)), key=decimals, default=None)
         likes = [longest if isinstance(x, float) else x for x in value]
-        return " ".join(written(x, y, finer=finer) for x, y in zip(value, likes, strict=True))
+        return " ".join(format_value(x, y, finer=finer) for x, y in zip(value, likes, strict=True))
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -63,15 +65,15 @@ def written(value: Any, like: Any, *, finer: bool = False) -> str:
         return str(value)
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else "infinite"
-    places = decimals(like) if isinstance(like, float) else 4
-    return f"{value:.{max(places, 4 * finer)}f}"
+    digits = decimals(like) if isinstance(like, float) else 4
+    return f"{value:.{max(digits, 4 * finer)}f}"
 
 
-def spoken(row: Row) -> Iterator[str]:
-    """Write what the lecture got beside what we get, and why where they differ."""
-    beside = f"  {row.what + ':':44} {row.ours:>12}   (lecture: {row.lecture})"
-    if len(row.what) < 44 and len(beside) <= 88:
-        yield beside
+def row_lines(row: Row) -> Iterator[str]:
+    """Yield the lines of a row: our number beside the lecture's, and why they differ."""
+    one_line = f"  {row.what + ':':44} {row.ours:>12}   (lecture: {row.lecture})"
+    if len(row.what) < 44 and len(one_line) <= 88:
+        yield one_line
     else:
         yield f"  {row.what}:"
         yield f"    ours     {row.ours}"
@@ -83,26 +85,26 @@ def spoken(row: Row) -> Iterator[str]:
 
 
 def verdict(row: Row) -> str:
-    """Say whether a row must agree, and whether it does."""
+    """Return whether a row must agree, and whether it does, in words."""
     if row.must:
         return "must, and does" if row.agrees else "must, and DOES NOT"
     return {None: "may differ", True: "may differ; near", False: "may differ; not near"}[row.agrees]
 
 
 def table(rows: list[Row], width: int) -> Iterator[str]:
-    """Set rows as a table so wide: what, lecture, ours, must agree or may differ, and why."""
+    """Yield the lines of a table of rows: what, lecture, ours, must agree or may differ, and why."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
-    least = {"lecture": 28, "ours": 28, "agree": 20} if width >= 140 else {}
-    for name, share in (("what", 8), ("lecture", 5), ("ours", 5), ("agree", 4), ("why", 5)):
-        grid.add_column(name, ratio=share, min_width=least.get(name), overflow="fold")
+    min_widths = {"lecture": 28, "ours": 28, "agree": 20} if width >= 140 else {}
+    for name, ratio in (("what", 8), ("lecture", 5), ("ours", 5), ("agree", 4), ("why", 5)):
+        grid.add_column(name, ratio=ratio, min_width=min_widths.get(name), overflow="fold")
     for row in rows:
         texts = (row.what, row.lecture, row.ours, verdict(row), row.why)
         grid.add_row(*(Text(text) for text in texts))
-    paper = io.StringIO()
-    Console(file=paper, width=width, color_system=None, force_jupyter=False).print(grid)
-    yield from (line.rstrip() for line in paper.getvalue().splitlines())
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None, force_jupyter=False).print(grid)
+    yield from (line.rstrip() for line in text.getvalue().splitlines())

@@ -1,7 +1,7 @@
-"""A walk through a lecture: what the lecture got, what we get, and which of them must agree.
+"""A walk through a lecture: the lecture's numbers, ours, and which of them must agree.
 
 Enters: a script of percent cells (scripts/lecture_1.py, lecture_2.py) and a file of names. Leaves:
-its text and numbers as they come, figures in a folder, and a Row for each number it compares.
+its text and numbers, figures in a folder, and a Row for each number that it compares.
 """
 
 import os
@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 from mm_jax.config.base import InputError
 from mm_jax.data.text import LECTURE_SHA256, read_lines
-from mm_jax.lectures.comparison import Row, agree, plain, spoken, table, written
+from mm_jax.lectures.comparison import Row, agree, format_value, row_lines, table, to_python
 from mm_jax.models.base import Params
 from mm_jax.reports.plots import save
 from mm_jax.runtime.console import terminal_width
@@ -40,11 +40,11 @@ class SavedFigure(NamedTuple):
 
 
 class Walk:
-    """What a script asks for: the names, and where numbers and figures go.
+    """What a script uses: the names, and methods that compare numbers and save figures.
 
-    ``must`` is for what follows from mathematics or from the lecture's own arrays; ``on_file`` for
-    what must agree where the names are the lecture's; ``may`` for what is drawn at random;
-    ``trained`` for what a training with random draws ends with.
+    ``must`` is for numbers that follow from mathematics or from the lecture's own arrays;
+    ``on_file`` for numbers that must agree if the names are the lecture's; ``may`` for numbers that
+    depend on random draws; ``trained`` for the results of training, which depend on them too.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Walk:
         self.names = self.text.lines
         self.is_lecture_file = self.text.sha256 == LECTURE_SHA256
         if out == "":
-            raise InputError("--out is empty; name a folder")
+            raise InputError("--out is empty; give a folder")
         self.out = Path(out or f"figures/lecture-{number}")
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -74,19 +74,19 @@ class Walk:
         self.figures: list[Path] = []
 
     def steps(self, num: int) -> int:
-        """Return how many steps to take in place of the lecture's ``num``: few, to be quick."""
+        """Return the number of steps to take for the lecture's ``num``: fewer with --quick."""
         return max(20, num // 1000) if self.quick else num
 
     def must(
         self, what: str, lecture: Any, ours: Any, *, within: float | None = None, why: str = ""
     ) -> None:
-        """Compare what must agree: exactly, to float32, or ``within`` (say why)."""
+        """Compare values that must agree: exactly, to float32, or ``within`` (say why)."""
         self._note(what, lecture, ours, within, must=True, why=why)
 
     def on_file(
         self, what: str, lecture: Any, ours: Any, *, within: float | None = None, why: str = ""
     ) -> None:
-        """Compare what must agree if the names are the lecture's, and may differ otherwise."""
+        """Compare values that must agree if the names are the lecture's, and otherwise may differ."""
         if self.is_lecture_file:
             self.must(what, lecture, ours, within=within, why=why)
         else:
@@ -95,13 +95,13 @@ class Walk:
     def may(
         self, what: str, lecture: Any, ours: Any, *, within: float | None = None, why: str = DRAWN
     ) -> None:
-        """Compare what may differ, and say why; ``within`` is how far is still near."""
+        """Compare values that may differ, and say why; closer than ``within`` they are near."""
         self._note(what, lecture, ours, within, must=False, why=why)
 
     def trained(
         self, what: str, lecture: Any, ours: Any, *, within: float | None = None, why: str = DRAWN
     ) -> None:
-        """Compare what a training ends with, which may differ."""
+        """Compare results of training, which may differ."""
         if self.quick:
             within, why = None, QUICK
         self.may(what, lecture, ours, within=within, why=why)
@@ -115,7 +115,7 @@ class Walk:
         return SavedFigure(path)
 
     def table(self) -> None:
-        """Write the closing table."""
+        """Print the closing table."""
         if not self.is_lecture_file:
             note = (
                 f"The names are {self.data!r}, not the lecture's file: counts, and what was "
@@ -130,48 +130,49 @@ class Walk:
     def _note(
         self, what: str, lecture: Any, ours: Any, within: float | None, *, must: bool, why: str
     ) -> None:
-        lecture, ours = plain(lecture), plain(ours)
+        lecture, ours = to_python(lecture), to_python(ours)
         agrees = agree(lecture, ours, within) if must or within is not None else None
-        left, right = written(lecture, lecture), written(ours, lecture, finer=not must)
+        left = format_value(lecture, lecture)
+        right = format_value(ours, lecture, finer=not must)
         if within is not None:
             why = f"within {within:.3g}" + (f": {why}" if why else "")
         elif must and agrees and left != right:
             why = why or "to the rounding of float32"
         row = Row(what, left, right, must, agrees, why)
         self.rows.append(row)
-        for line in spoken(row):
+        for line in row_lines(row):
             self.say(line)
 
 
 def lecture_arrays(name: str) -> Params:
-    """Return the parameters that the lecture's generator drew first: of bigram, or of mlp."""
-    metadata = load_file(shipped("data/lecture_arrays.safetensors"))
+    """Return the lecture's own initial parameters, of ``bigram`` or of ``mlp``."""
+    arrays = load_file(shipped("data/lecture_arrays.safetensors"))
     return {
         key.removeprefix(f"{name}."): jnp.asarray(array)
-        for key, array in metadata.items()
+        for key, array in arrays.items()
         if key.startswith(f"{name}.")
     }
 
 
 def default_data() -> str:
-    """Return lecture-names where the lecture's file is here, names otherwise."""
-    here = os.environ.get(LECTURE_VARIABLE) or lecture_path().is_file()
-    return "lecture-names" if here else "names"
+    """Return lecture-names where the lecture's file is available, otherwise names."""
+    is_available = os.environ.get(LECTURE_VARIABLE) or lecture_path().is_file()
+    return "lecture-names" if is_available else "names"
 
 
 # Running a script of cells
 
 
 class Cell(NamedTuple):
-    """A cell of a script in the percent format, which notebooks and editors open."""
+    """A cell of a script in the percent format, which notebooks and editors can open."""
 
     text: str  # prose, or code
     is_code: bool
-    line: int  # before its first in the file
+    line: int  # lines of the file before the cell
 
 
 def cells(source: str) -> Iterator[Cell]:
-    r"""Cut a script into its cells.
+    r"""Split a script into its cells.
 
     >>> [cell.text for cell in cells("# %% [markdown]\n# Adding\n# %%\n1 + 1\n")]
     ['Adding', '1 + 1']
@@ -187,7 +188,7 @@ def cells(source: str) -> Iterator[Cell]:
 
 
 def prose(text: str, width: int) -> Iterator[str]:
-    """Set the headings and paragraphs of a cell for a terminal."""
+    """Yield the headings and wrapped paragraphs of a cell as lines for a terminal."""
     for paragraph in re.split(r"\n\s*\n", text):
         yield ""
         heading = re.match(r"(#+) (.*)", paragraph)
@@ -203,7 +204,7 @@ _walk: ContextVar[Walk | None] = ContextVar("walk", default=None)
 
 
 def begin(number: int) -> Walk:
-    """Return the walk that ``mm-jax lecture`` is on, or a new one, for a notebook."""
+    """Return the walk that ``mm-jax lecture`` has begun, or a new one for a notebook."""
     walk = _walk.get()
     if walk is None:
         jax.config.update("jax_default_matmul_precision", "highest")
@@ -212,11 +213,11 @@ def begin(number: int) -> Walk:
 
 
 def walk_through(walk: Walk) -> None:
-    """Run the script of a lecture, cell by cell: say its prose, run its code.
+    """Run the script of a lecture, cell by cell: print its prose, run its code.
 
     JAX is set to its defaults where another setting would break what the lectures show: that shapes
-    broadcast, that types mix, and where a loss is not a number. Products of float32 are float32's
-    on every device.
+    broadcast, that types mix, and that a loss can be NaN. Products of float32 are computed in
+    float32 on every device.
     """
     path = shipped(f"scripts/lecture_{walk.number}.py")
     width = terminal_width(100, 100)

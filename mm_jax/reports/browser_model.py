@@ -1,7 +1,7 @@
-"""A run -> a page that makes lines by itself: its parameters, and a script with the forward pass.
+"""A run -> a page that samples from its model: the parameters, and a script with the forward pass.
 
-web/generator.js computes what the model's ``apply`` does. A page is one file that asks for nothing
-else; every text in it is escaped by Jinja, and its policy forbids all scripts but its own.
+web/generator.js computes what the model's ``apply`` does. A page is one file that loads nothing
+else; Jinja escapes every text in it, and its security policy forbids all scripts but its own.
 """
 
 import base64
@@ -27,7 +27,7 @@ from mm_jax.runs.reader import Run
 from mm_jax.runtime.atomic_files import size_text
 
 WEB = Path(__file__).with_name("web")
-MOST_BYTES = 12 * 10**6  # of parameters in a page
+MAX_BYTES = 12 * 10**6  # of parameters in a page
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(WEB),
     autoescape=True,
@@ -38,21 +38,21 @@ TEMPLATES = jinja2.Environment(
 
 
 class Script(NamedTuple):
-    """A script, and what the policy of its page calls it."""
+    """A script, and the hash that the security policy of its page names."""
 
     text: str
     digest: str
 
 
 def script(name: str) -> Script:
-    """Return a script of web/, to stand in a page as it is."""
+    """Return a script of web/, to be put into a page as it is."""
     text = (WEB / name).read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Script(Markup(text), digest)
 
 
 def render(template: str, *, script_names: Iterable[str], **values: Any) -> bytes:
-    """Return a page made of a template of web/; texts are escaped, scripts and pictures are not."""
+    """Return a page from a template of web/; texts are escaped, scripts and figures are not."""
     scripts = [script(name) for name in script_names]
     css = Markup((WEB / "page.css").read_text("utf-8"))
     page = TEMPLATES.get_template(template)
@@ -60,10 +60,10 @@ def render(template: str, *, script_names: Iterable[str], **values: Any) -> byte
 
 
 def payload(run: Run) -> str:
-    """Return the model of a run as JSON that may stand in a page.
+    """Return the model of a run as JSON that can be put into a page.
 
-    ``arrays`` are float32, little-endian, in base64; those of several members stand one after
-    another. Raises InputError where a page cannot carry the model.
+    ``arrays`` are float32, little-endian, in base64; those of several members one after another.
+    Raises InputError where a page cannot carry the model.
     """
     config = run.config
     members = 1
@@ -81,8 +81,8 @@ def payload(run: Run) -> str:
         arrays = {"logits": np.asarray(run.params["W"])}
     else:
         raise InputError(
-            f"{run.path} is a model of kind {model.name}; a page can carry mlp, bigram and counts "
-            "with k added"
+            f"{run.path} is a model of kind {model.name}; a page can carry mlp, bigram and ngram "
+            "models"
         )
     _check_size(run, 4 * sum(array.size for array in arrays.values()))
     record = {
@@ -96,41 +96,41 @@ def payload(run: Run) -> str:
             for name, array in arrays.items()
         },
     }
-    # No "<" ends the script element that this stands in, or begins another.
+    # Without "<" nothing in it can end the script element around it, or begin another.
     return Markup(json.dumps(record).replace("<", "\\u003c"))
 
 
 def _check_size(run: Run, size: int) -> None:
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise InputError(
-            f"the parameters of {run.path} are {size_text(size)}, and a page carries at most "
-            f"{size_text(MOST_BYTES)}"
+            f"the parameters of {run.path} are {size_text(size)}, and a page can carry at most "
+            f"{size_text(MAX_BYTES)}"
         )
 
 
 def title_of(run: Run) -> str:
-    """Return what a page of a run is called."""
-    return f"{_kind(run)} on {readable(Path(run.config.data.data).name)}"
+    """Return the title of a page of a run."""
+    return f"{_model_title(run)} on {readable(Path(run.config.data.data).name)}"
 
 
-def _kind(run: Run) -> str:
+def _model_title(run: Run) -> str:
     model, count = run.config.model, getattr(run.config, "seeds", 1)
     names = {
         "mlp": "Multilayer perceptron",
         "bigram": "Neural bigram",
-        "ngram": "Counts of n-grams",
+        "ngram": "N-gram counts",
         "kneser-ney": "Kneser-Ney",
     }
     name = names.get(model.name, model.name)
-    return f"{name}, {count} seeds together" if count > 1 else name
+    return f"{name}, ensemble of {count} seeds" if count > 1 else name
 
 
 def generator_page(run: Run) -> bytes:
-    """Return the page that makes lines with a run. Raises InputError as payload does."""
+    """Return the page that samples from the model of a run. Raises InputError as payload does."""
     check_data_record(run.folder / CONFIG, run.data)
     about = (
-        f"A language model of {num_params(run.params):,} parameters that has read "
-        f"{run.data['split_lines'][0]:,} lines and makes more like them, symbol by symbol."
+        f"A language model of {num_params(run.params):,} parameters, trained on "
+        f"{run.data['split_lines'][0]:,} lines, that writes more like them, symbol by symbol."
     )
     return render(
         "page.html.jinja",

@@ -1,296 +1,159 @@
-"""A run, or a sweep -> report.html: one page with all there is to see, which makes lines by itself.
+"""A run or a sweep -> report.html: one page with all its numbers and figures, and a generator.
 
-The page is a single file that opens from a disk, without a network, in light and in dark.
+The page is a single file that opens from disk, without a network, in a light and a dark theme.
 """
 
-import dataclasses
-import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
 
-from mm_jax.config.base import InputError, flag
+from mm_jax.config.base import InputError
 from mm_jax.config.command_line import command_of
-from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.experiments.search_config import command_of as command_of_search
-from mm_jax.experiments.statistics import spread_of
-from mm_jax.models.base import num_params
 from mm_jax.reports import plots
-from mm_jax.reports.analysis import AnnotatedLine, ArrayStats, neighbours_of, readable, shortened
+from mm_jax.reports.analysis import readable
 from mm_jax.reports.browser_model import payload, render, title_of
-from mm_jax.reports.figures import ReportFigure, choices_picture, make_figures
-from mm_jax.reports.plots.symbols import SURPRISE
+from mm_jax.reports.figures import ReportFigure, choices_figure, make_figures
+from mm_jax.reports.page_tables import (
+    NUM_SHADES,
+    array_row,
+    baseline_rows,
+    choice_rows,
+    data_rows,
+    neighbour_rows,
+    run_rows,
+    sample_row,
+    setting_row,
+    split_rows,
+    versions_text,
+)
+from mm_jax.reports.plots.symbols import MAX_SURPRISE
 from mm_jax.reports.run_summary import RunSummary
-from mm_jax.reports.sweep_summary import Setting, SweepSummary
-from mm_jax.reports.text_tables import spread_text
+from mm_jax.reports.sweep_summary import SweepSummary
 from mm_jax.runs.layout import CONFIG
 from mm_jax.runs.reader import Run, load_run
 
 REPORT = "report.html"
-LEVELS = 8  # shades of surprise, beside none
-FULL_WIDTH = ("bigrams", "probabilities", "difference")  # figures that need their full width
-Facts = list[tuple[str, str]]
+FULL_WIDTH = ("bigrams", "probabilities", "difference")  # figures that need the width of the page
 
 
 def report(summary: RunSummary | SweepSummary) -> bytes:
-    """Return the page of a run, or of a sweep."""
+    """Return the page of a run or of a sweep."""
     if isinstance(summary, SweepSummary):
         return sweep_report(summary)
     run = summary.run
-    model, why_not = _model(run)
-    lines = [line_row(line) for line in summary.lines]
-    new = sum(line["seen"] == "new" for line in lines)
-    said = f"{len(lines)} lines that it makes."
-    if summary.splits is not None:
-        said = f"{len(lines)} lines that it makes, {new} of which stand in none of its splits."
+    model, why_not = model_of_page(run)
     return render(
         "report.html.jinja",
         script_names=["generator.js"] if model else [],
         title=title_of(run),
-        about=about(run),
-        answer=answer(summary),
+        about=about_text(run),
+        result=result_text(summary),
         notes=summary.notes,
         model=model,
-        no_generator=why_not,
-        facts_rows=list(run_facts(summary)),
-        ladder=ladder(summary),
-        ladder_of="dev" if summary.run.data["split_lines"][1] else "train",
-        pictures=[shown(picture) for picture in make_figures(summary, tables=False)],
-        shades=[f"{level * SURPRISE / LEVELS:.2g}" for level in range(LEVELS + 1)],
-        lines=lines,
-        samples_said=said,
-        data_rows=data_facts(run.data, run.config),
-        splits=shared(summary),
-        neighbours=neighbours(summary),
-        shapes=[shape_row(shape) for shape in summary.shapes],
-        choices=choices(run.config),
+        why_no_model=why_not,
+        run_rows=list(run_rows(summary)),
+        baselines=baseline_rows(summary),
+        baseline_split="dev" if run.data["split_lines"][1] else "train",
+        figures=[figure_of_page(figure) for figure in make_figures(summary, tables=False)],
+        shades=[f"{shade * MAX_SURPRISE / NUM_SHADES:.2g}" for shade in range(NUM_SHADES + 1)],
+        samples=[sample_row(line) for line in summary.samples],
+        samples_text=samples_text(summary),
+        data_rows=data_rows(run.data, run.config),
+        splits=split_rows(summary),
+        neighbours=neighbour_rows(summary),
+        arrays=[array_row(array) for array in summary.arrays],
+        choices=choice_rows(run.config),
         command=command_of(run.config),
-        versions=versions(run.folder),
+        versions=versions_text(run.folder),
     )
 
 
 def sweep_report(summary: SweepSummary) -> bytes:
-    """Return the page of a sweep; it makes lines with the best run."""
+    """Return the page of a sweep; it samples from the best run."""
     search, settings, names = summary.search, summary.settings, summary.names
-    model, why_not = "", "Every setting diverged, so there is no model to make lines with."
+    model, why_not = "", "Every setting diverged, so there is no model to sample from."
     if (summary.folder / "best" / CONFIG).is_file():
-        model, why_not = _model(load_run(summary.folder / "best"))
-    best = settings[0]
-    told = ", ".join(f"{name.replace('_', ' ')} {best.choices[name]}" for name in names)
-    good = math.isfinite(best.mean)
-    reached = f"The best reached {best.mean:.4f} nats a symbol on dev: {told}."
-    reached = reached if good else "Training diverged in every setting; lower the learning rate."
-    again = f"{command_of_search(search)}\n"
+        model, why_not = model_of_page(load_run(summary.folder / "best"))
+    converged = math.isfinite(settings[0].mean)
+    titles = [name.replace("_", " ") for name in names]
+    commands = f"{command_of_search(search)}\n"
     if summary.train_command is not None:
-        again += f"# the best of them alone\n{summary.train_command}\n"
+        commands += f"# the best setting alone\n{summary.train_command}\n"
     return render(
         "sweep.html.jinja",
         script_names=["sort.js", *(["generator.js"] if model else [])],
-        title=f"Sweep over {' and '.join(name.replace('_', ' ') for name in names)}",
+        title=f"Sweep over {' and '.join(titles)}",
         about=f"Run directory {readable(summary.folder.absolute().name)}: "
         f"{len(settings):,} settings, {search.config.seeds:,} seeds each",
-        answer=reached,
-        pictures=[shown(choices_picture(summary, name)) for name in names] if good else [],
-        heads=[*(name.replace("_", " ") for name in names), "parameters", "steps", "loss on dev"],
+        result=sweep_result_text(summary),
+        figures=[figure_of_page(choices_figure(summary, n)) for n in names] if converged else [],
+        heads=[*titles, "parameters", "steps", "loss on dev"],
         rows=[setting_row(each) for each in settings],
         model=model,
-        no_generator=why_not,
-        data_rows=data_facts(dict(search.data), search.config),
-        command=again,
-        versions=versions(summary.folder / "best"),
+        why_no_model=why_not,
+        data_rows=data_rows(dict(search.data), search.config),
+        command=commands,
+        versions=versions_text(summary.folder / "best"),
     )
 
 
-def _model(run: Run) -> tuple[str, str]:
-    """Return the model for a page, or nothing and why."""
+def model_of_page(run: Run) -> tuple[str, str]:
+    """Return the model as JSON and "", or "" and why a page cannot carry it."""
     try:
         return payload(run), ""
     except InputError as error:
-        return "", f"This page makes no lines by itself: {error}."
+        return "", f"This page cannot sample from the model: {error}."
 
 
 class PageFigure(NamedTuple):
-    """A picture as a page has it."""
+    """A figure as a page shows it."""
 
     title: str
     description: str
     svg: str
-    large: bool
+    is_large: bool
 
 
-def shown(picture: ReportFigure) -> PageFigure:
-    """Return a picture as a page has it."""
-    svg = plots.to_page(picture.figure, picture.name, picture.description)
-    mark = Markup(svg)
-    return PageFigure(picture.title, picture.description, mark, picture.name in FULL_WIDTH)
+def figure_of_page(figure: ReportFigure) -> PageFigure:
+    """Return a figure as a page shows it."""
+    svg = Markup(plots.to_page(figure.figure, figure.name, figure.description))
+    return PageFigure(figure.title, figure.description, svg, figure.name in FULL_WIDTH)
 
 
-def about(run: Run) -> str:
-    """Say in a line which run this is."""
+def about_text(run: Run) -> str:
+    """Return a line that says which run this is."""
     so_far = "" if run.step is None else f", after step {run.step:,}"
     return f"Run directory {readable(run.folder.absolute().name)}{so_far}"
 
 
-def answer(summary: RunSummary) -> str:
-    """Say in a line what came of it."""
+def result_text(summary: RunSummary) -> str:
+    """Return a line that says what loss the run reached."""
     train, dev = summary.losses.get("train_loss"), summary.losses.get("dev_loss")
-    loss, which = (dev, "the lines held out for dev") if dev is not None else (train, "its lines")
+    loss, lines = (dev, "the lines of dev") if dev is not None else (train, "its training lines")
     if loss is None:
-        return "It has not come to its end, so there is no exact loss of it yet."
+        return "The run has not finished, so there is no exact loss of it yet."
     symbols = f"{math.exp(loss):,.2f}" if loss < 20 else "very many"
     return (
-        f"{loss:.4f} nats a symbol on {which}: as unsure as among {symbols} symbols that are "
-        f"equally likely. There are {len(summary.run.vocab):,} in all."
+        f"{loss:.4f} nats per symbol on {lines}: as uncertain as a choice among {symbols} equally "
+        f"likely symbols (the vocabulary has {len(summary.run.vocab):,})."
     )
 
 
-def run_facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
-    """Yield what was run and what came of it."""
-    run, config = summary.run, summary.run.config
-    sizes = dataclasses.asdict(config.model)
-    what = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sizes.items())
-    yield "Model", f"{config.model.name}: {what}" if what else config.model.name
-    yield "Parameters", f"{num_params(run.params):,}"
-    if isinstance(config, RunConfig):
-        each = "all examples" if config.full_batch else f"{config.batch_size:,} examples"
-        yield "Training", f"{config.steps:,} steps of {each} each"
-        descent = config.optimizer
-        rate = f"learning rate {descent.learning_rate}, schedule {descent.schedule}"
-        yield "Optimizer", f"{descent.optimizer}, {rate}"
-        yield (
-            "Seed",
-            f"{config.seed}" if config.seeds == 1 else f"{config.seeds} from {config.seed}",
-        )
-    for name, loss in summary.losses.items():
-        if loss is not None:
-            yield f"Loss on {name.removesuffix('_loss')}", f"{loss:.4f} nats a symbol"
-
-
-def ladder(summary: RunSummary) -> list[dict[str, Any]]:
-    """Return the losses of counting and of the model itself, the highest first."""
-    losses = [(name, loss, False) for name, loss in summary.floors]
-    held_out = summary.run.data["split_lines"][1]
-    own = summary.losses.get("dev_loss" if held_out else "train_loss")
-    if own is not None:
-        losses.append(("this model", own, True))
-    return [
-        {
-            "name": name,
-            "nats": f"{loss:.4f}",
-            "bits": f"{loss / math.log(2):.4f}",
-            "perplexity": f"{math.exp(loss):.2f}" if loss < 20 else "huge",
-            "this": this,
-        }
-        for name, loss, this in sorted(losses, key=lambda row: -row[1])
-    ]
-
-
-def level_of(nats: float) -> int:
-    """Return how dark the ground of a symbol is, 0 to LEVELS."""
-    return min(LEVELS, round(nats * LEVELS / SURPRISE)) if math.isfinite(nats) else LEVELS
-
-
-def line_row(line: AnnotatedLine) -> dict[str, Any]:
-    """Return a line that the model makes, as the page has it."""
-    symbols = [(readable(symbol), level_of(nats), f"{nats:.2f}") for symbol, nats in line.symbols]
-    total = sum(nats for _, nats in line.symbols)
-    return {
-        "text": readable(line.text),
-        "symbols": symbols,
-        "nats": f"{total / len(symbols):.2f}",
-        "seen": ", ".join(line.seen) or ("new" if line.nearest is not None else "not known"),
-        "nearest": "" if line.nearest is None else readable(shortened(line.nearest, 64)),
-        "distance": "" if line.distance is None else line.distance,
-    }
-
-
-def data_facts(data: dict[str, Any], config: RunConfig | CountConfig) -> Facts:
-    """Return what was learned from."""
-    pairs = zip(("train", "dev", "test"), data["split_lines"], strict=True)
-    counts = ", ".join(f"{count:,} lines for {name}" for name, count in pairs)
-    return [
-        ("File", readable(str(data["path"]))),
-        ("Lines", f"{data['num_lines']:,}"),
-        ("sha256", data["sha256"]),
-        ("Split", f"{config.data.split}, seed {config.data.split_seed}: {counts}"),
-        ("Of dev in train too", f"{data['dev_lines_in_train']:.1%}"),
-    ]
-
-
-def shared(summary: RunSummary) -> list[dict[str, str]]:
-    """Return how many lines of each split stand in train too."""
+def samples_text(summary: RunSummary) -> str:
+    """Return a line that says how many samples there are, and how many of them are new."""
+    count = len(summary.samples)
     if summary.splits is None:
-        return []
-    known = set(summary.splits.train)
-    rows = []
-    for name, lines in summary.splits._asdict().items():
-        if lines:
-            both = sum(line in known for line in lines)
-            of_train = name == "train"
-            rows.append(
-                {
-                    "name": name,
-                    "lines": f"{len(lines):,}",
-                    "shared": "" if of_train else f"{both:,}",
-                    "share": "" if of_train else f"{both / len(lines):.1%}",
-                }
-            )
-    return rows
+        return f"{count} lines sampled from the model."
+    new = sum(not line.seen for line in summary.samples)
+    return f"{count} lines sampled from the model, {new} of which occur in none of its splits."
 
 
-def neighbours(summary: RunSummary) -> list[dict[str, Any]]:
-    """Return the nearest symbols of each in the embedding, where a model has one."""
-    table = summary.embedding
-    if table is None or len(table) < 2:
-        return []
-    ids, distances = neighbours_of(table)
-    names = [readable(symbol) for symbol in summary.run.vocab.symbols]
-    return [
-        {
-            "symbol": names[i],
-            "near": [
-                (names[k], f"{distance:.2f}")
-                for k, distance in zip(ids[i], distances[i], strict=True)
-            ],
-        }
-        for i in range(len(ids))
-    ]
-
-
-def shape_row(shape: ArrayStats) -> dict[str, str]:
-    """Return an array of the parameters, as the page has it."""
-    row = {name: f"{getattr(shape, name):.4g}" for name in ("mean", "std", "low", "high")}
-    sizes = " x ".join(f"{size:,}" for size in shape.shape) or "one number"
-    return row | {"name": shape.name, "shape": sizes, "size": f"{shape.size:,}"}
-
-
-def choices(config: RunConfig | CountConfig) -> Facts:
-    """Return every choice of a run, by its flag."""
-    rows: Facts = []
-    for name, value in to_dict(config).items():
-        table = value if isinstance(value, dict) else {name: value}
-        for key, each in table.items():
-            said = "not set" if each is None else str(each)
-            rows.append(("--model" if key == "name" else flag(key), readable(said)))
-    return rows
-
-
-def versions(path: Path) -> str:
-    """Say what a run was made with."""
-    try:
-        made = json.loads((path / CONFIG).read_bytes())["versions"]
-        return "Made with " + ", ".join(f"{name} {made[name]}" for name in sorted(made)) + "."
-    except (OSError, ValueError, LookupError, TypeError):
-        return ""
-
-
-def setting_row(each: Setting) -> list[tuple[str, str]]:
-    """Return the cells of a setting: what to sort by, and what to show."""
-    values = each.choices.values()
-    cells = [(str(v), f"{v:g}" if isinstance(v, float) else str(v)) for v in values]
-    cells += [(str(count), f"{count:,}") for count in (each.num_params, each.steps)]
-    return [*cells, (str(each.mean), spread_text(spread_of(each.losses)))]
+def sweep_result_text(summary: SweepSummary) -> str:
+    """Return a line that says what loss the best setting reached."""
+    best = summary.settings[0]
+    if not math.isfinite(best.mean):
+        return "Training diverged in every setting; lower the learning rate."
+    choices = ", ".join(f"{name.replace('_', ' ')} {best.choices[name]}" for name in summary.names)
+    return f"The best setting reached {best.mean:.4f} nats per symbol on dev: {choices}."

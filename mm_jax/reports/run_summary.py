@@ -1,7 +1,7 @@
-"""A run, or a sweep -> all there is to see of it.
+"""A run -> the numbers behind its figures and its report.
 
-Enters: a run directory. Leaves: a Sight, or a SweepSight, with the numbers behind figures and
-report. Without the data file there are fewer of them, and ``notes`` say which are missing.
+Enters: a run. Leaves: a RunSummary. Without the data file some numbers are missing, and ``notes``
+say which and why.
 """
 
 import dataclasses
@@ -32,26 +32,26 @@ from mm_jax.reports.analysis import (
     named_baselines,
 )
 from mm_jax.runs.layout import CONFIG, METRICS, SAMPLES, check_data_record
-from mm_jax.runs.metrics import LossCurve, curves_of, read_lines
+from mm_jax.runs.metrics import LossCurve, loss_curves, read_lines
 from mm_jax.runs.reader import Run, read_samples, run_splits
 from mm_jax.runtime.paths import is_large
 from mm_jax.training.diagnostics import Diagnostics, look_inside
 from mm_jax.training.optimizers import make_optimizer
 
-EXAMPLES = 4096  # that the inside of a net is looked at with
+NUM_EXAMPLES = 4096  # that the diagnostics of a net are computed on
 
 
 class RunSummary(NamedTuple):
-    """What there is to see of a run."""
+    """Everything that the figures and the report of a run show."""
 
     run: Run
     curves: list[LossCurve]
     losses: dict[str, float | None]  # exact, at the end: train_loss, dev_loss
     text: Text | None  # None where the data file is gone, has changed, or is large
     splits: Splits | None
-    floors: list[tuple[str, float]]
-    lines: list[AnnotatedLine]  # that it makes
-    shapes: list[ArrayStats]  # of its parameters
+    baselines: list[tuple[str, float]]  # name and loss, the highest first
+    samples: list[AnnotatedLine]
+    arrays: list[ArrayStats]  # of its parameters
     notes: list[str]  # what is missing, and why
 
     @property
@@ -62,12 +62,12 @@ class RunSummary(NamedTuple):
     @property
     def embedding(self) -> np.ndarray | None:
         """The embedding (V, D) of a single model; None where there is none."""
-        alone = getattr(self.run.config, "seeds", 1) == 1
-        return np.asarray(self.run.params["C"]) if alone and "C" in self.run.params else None
+        is_single = getattr(self.run.config, "seeds", 1) == 1
+        return np.asarray(self.run.params["C"]) if is_single and "C" in self.run.params else None
 
 
 def summarize_run(run: Run) -> RunSummary:
-    """Return what there is to see of a run. Raises InputError where its metrics are damaged."""
+    """Return the summary of a run. Raises InputError where its metrics are damaged."""
     check_data_record(run.folder / CONFIG, run.data)
     notes, text, splits = [], None, None
     if is_large(run.config.data.data):
@@ -80,17 +80,21 @@ def summarize_run(run: Run) -> RunSummary:
     lines = read_lines(run.folder / METRICS)
     arrays = flatten_dict(run.params, sep=".")
     curves = [
-        curve._replace(looks=[look for look in curve.looks if _is_look(look, arrays)])
-        for curve in curves_of(lines)
+        curve._replace(
+            diagnostics=[line for line in curve.diagnostics if _can_be_drawn(line, arrays)]
+        )
+        for curve in loss_curves(lines)
         if len(curve.steps) > 1
     ]
     last = lines[-1] if lines and run.step is None else {}
     losses = {name: last.get(name) for name in ("train_loss", "dev_loss")}
-    floors = [("uniform", math.log(len(run.vocab)))]
+    baselines = [("uniform", math.log(len(run.vocab)))]
     if splits is not None:
-        floors = list(named_baselines(baseline_losses(splits, run.vocab)))
+        baselines = list(named_baselines(baseline_losses(splits, run.vocab)))
     try:
-        looked_at = annotate_lines(samples_of(run), run.model, run.params, run.vocab, splits)
+        samples = annotate_lines(
+            read_or_draw_samples(run), run.model, run.params, run.vocab, splits
+        )
     except SymbolError as error:
         raise InputError(f"{run.folder / SAMPLES}: {error}") from None
     return RunSummary(
@@ -99,21 +103,21 @@ def summarize_run(run: Run) -> RunSummary:
         losses,
         text,
         splits,
-        floors,
-        looked_at,
+        baselines,
+        samples,
         array_stats((name, np.asarray(leaf)) for name, leaf in arrays.items()),
         notes,
     )
 
 
-def _is_look(look: dict[str, Any], arrays: dict[str, Any]) -> bool:
-    """Tell whether a line is about these arrays, and has a ratio that can be drawn."""
-    ratios = look["update_to_data"]
+def _can_be_drawn(line: dict[str, Any], arrays: dict[str, Any]) -> bool:
+    """Return whether a line of diagnostics is about these arrays and has a finite ratio."""
+    ratios = line["update_to_data"]
     return ratios.keys() == arrays.keys() and any(0 < x < MAX_FLOAT for x in ratios.values())
 
 
-def samples_of(run: Run) -> list[str]:
-    """Return the lines that are kept with a run, or new ones where none are."""
+def read_or_draw_samples(run: Run) -> list[str]:
+    """Return the samples stored with a run, or new ones where there are none."""
     if run.step is None and (run.folder / SAMPLES).is_file():
         return read_samples(run.folder)[:NUM_SAMPLES]
     tokens, _ = sample(run.model, run.params, jax.random.key(0), num=NUM_SAMPLES)
@@ -123,21 +127,22 @@ def samples_of(run: Run) -> list[str]:
 def diagnostics_before_and_after(
     summary: RunSummary, config: RunConfig
 ) -> tuple[Diagnostics, Diagnostics]:
-    """Return what the net looks like inside before its first step, and as it is now."""
+    """Return the diagnostics of the net before its first step, and with its parameters now."""
     run, text, splits = summary.run, summary.text, summary.splits
     assert text is not None
     assert splits is not None
-    both = overlap(splits.dev, splits.train) if splits.dev else 0.0
+    share = overlap(splits.dev, splits.train) if splits.dev else 0.0
     optimizer = make_optimizer(config.optimizer, config.steps)
-    dataset = Dataset(text, splits, run.vocab, both, {})
+    dataset = Dataset(text, splits, run.vocab, share, {})
     setup = load_setup(config, optimizer, dataset=dataset)
     state = setup.initial_state(optimizer)
     count = len(setup.data.targets)
-    ids = jnp.arange(count) if count <= EXAMPLES else jnp.arange(EXAMPLES) * count // EXAMPLES
+    ids = (
+        jnp.arange(count)
+        if count <= NUM_EXAMPLES
+        else jnp.arange(NUM_EXAMPLES) * count // NUM_EXAMPLES
+    )
     batch = jax.tree.map(lambda leaf: leaf[ids], setup.data)
-    look = jax.jit(partial(look_inside, setup.model, optimizer))
-    before = look(state, batch)
-    return before, look(dataclasses.replace(state, params=run.params), batch)
-
-
-# Sweeps
+    diagnose = jax.jit(partial(look_inside, setup.model, optimizer))
+    before = diagnose(state, batch)
+    return before, diagnose(dataclasses.replace(state, params=run.params), batch)

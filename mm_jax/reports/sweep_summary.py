@@ -12,21 +12,21 @@ from mm_jax.experiments.search_config import SearchConfig, read_search
 from mm_jax.experiments.search_space import Axis
 from mm_jax.runs.layout import SETTINGS, SWEEP, check_data_record
 
-LISTED = 8  # values of a list, up to which they stand evenly apart
+MAX_EVENLY_SPACED = 8  # values of a list; more of them are drawn to scale
 
 
 class Setting(NamedTuple):
-    """What a setting of a sweep reached."""
+    """A setting of a sweep and its losses."""
 
     choices: dict[str, int | float | str]
     num_params: int
-    steps: int  # less than all where it was dropped on the way
+    steps: int  # fewer than asked for where halving dropped it
     mean: float  # loss on dev over its seeds, nats; not finite where it diverged
     losses: list[float]  # of each seed
 
 
 class SweepSummary(NamedTuple):
-    """What there is to see of a sweep."""
+    """Everything that the figures and the report of a sweep show."""
 
     folder: Path
     search: SearchConfig
@@ -35,23 +35,23 @@ class SweepSummary(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """The choices that were varied."""
+        """Names of the choices that were varied."""
         return [axis.name for axis in self.search.axes]
 
     @property
     def dropped(self) -> list[bool]:
-        """Which settings were dropped on the way, with fewer steps than they were to take."""
+        """Whether each setting was dropped by halving, before it had taken all its steps."""
         asked = self.search.config.steps
         return [each.steps < int(each.choices.get("steps", asked)) for each in self.settings]
 
     @property
     def scales(self) -> dict[str, str]:
-        """How each choice is drawn: log, linear, or names."""
+        """The scale of each choice in a figure: log, linear, or names."""
         return {axis.name: _scale(axis) for axis in self.search.axes}
 
 
 def is_sweep(path: Path) -> bool:
-    """Tell whether a directory is a sweep, and not a run."""
+    """Return whether a directory is that of a sweep, not of a run."""
     try:
         return (path / SETTINGS).is_file()
     except OSError:
@@ -59,17 +59,17 @@ def is_sweep(path: Path) -> bool:
 
 
 def summarize_sweep(path: Path) -> SweepSummary:
-    """Return what there is to see of a sweep. Raises InputError where it is not at its end."""
+    """Return the summary of a sweep. Raises InputError where it has not finished."""
     search = read_search(path)
     check_data_record(path / SETTINGS, dict(search.data))
     if not (path / SWEEP).is_file():
-        raise InputError(f"{path} has not come to its end; mm-jax sweep --resume --out {path}")
+        raise InputError(f"{path} has not finished; resume it: mm-jax sweep --resume --out {path}")
     try:
         record = json.loads((path / SWEEP).read_bytes())
         settings = [_setting(each, search.axes) for each in record["settings"]]
         command = record.get("train_command")
         if not settings or not isinstance(command, str | None):
-            raise InputError("it has no settings, or no command")
+            raise InputError("it has no settings or no command")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path / SWEEP} is damaged: {type(error).__name__}: {error}") from None
     return SweepSummary(path, search, settings, command)
@@ -102,7 +102,7 @@ def _scale(axis: Axis) -> str:
     if axis.values is None:
         return "log" if axis.log else "linear"
     numbers = [float(value) for value in axis.values if not isinstance(value, str)]
-    if len(axis.values) <= LISTED or len(numbers) < len(axis.values):
-        return "names"  # as they are, evenly apart
+    if len(axis.values) <= MAX_EVENLY_SPACED or len(numbers) < len(axis.values):
+        return "names"  # evenly spaced, in their order
     low, high = min(numbers), max(numbers)
     return "log" if low > 0 and high / low >= 8 else "linear"

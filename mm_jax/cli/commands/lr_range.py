@@ -62,7 +62,7 @@ def run(options: Options, console: Console) -> Outcome:
 
     from mm_jax.experiments.lr_range import lr_range_test, range_optimizer
     from mm_jax.experiments.setup import load_setup
-    from mm_jax.reports.text_tables import lr_chart
+    from mm_jax.reports.text_charts import lr_chart
 
     config = options.config
     config = dataclasses.replace(config, data=with_absolute_path(config.data))

@@ -1,21 +1,19 @@
 """Figures, by matplotlib: each function takes results and returns a Figure; ``save`` writes it.
 
-style.py says how they look. Nothing here is imported before a figure is drawn.
+style.py has their style. Nothing here is imported before a figure is drawn.
 """
 
 from mm_jax.reports.plots.curves import losses, ratios, training
+from mm_jax.reports.plots.embeddings import embedding, neighbours, spread
 from mm_jax.reports.plots.histograms import activations, gradients
 from mm_jax.reports.plots.searches import choices, lr_range
 from mm_jax.reports.plots.style import check_path, save, to_page
 from mm_jax.reports.plots.symbols import (
     bigram_table,
     difference_table,
-    embedding,
-    neighbours,
     one_hot,
     probability_table,
     samples,
-    spread,
 )
 
 __all__ = [

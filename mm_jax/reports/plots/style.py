@@ -1,7 +1,7 @@
-"""How figures look, and how they become files and parts of a page.
+"""The style of figures, and how they become files and parts of a page.
 
-mm_jax.mplstyle has sizes and lines; the colours that mean something are here. In a page each of
-them is a CSS variable, so that a figure follows its light or dark theme.
+mm_jax.mplstyle has sizes and lines; the colours with a meaning are here. In a page each of them is
+a CSS variable, so that a figure follows its light or dark theme.
 """
 
 import html
@@ -24,11 +24,11 @@ from mm_jax.runtime.atomic_files import write_whole
 
 STYLE = Path(__file__).with_name("mm_jax.mplstyle")
 ENDINGS = (".png", ".svg", ".pdf")
-# Okabe and Ito (2008): told apart by the colour-blind, and each of another lightness.
+# Okabe and Ito (2008): distinct for the colour-blind, and each of another lightness.
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 AMBER = "#e69f00"
 INK, GREY, FAINT, PAPER = "#222222", "#6b6b6b", "#d0d0d0", "#fefefe"
-BLACK, WHITE, DIM = "#000000", "#ffffff", "#707070"  # on a colour of ours, whatever the theme
+BLACK, WHITE, DIM = "#000000", "#ffffff", "#707070"  # on a coloured ground, whatever the theme
 THEMED = {
     "ink": INK,
     "grey": GREY,
@@ -40,7 +40,7 @@ THEMED = {
     "purple": PURPLE,
     "amber": AMBER,
 }
-LINES = (  # told apart in black and white, too
+LINES = (  # distinct in black and white, too
     (BLUE, "-"),
     (ORANGE, "--"),
     (GREEN, "-."),
@@ -52,7 +52,7 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in our style, whatever matplotlib was told elsewhere."""
+    """Draw in the style of this package, whatever matplotlib is set to elsewhere."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -63,23 +63,28 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def label(text: str) -> str:
-    """Return text from a file as a figure may have it: readable, and no formula."""
+    """Return text from a file as a label of a figure: readable, and not taken for a formula."""
     return readable(text).replace("$", r"\$")
 
 
-def dark(color: Any) -> bool:
-    """Tell whether white is easier to read on a color (red, green, blue, ...) than black."""
+def label_size(symbol: str, size: float, share: float = 0.45) -> float:
+    """Return the font size of a symbol: smaller for one shown as a code point, such as U+200B."""
+    return size if len(label(symbol)) <= 2 else share * size
+
+
+def is_dark(color: Any) -> bool:
+    """Return whether white is easier to read than black on a colour (red, green, blue, ...)."""
     return float(np.dot(color[:3], [0.299, 0.587, 0.114])) < 0.5
 
 
 def stroke(number: int) -> dict[str, Any]:
-    """Return how the line of that number is drawn."""
+    """Return the colour and the dashes of a line, by its number."""
     color, dashes = LINES[number % len(LINES)]
     return {"color": color, "linestyle": dashes}
 
 
 def check_path(path: str) -> Path:
-    """Return where a figure goes; raise InputError where no figure can be written there."""
+    """Return the path of a figure; raise InputError where no figure can be written there."""
     target = Path(path)
     if target.suffix.lower() not in ENDINGS:
         raise InputError(f"--figure {path} must end in one of {', '.join(ENDINGS)}")
@@ -93,31 +98,31 @@ def check_path(path: str) -> Path:
 
 
 def rendered(figure: Figure, ending: str, *, transparent: bool = False) -> bytes:
-    """Return a figure as a file has it. The same figure gives the same bytes."""
+    """Return a figure as the bytes of a file. The same figure gives the same bytes."""
     undated = {".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
-    paper = io.BytesIO()
+    file = io.BytesIO()
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         # A symbol that the font lacks is a box in a PNG; an SVG has it as text.
         warnings.filterwarnings("ignore", message="Glyph")
         warnings.filterwarnings("ignore", message="constrained_layout not applied")
         figure.savefig(
-            paper,
+            file,
             format=ending.removeprefix("."),
             metadata=undated.get(ending),
             transparent=transparent,
         )
-    return paper.getvalue()
+    return file.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure; its ending says in which format. Raises InputError."""
+    """Write a figure in the format of its ending. Raises InputError where that is not possible."""
     write_whole(path, rendered(figure, path.suffix.lower()))
 
 
 def to_page(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as SVG inside a page: named ids, colours of the page's theme, described.
+    """Return a figure as SVG for a page: ids of its own, colours of the theme, a description.
 
-    Its title is the page's to say.
+    Its titles are removed, since the page has them.
     """
     name = re.sub(r"\W", "_", name)
     figure.suptitle("")
@@ -140,16 +145,16 @@ def to_page(figure: Figure, name: str, description: str) -> str:
     body = re.sub(r'xlink:href="#', f'xlink:href="#{name}-', body)
     for variable, color in THEMED.items():
         body = body.replace(color, f"var(--{variable})")
-    return f"{head}>{_shorter(body).strip()}"
+    return f"{head}>{_shortened(body).strip()}"
 
 
-def _shorter(svg: str) -> str:
-    """Leave out of an SVG what nobody sees; it takes its font from the page."""
+def _shortened(svg: str) -> str:
+    """Return an SVG without what has no visible effect; it takes its font from the page."""
     for pattern, rest in (
         (r"<!--.*?-->", ""),
         (r"font-family: [^;\"]*;? ?", ""),
         (r' transform="rotate\(-?0 [^"]*"', ""),
-        (r'(<[^>]*) id="[^"]*[a-z]+2?d?_\d+"', r"\1"),  # that nothing in it refers to
+        (r'(<[^>]*) id="[^"]*[a-z]+2?d?_\d+"', r"\1"),  # nothing refers to these
         (r"<g>\s*(<text[^>]*>[^<]*</text>)\s*</g>", r"\1"),
         (r"\s*\n\s*", " "),
     ):
@@ -158,4 +163,4 @@ def _shorter(svg: str) -> str:
     def rounded(tag: re.Match[str]) -> str:
         return re.sub(r"(\d\.\d)\d{3,}", r"\1", tag[0])
 
-    return re.sub(r"<[^>]*>", rounded, svg)  # what stands between tags is text
+    return re.sub(r"<[^>]*>", rounded, svg)  # between tags is text

@@ -1,11 +1,12 @@
-// The forward pass of a model whose parameters stand in this page, and what a reader can do with it.
+// The forward pass of the model whose parameters are in this page, and the controls around it.
 "use strict";
 (() => {
   const model = JSON.parse(document.getElementById("model").textContent);
   const { symbols, context, members } = model;
   const V = symbols.length;
-  const [LEVELS, SURPRISE] = [8, 6]; // shades, and nats of the last one, as report.py has them
-  const MOST = 64; // bars; of a larger alphabet the likeliest symbols
+  // As NUM_SHADES of page_tables.py and MAX_SURPRISE of plots/symbols.py.
+  const [NUM_SHADES, MAX_SURPRISE] = [8, 6];
+  const MAX_BARS = 64; // of a larger alphabet the likeliest symbols
   const ids = new Map(symbols.map((symbol, id) => [symbol, id]));
   const arrays = {};
   for (const [name, text] of Object.entries(model.arrays)) {
@@ -13,8 +14,8 @@
     arrays[name] = new Float32Array(bytes.buffer); // little-endian, members one after another
   }
 
-  // Member m's share of an array.
-  function part(name, m) {
+  // The array of member m.
+  function arrayOf(name, m) {
     const size = arrays[name].length / members;
     return arrays[name].subarray(m * size, (m + 1) * size);
   }
@@ -32,16 +33,16 @@
     // A row of logits for each context.
     table(window, m) {
       const row = window.reduce((sum, id) => sum * V + id, 0);
-      return part("logits", m).subarray(row * V, (row + 1) * V);
+      return arrayOf("logits", m).subarray(row * V, (row + 1) * V);
     },
     // Embed, concatenate, tanh, logits (Bengio et al. 2003).
     mlp(window, m) {
-      const C = part("C", m);
+      const C = arrayOf("C", m);
       const D = C.length / V;
       const x = [];
       for (const id of window) x.push(...C.subarray(id * D, (id + 1) * D));
-      const h = dense(x, part("W1", m), part("b1", m)).map(Math.tanh);
-      return dense(h, part("W2", m), part("b2", m));
+      const h = dense(x, arrayOf("W1", m), arrayOf("b1", m)).map(Math.tanh);
+      return dense(h, arrayOf("W2", m), arrayOf("b2", m));
     },
   };
 
@@ -54,7 +55,7 @@
     return powers.map((p) => p / sum);
   }
 
-  // The probability of each next symbol after these ids: of several members the mean of theirs.
+  // The probability of each next symbol after these ids: the mean over the members.
   function probabilities(past) {
     const padded = [...new Array(context).fill(0), ...past];
     const window = padded.slice(padded.length - context);
@@ -75,12 +76,12 @@
   }
 
   function draw(p) {
-    let rest = Math.random();
+    let remaining = Math.random();
     for (let id = 0; id < V; id++) {
-      rest -= p[id];
-      if (rest < 0) return id;
+      remaining -= p[id];
+      if (remaining < 0) return id;
     }
-    return p.indexOf(largest(p)); // rounding has left a rest
+    return p.indexOf(largest(p)); // only by rounding
   }
 
   function line(past, temperature) {
@@ -93,8 +94,8 @@
     return all.map((id) => symbols[id]).join("");
   }
 
-  // What a symbol is called where it could not be seen.
-  function shown(symbol) {
+  // The symbol, or its code point where it could not be seen.
+  function readable(symbol) {
     if (symbol === " ") return "␣";
     return /[\p{C}\p{M}\p{Z}]/u.test(symbol)
       ? "U+" + symbol.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") : symbol;
@@ -107,23 +108,23 @@
     ["prefix", "temperature", "bars", "typed", "problem", "names"].map(byId);
 
   function element(tag, text, attributes = {}) {
-    const made = document.createElement(tag);
-    made.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    return made;
+    const node = document.createElement(tag);
+    node.textContent = text;
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    return node;
   }
 
-  // The ids of what was typed, or null where a symbol is unknown to the model.
-  function read() {
+  // The ids of the typed symbols, or null where they cannot be used.
+  function readPrefix() {
     const typedSymbols = Array.from(prefix.value);
     const unknown = typedSymbols.find((symbol) => !(ids.get(symbol) > 0));
     problem.textContent = "";
     if (unknown !== undefined) {
       problem.textContent = unknown === symbols[0]
         ? "“.” ends a line; leave it out."
-        : `The model has never seen “${shown(unknown)}”.`;
+        : `The model does not know “${readable(unknown)}”.`;
     } else if (typedSymbols.length >= model.max_len) {
-      problem.textContent = `That is as long as a line may be here: ${model.max_len} symbols.`;
+      problem.textContent = `That is too long: a line here has at most ${model.max_len} symbols.`;
     } else {
       return typedSymbols.map((symbol) => ids.get(symbol));
     }
@@ -133,52 +134,52 @@
   function update() {
     const temperature = Number(slider.value);
     byId("degrees").textContent = temperature.toFixed(1);
-    const past = read();
+    const past = readPrefix();
     typed.replaceChildren();
     bars.replaceChildren();
     if (past === null) return;
     past.forEach((id, place) => {
       const p = probabilities(past.slice(0, place))[id];
-      const level = Math.min(LEVELS, Math.round(-Math.log(p) * LEVELS / SURPRISE));
-      typed.append(element("span", `${shown(symbols[id])} ${percent(p)}`, { class: `s${level}` }));
+      const shade = Math.min(NUM_SHADES, Math.round(-Math.log(p) * NUM_SHADES / MAX_SURPRISE));
+      typed.append(element("span", `${readable(symbols[id])} ${percent(p)}`, { class: `s${shade}` }));
     });
     const p = tempered(probabilities(past), temperature);
     let order = p.map((_, id) => id);
-    if (V > MOST) order = order.sort((a, b) => p[b] - p[a]).slice(0, MOST);
-    const most = largest(p);
+    if (V > MAX_BARS) order = order.sort((a, b) => p[b] - p[a]).slice(0, MAX_BARS);
+    const highest = largest(p);
     for (const id of order) {
-      const name = id === 0 ? "end" : shown(symbols[id]);
+      const name = id === 0 ? "end" : readable(symbols[id]);
       const bar = element("button", "", {
         type: "button", class: "bar", "data-id": id, "data-probability": p[id],
       });
       bar.disabled = id === 0;
-      const rod = element("i", "");
-      rod.style.width = `${100 * p[id] / most}%`;
-      bar.append(element("b", name), " ", rod, element("em", percent(p[id])));
+      const length = element("i", "");
+      length.style.width = `${100 * p[id] / highest}%`;
+      bar.append(element("b", name), " ", length, element("em", percent(p[id])));
       bar.addEventListener("click", () => {
         prefix.value += symbols[id];
         update();
-        const again = bars.querySelector(`[data-id="${id}"]`); // this bar has been replaced
-        (again || prefix).focus();
+        const replaced = bars.querySelector(`[data-id="${id}"]`); // update() made new bars
+        (replaced || prefix).focus();
       });
       bars.append(bar);
     }
   }
 
-  function more() {
-    const past = read();
+  function sampleTen() {
+    const past = readPrefix();
     if (past === null) return;
-    const made = Array.from({ length: 10 }, () => line(past, Number(slider.value)));
-    names.replaceChildren(...made.map((text) => {
+    const lines = Array.from({ length: 10 }, () => line(past, Number(slider.value)));
+    names.replaceChildren(...lines.map((text) => {
       const item = document.createElement("li");
-      item.append(element("bdi", Array.from(text, (c) => (/\p{C}/u.test(c) ? shown(c) : c)).join("")));
+      item.append(element("bdi", Array.from(text, (c) => (/\p{C}/u.test(c) ? readable(c) : c)).join("")));
       return item;
     }));
   }
 
   prefix.addEventListener("input", update);
   slider.addEventListener("input", update);
-  byId("ask").addEventListener("submit", (event) => { event.preventDefault(); more(); });
+  byId("ask").addEventListener("submit", (event) => { event.preventDefault(); sampleTen(); });
   update();
-  more();
+  sampleTen();
 })();

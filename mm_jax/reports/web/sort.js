@@ -1,4 +1,4 @@
-// Tables whose heads are buttons: a press sorts by that column, another one the other way.
+// A click on a column head sorts the table by that column, a second click in reverse.
 "use strict";
 for (const head of document.querySelectorAll("table.sortable th")) {
   head.querySelector("button").addEventListener("click", () => {

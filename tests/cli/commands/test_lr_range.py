@@ -14,7 +14,7 @@ from mm_jax.config.training import RunConfig
 from mm_jax.experiments.lr_range import RangeTest
 from mm_jax.experiments.lr_suggestion import suggest
 from mm_jax.reports import plots
-from mm_jax.reports.text_tables import lr_chart
+from mm_jax.reports.text_charts import lr_chart
 from mm_jax.training.optimizers import make_optimizer
 from tests.cli.commands.test_train import LINES, SMALL, start
 from tests.helpers import call, record_of

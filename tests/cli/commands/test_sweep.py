@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mm_jax.experiments.statistics import spread_of
-from mm_jax.reports.figures import choices_picture
+from mm_jax.reports.figures import choices_figure
 from mm_jax.reports.sweep_summary import summarize_sweep
 from tests.helpers import call, record_of
 
@@ -109,7 +109,7 @@ def test_a_sweep_over_steps_is_drawn_with_its_best_and_nothing_dropped():
     found = record_of(*sweep, "--out", "steps")["settings"]
     summary = summarize_sweep(Path("steps"))
     assert summary.dropped == [False, False]
-    assert f"the best, {found[0]['mean_dev_loss']:.4f}" in choices_picture(summary).description
+    assert f"the best, {found[0]['mean_dev_loss']:.4f}" in choices_figure(summary).description
 
 
 def test_a_sweep_that_diverged_is_called_so():
