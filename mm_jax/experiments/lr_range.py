@@ -1,7 +1,7 @@
-"""Learning rates: schedules and optimizers by optax, and the range test that finds a rate.
+"""The learning-rate range test (Smith 2017): a loss for every seed and rate -> the rate to use.
 
-Every number of an optimizer that a schedule or a sweep may change is injected into its state as an
-array, so that changing it never recompiles and a population can vmap it.
+Every seed and rate is a member of one population: the rates stand in the optimizer's state as an
+array, so that one compiled program serves all.
 """
 
 import dataclasses
@@ -25,11 +25,8 @@ from mm_jax.training.evaluate import evaluate
 from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import TrainState, minibatch_ids
 
-AUTO_RANGE = 1e-6, 1e4  # where a rate is looked for that nobody has an idea of
-AUTO_WITHIN = 32.0  # a factor: how near to what that found it is then looked for
-
-
-# The learning-rate range test
+WIDE_RANGE = 1e-6, 1e4  # rates that are tested where no range is known
+NARROW_FACTOR = 32.0  # from what that suggests, down and up: the rates that are tested then
 
 
 class RangeTest(NamedTuple):
@@ -37,8 +34,8 @@ class RangeTest(NamedTuple):
 
     mode: str
     lrs: Float64[np.ndarray, " rates"]
-    losses: Float[np.ndarray, "seeds rates"]  # nats; not finite where training diverged
-    untrained: Float[np.ndarray, " seeds"]  # nats before any step, on the last minibatches
+    losses: Float[np.ndarray, "seeds rates"]  # nats per symbol; not finite where it diverged
+    untrained: Float[np.ndarray, " seeds"]  # before any step, on the last minibatches
     suggestion: Suggestion
 
     @property
@@ -79,16 +76,16 @@ def lr_range_test(
     check_rate_is_free(state.opt_state)
     config = config or LRRangeConfig()
     if state.step.ndim == 0:
-        state = for_seeds(state, config.num_seeds)
+        state = copies_for_seeds(state, config.num_seeds)
     lrs = np.geomspace(config.min, config.max, config.num_rates)
     rates = jnp.asarray(lrs, jnp.float32)
     sweep = config.mode == "sweep"
-    last = max(1, config.num_steps // 10)
+    num_last = max(1, config.num_steps // 10)
     losses = fit_members(
         model,
-        following(optimizer),
+        with_set_rates(optimizer),
         state,
-        follow,
+        set_rates,
         rates[None] if sweep else rates[:, None],
         data,
         num_steps=config.num_steps,
@@ -96,11 +93,11 @@ def lr_range_test(
         members_per_slice=members_per_slice,
         update=update,
     )
-    ends = losses[:, 0] if sweep else losses[:, :, -last:].mean(-1, dtype=np.float64)
-    steps = jnp.arange(config.num_steps - last, config.num_steps)
-    untrained = np.asarray(untrained_losses(model, state, data, steps, batch_size=batch_size))
-    found = suggest(lrs, ends, untrained, sweep=sweep)
-    return RangeTest(config.mode, lrs, ends, untrained, found)
+    by_rate = losses[:, 0] if sweep else losses[:, :, -num_last:].mean(-1, dtype=np.float64)
+    last_steps = jnp.arange(config.num_steps - num_last, config.num_steps)
+    untrained = np.asarray(untrained_losses(model, state, data, last_steps, batch_size=batch_size))
+    suggestion = suggest(lrs, by_rate, untrained, sweep=sweep)
+    return RangeTest(config.mode, lrs, by_rate, untrained, suggestion)
 
 
 @partial(jax.jit, static_argnames=("model", "batch_size"))
@@ -112,16 +109,16 @@ def untrained_losses(
     *,
     batch_size: int | None,
 ) -> Float[Array, " S"]:
-    """Return the loss of S states as they are, on the minibatches that training takes at steps."""
+    """Return the loss of S states as they are, on the minibatches that training draws at steps."""
 
-    def of_seed(one: TrainState) -> Float[Array, ""]:
+    def loss_of(seed: TrainState) -> Float[Array, ""]:
         if batch_size is None:
-            return evaluate(model, one.params, data)
+            return evaluate(model, seed.params, data)
         draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
-        ids = jax.vmap(draw, in_axes=(None, 0))(one.key, one.step + steps).reshape(-1)
-        return evaluate(model, one.params, jax.tree.map(lambda leaf: leaf[ids], data))
+        ids = jax.vmap(draw, in_axes=(None, 0))(seed.key, seed.step + steps).reshape(-1)
+        return evaluate(model, seed.params, jax.tree.map(lambda leaf: leaf[ids], data))
 
-    return jax.lax.map(of_seed, state)
+    return jax.lax.map(loss_of, state)
 
 
 def find_learning_rate(
@@ -133,29 +130,30 @@ def find_learning_rate(
     batch_size: int | None,
     update: Callable[[int, float], None] | None = None,
 ) -> RangeTest:
-    """Return the range test of a sweep over where the valley of a very wide sweep lies.
+    """Return the range test of a sweep around the valley that a very wide sweep has.
 
-    No range has to be known. Raises InputError, with the reason, where there is no valley.
+    No range has to be known. ``update``: see fit_members; it counts the steps of both sweeps.
+    Raises InputError, with the reason, where one of them has no valley.
     """
 
-    def sweep(low: float, high: float, before: int) -> RangeTest:
-        def go_on(done: int, loss_nats: float) -> None:
+    def sweep(low: float, high: float, steps_before: int) -> RangeTest:
+        def update_both(steps: int, loss_nats: float) -> None:
             if update:
-                update(before + done, loss_nats)
+                update(steps_before + steps, loss_nats)
 
         config = LRRangeConfig(min=low, max=high)
         return lr_range_test(
-            model, optimizer, state, data, config, batch_size=batch_size, update=go_on
+            model, optimizer, state, data, config, batch_size=batch_size, update=update_both
         )
 
-    wide = sweep(*AUTO_RANGE, before=0)
+    wide = sweep(*WIDE_RANGE, steps_before=0)
     rate = wide.suggested_lr
-    near = sweep(rate / AUTO_WITHIN, rate * AUTO_WITHIN, before=wide.losses.size)
-    rate = near.suggested_lr  # raises where the near sweep has none
-    return near._replace(suggestion=near.suggestion._replace(lr=rate))
+    narrow = sweep(rate / NARROW_FACTOR, rate * NARROW_FACTOR, steps_before=wide.losses.size)
+    rate = narrow.suggested_lr  # raises where the narrow sweep has none
+    return narrow._replace(suggestion=narrow.suggestion._replace(lr=rate))
 
 
-def for_seeds(state: TrainState, num: int) -> TrainState:
+def copies_for_seeds(state: TrainState, num: int) -> TrainState:
     """Return ``num`` copies of a state, each with a key of its own for its minibatches."""
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(state.key, jnp.arange(num))
     copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape)), state)
@@ -177,23 +175,26 @@ def range_optimizer(config: BaseOptimizerConfig) -> optax.GradientTransformation
 def check_rate_is_free(opt_state: Any) -> None:
     """Raise InputError where an optimizer's state has no learning rate, or a schedule sets it."""
 
-    def among(field: str) -> int:
-        found = optax.tree_utils.tree_get_all_with_path(opt_state, field)
-        return sum("learning_rate" in values for _, values in found)
+    def count(field: str) -> int:
+        tables = optax.tree_utils.tree_get_all_with_path(opt_state, field)
+        return sum("learning_rate" in table for _, table in tables)
 
-    number, scheduled = among("hyperparams"), among("hyperparams_states")
-    if scheduled or number != 1:
-        what = "it keeps no learning_rate" if not number else f"it keeps {number} of them"
-        what = "a schedule sets its learning_rate" if scheduled else what
-        raise InputError(
-            f"this optimizer's rate cannot be varied: {what}; use make_optimizer, or "
-            "optax.inject_hyperparams with a number"
-        )
+    num_rates, scheduled = count("hyperparams"), count("hyperparams_states")
+    if not scheduled and num_rates == 1:
+        return
+    if scheduled:
+        reason = "a schedule sets its learning_rate"
+    else:
+        reason = f"it keeps {num_rates} of them" if num_rates else "it keeps no learning_rate"
+    raise InputError(
+        f"this optimizer's rate cannot be varied: {reason}; use make_optimizer, or "
+        "optax.inject_hyperparams with a number"
+    )
 
 
 @cache
-def following(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Return an optimizer that takes the rate of each step from its state: see ``follow``."""
+def with_set_rates(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return an optimizer that takes the rate of each step from its state: see ``set_rates``."""
     by_value = optax.with_extra_args_support(optimizer)
 
     def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
@@ -206,6 +207,6 @@ def following(optimizer: optax.GradientTransformation) -> optax.GradientTransfor
     return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
-def follow(state: TrainState, rates: Float[Array, " steps"]) -> TrainState:
-    """Return a state whose next steps have these rates, the last for the rest: ``following``."""
+def set_rates(state: TrainState, rates: Float[Array, " steps"]) -> TrainState:
+    """Return a state for ``with_set_rates``: its next steps have these rates, the rest the last."""
     return dataclasses.replace(state, opt_state=(jnp.int32(0), rates, state.opt_state))

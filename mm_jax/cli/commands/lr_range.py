@@ -1,7 +1,8 @@
 """Test which learning rates a model learns at, and suggest one."""
 
 import dataclasses
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -18,8 +19,17 @@ from mm_jax.config.base import InputError
 from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import BaseOptimizerConfig, RangeTestConfig, TrainingConfig
+from mm_jax.config.training import (
+    BaseOptimizerConfig,
+    LRRangeConfig,
+    RangeTestConfig,
+    TrainingConfig,
+)
 from mm_jax.runtime.console import Console
+
+if TYPE_CHECKING:
+    from mm_jax.experiments.lr_range import RangeTest
+    from mm_jax.experiments.setup import Setup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,45 +68,22 @@ def defaults(given: dict[str, str]) -> Options:
 
 def run(options: Options, console: Console) -> Outcome:
     """Run the range test, draw it, and say what it suggests."""
-    import time
-
-    from mm_jax.experiments.lr_range import lr_range_test, range_optimizer
+    from mm_jax.experiments.lr_range import range_optimizer
     from mm_jax.experiments.setup import load_setup
     from mm_jax.reports.text_charts import lr_chart
 
-    config = options.config
-    config = dataclasses.replace(config, data=with_absolute_path(config.data))
+    config = dataclasses.replace(options.config, data=with_absolute_path(options.config.data))
     plots = import_plots() if options.figure is not None else None
     figure = plots.check_path(options.figure) if plots else None
     optimizer = range_optimizer(config.optimizer)
-    chosen = config.lr_range
-    setup = load_setup(config, optimizer, chosen.num_seeds)
-    for line in describe_setup(setup):
+    setup = load_setup(config, optimizer, config.lr_range.num_seeds)
+    for line in (*describe_setup(setup), describe_rates(config.lr_range)):
         console.say(line)
-    each = "a training for each" if chosen.mode == "grid" else "one training whose rate rises"
-    console.say(
-        f"rates      {chosen.num_rates:,} from {chosen.min:g} to {chosen.max:g}, {each}; "
-        f"{chosen.num_steps:,} steps, {chosen.num_seeds:,} seeds"
-    )
     begun = time.perf_counter()
-    states = setup.initial_states(optimizer, chosen.num_seeds)
-    trainings = chosen.num_seeds * (chosen.num_rates if chosen.mode == "grid" else 1)
-    total = trainings * chosen.num_steps
-    with console.progress(total, lines=False) as update:
-        test = lr_range_test(
-            setup.model,
-            optimizer,
-            states,
-            setup.data,
-            chosen,
-            batch_size=setup.batch_size,
-            update=update,
-        )
+    test = run_test(config.lr_range, setup, optimizer, console)
     seconds = time.perf_counter() - begun
-    console.say()
-    for line in lr_chart(test):
+    for line in ("", *lr_chart(test), ""):
         console.say(line)
-    console.say()
     record = {
         "command": "lr-range",
         "config": to_dict(config),
@@ -105,22 +92,60 @@ def run(options: Options, console: Console) -> Outcome:
         "num_examples": setup.num_examples,
         **range_record(test),
         "seconds": seconds,
-        "steps_per_second": total / seconds,
+        "steps_per_second": total_steps(config.lr_range) / seconds,
         "figure": figure and str(figure),
     }
     if options.json:  # they are long
         record |= {"lrs": test.lrs.tolist(), "losses": test.losses.tolist()}
-    found = test.suggestion
-    complaint = None
-    if found.lr is None:
-        complaint = f"no learning rate to suggest: {found.reason}"
-    else:
-        console.say(f"suggested  {found.lr:g}: {found.reason}")
-        console.say(f"           train with it: mm-jax train --learning-rate {found.lr:g} ...")
+    complaint = show_suggestion(test, console)
     if plots and figure:
         try:
             plots.save(plots.lr_range(test), figure)
             console.say(f"figure     {figure}")
-        except InputError as error:  # what was found is told all the same
+        except InputError as error:  # the results are printed all the same
             complaint = str(error)
     return Outcome(record, 1 if complaint else 0, complaint)
+
+
+def run_test(
+    config: LRRangeConfig, setup: "Setup", optimizer: Any, console: Console
+) -> "RangeTest":
+    """Run the range test, and show its progress where there is a terminal."""
+    from mm_jax.experiments.lr_range import lr_range_test
+
+    states = setup.initial_states(optimizer, config.num_seeds)
+    with console.progress(total_steps(config), lines=False) as update:
+        return lr_range_test(
+            setup.model,
+            optimizer,
+            states,
+            setup.data,
+            config,
+            batch_size=setup.batch_size,
+            update=update,
+        )
+
+
+def total_steps(config: LRRangeConfig) -> int:
+    """Return the steps of all trainings."""
+    trainings = config.num_seeds * (config.num_rates if config.mode == "grid" else 1)
+    return trainings * config.num_steps
+
+
+def describe_rates(config: LRRangeConfig) -> str:
+    """Say which learning rates are tested, and how."""
+    how = "a training for each" if config.mode == "grid" else "one training whose rate rises"
+    return (
+        f"rates      {config.num_rates:,} from {config.min:g} to {config.max:g}, {how}; "
+        f"{config.num_steps:,} steps, {config.num_seeds:,} seeds"
+    )
+
+
+def show_suggestion(test: "RangeTest", console: Console) -> str | None:
+    """Say which learning rate to train with; where there is none return why."""
+    suggestion = test.suggestion
+    if suggestion.lr is None:
+        return f"no learning rate to suggest: {suggestion.reason}"
+    console.say(f"suggested  {suggestion.lr:g}: {suggestion.reason}")
+    console.say(f"           train with it: mm-jax train --learning-rate {suggestion.lr:g} ...")
+    return None
