@@ -1,4 +1,4 @@
-"""What runs in a process of its own: python -m mm_jax.bench.jobs NAME '{"option": value}'.
+"""Jobs, each in a process of its own: python -m mm_jax.bench.jobs NAME '{"option": value}'.
 
 A job prints one JSON object.
 """
@@ -39,7 +39,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 def peak_megabytes() -> float:
     """Return the peak memory of this process.
 
-    Linux counts in ru_maxrss what the process held that started this one, in VmHWM it does not.
+    VmHWM is better than ru_maxrss, in which Linux includes the process that started this one.
     """
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -49,12 +49,12 @@ def peak_megabytes() -> float:
 
 
 def main(name: str, options: str) -> None:
-    """Run a job and print what it found, with the peak memory of its process."""
-    given = json.loads(options)
-    if given.pop("one_core", False) and hasattr(os, "sched_setaffinity"):
+    """Run a job and print its result, with the peak memory of its process."""
+    keywords = json.loads(options)
+    if keywords.pop("one_core", False) and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-    found = JOBS[name](**given)
-    print(json.dumps({**found, "peak_mb": peak_megabytes()}))
+    result = JOBS[name](**keywords)
+    print(json.dumps({**result, "peak_mb": peak_megabytes()}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What is measured of ours, each function a job (see jobs.py) that returns plain numbers.
+"""What is measured of mm_jax: each function is a job (see jobs.py) that returns plain numbers.
 
-jax is imported where it is used, for some jobs say before that how it has to start.
+jax is imported where it is used, since some jobs set environment variables that it reads.
 """
 
 import os
@@ -19,7 +19,7 @@ def lecture_data() -> tuple[int, Any]:
 
 
 def training_by_chunks(steps: int) -> dict[str, Any]:
-    """Take steps of the lecture's job as mm-jax train does, a thousand in a program."""
+    """Take steps of the lecture's job as mm-jax train does, a thousand in one program."""
     import jax
 
     import mm_jax as mm
@@ -41,7 +41,7 @@ def training_by_chunks(steps: int) -> dict[str, Any]:
 
 
 def training_by_calls(steps: int) -> dict[str, Any]:
-    """Take steps of the lecture's job with one call of a jitted step each, in a Python loop."""
+    """Take steps of the lecture's job in a Python loop, each a call of a jitted step."""
     import jax
 
     import mm_jax as mm
@@ -69,7 +69,7 @@ def training_by_calls(steps: int) -> dict[str, Any]:
 
 
 def large_products(size: int = 2048) -> dict[str, Any]:
-    """Multiply two large matrices: the speed that nothing else here exceeds."""
+    """Multiply two large matrices: an upper bound for the speed of everything else."""
     import jax
 
     x = jax.numpy.ones((size, size))
@@ -109,12 +109,12 @@ def large_training(
 
 
 def step_flops(vocab_size: int, context: int, embed_dim: int, hidden_dim: int, batch: int) -> float:
-    """Return the operations of the six matrix products of a step of the MLP."""
+    """Return the floating-point operations of the six matrix products of a step of the MLP."""
     return 3 * 2 * batch * hidden_dim * (context * embed_dim + vocab_size)
 
 
 def sampling(run: str, num: int) -> dict[str, Any]:
-    """Make lines as mm-jax sample does; return the lines a second, the median of five times."""
+    """Sample lines as mm-jax sample does; return the lines per second, the median of five runs."""
     import jax
 
     from mm_jax.models.sampling import sample, sample_in_chunks
@@ -137,7 +137,7 @@ def sampling(run: str, num: int) -> dict[str, Any]:
 
 
 def counting(path: str) -> dict[str, Any]:
-    """Count the bigrams of a file as mm-jax count does, in two readings."""
+    """Count the bigrams of a file as mm-jax count does, reading it twice."""
     from mm_jax.config.data import DataConfig
     from mm_jax.data.ngram_counts import count_stream
     from mm_jax.data.streaming import Stream, summarize_file
@@ -150,7 +150,7 @@ def counting(path: str) -> dict[str, Any]:
 
 
 def encoding(path: str) -> dict[str, Any]:
-    """Read a file, find its symbols, and make the windows of all of its lines."""
+    """Read a file, build its vocabulary, and make the windows of all its lines."""
     import mm_jax as mm
 
     begun = time.perf_counter()
@@ -188,7 +188,7 @@ def evaluation() -> dict[str, Any]:
 def growth(
     batch_size: int = 32, hidden_dim: int = 200, members: int = 1, seconds: float = 0.5
 ) -> dict[str, Any]:
-    """Take steps of the lecture's MLP of another size, for about so many seconds."""
+    """Take steps of the lecture's MLP at another size for about ``seconds``."""
     import jax
     import numpy as np
     import optax
@@ -217,7 +217,7 @@ def growth(
 
 
 def population(repeats: int, devices: int = 1, num_steps: int = 1000) -> dict[str, Any]:
-    """Train populations, and as many single runs one after another; return model-steps a second."""
+    """Train populations, and as many single runs in a loop; return model steps per second."""
     if devices > 1:
         os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     import jax
@@ -249,14 +249,14 @@ def population(repeats: int, devices: int = 1, num_steps: int = 1000) -> dict[st
         spec = PopulationSpec(model, optimizer, begin, None, seeds, data, plan=plan, **options)
         run_jobs(train_slices(spec, SliceObserver()), plan.workers)
 
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for num in (1, 16, 256):
         speeds: dict[str, list[float]] = {"loop": [], "population": []}
         for repeat in range(repeats + 1):
-            for way, each in zip((loop, population), speeds.values(), strict=True):
+            for train, each in zip((loop, population), speeds.values(), strict=True):
                 begun = time.perf_counter()
-                way(num)
-                if repeat:  # the first time it is compiled
+                train(num)
+                if repeat:  # the first call compiles
                     each.append(num * num_steps / (time.perf_counter() - begun))
-        found[str(num)] = speeds
-    return found
+        results[str(num)] = speeds
+    return results

@@ -1,6 +1,7 @@
-"""What others would write: the lecture's job, its sampling and its counting, as peers to time.
+"""What mm_jax is compared with: the lecture's training, sampling and counting, in other libraries.
 
-Each function is a job (see jobs.py) and returns plain numbers; torch is imported where it is used.
+Each public function is a job (see jobs.py) that returns plain numbers; torch is imported where it
+is used.
 """
 
 import itertools
@@ -8,7 +9,7 @@ import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,47 @@ LECTURE_SHAPES = [(27, 10), (30, 200), (200,), (200, 27), (27,)]  # of C, W1, b1
 def training_in_pytorch(steps: int, compiled: bool) -> dict[str, Any]:
     """Train the last MLP of the second makemore lecture as its notebook does.
 
-    With ``compiled`` the whole step goes through torch.compile as one function of the parameters:
-    half the time of the loss alone compiled, which is slower here than nothing compiled.
+    With ``compiled`` the whole step goes through torch.compile as one function of the parameters,
+    in half the time of compiling the loss alone, which is slower here than compiling nothing.
     """
+    import torch
+
+    (x_train, y_train), dev, symbols = _lecture_examples()
+    generator = torch.Generator().manual_seed(2147483647)
+    parameters = [torch.randn(shape, generator=generator) for shape in LECTURE_SHAPES]
+    update = (_compiled_update if compiled else _eager_update)(parameters)
+    rates = torch.tensor(0.1), torch.tensor(0.01)
+
+    def step(i: int) -> None:
+        batch = torch.randint(0, len(x_train), (32,), generator=generator)
+        update(x_train[batch], y_train[batch], rates[i >= steps // 2])
+
+    begun = time.perf_counter()
+    step(0)
+    compile_seconds = time.perf_counter() - begun
+    begun = time.perf_counter()
+    for i in range(1, steps):
+        step(i)
+    microseconds = (time.perf_counter() - begun) / (steps - 1) * 1e6
+    with torch.no_grad():
+        losses = [_loss(parameters, *split).item() for split in ((x_train, y_train), dev)]
+        samples = [_sample_line(parameters, symbols, generator) for _ in range(20)]
+    return {
+        "microseconds": microseconds,
+        "compile_seconds": compile_seconds,
+        "losses": losses,
+        "samples": samples,
+    }
+
+
+def _lecture_examples() -> tuple[tuple[Any, Any], tuple[Any, Any], list[str]]:
+    """Return x and y of train, those of dev, and the symbols, as the lecture makes them."""
     import torch
 
     from mm_jax.runtime.paths import find_data
 
     words = find_data("names").read_text().splitlines()
     ids = {symbol: i for i, symbol in enumerate([".", *sorted(set("".join(words)))])}
-    symbols = list(ids)
     random.seed(42)
     random.shuffle(words)
 
@@ -44,69 +76,52 @@ def training_in_pytorch(steps: int, compiled: bool) -> dict[str, Any]:
         return torch.tensor(xs), torch.tensor(ys)
 
     first, second = int(0.8 * len(words)), int(0.9 * len(words))
-    x_train, y_train = examples(words[:first])
-    x_dev, y_dev = examples(words[first:second])
-    generator = torch.Generator().manual_seed(2147483647)
-    parameters = [torch.randn(shape, generator=generator) for shape in LECTURE_SHAPES]
+    return examples(words[:first]), examples(words[first:second]), list(ids)
+
+
+def _loss(parameters: list[Any], x: Any, y: Any) -> Any:
+    """Return the loss of the lecture's MLP."""
+    import torch
+
+    table, w1, b1, w2, b2 = parameters
+    logits = torch.tanh(table[x].view(-1, 30) @ w1 + b1) @ w2 + b2
+    return torch.nn.functional.cross_entropy(logits, y)
+
+
+def _eager_update(parameters: list[Any]) -> Callable[[Any, Any, Any], None]:
+    """Return the lecture's own step, (x, y, rate), which changes the parameters in place."""
     for parameter in parameters:
-        parameter.requires_grad = not compiled
-    cross_entropy = torch.nn.functional.cross_entropy
-    rates = torch.tensor(0.1), torch.tensor(0.01)
+        parameter.requires_grad = True
 
-    def logits(x: torch.Tensor, parameters: list[torch.Tensor]) -> torch.Tensor:
-        table, w1, b1, w2, b2 = parameters
-        return torch.tanh(table[x].view(-1, 30) @ w1 + b1) @ w2 + b2
-
-    def loss_of(parameters: list[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(logits(x, parameters), y)
-
-    def eager(x: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> None:
-        loss = loss_of(parameters, x, y)
+    def update(x: Any, y: Any, rate: Any) -> None:
+        loss = _loss(parameters, x, y)
         for parameter in parameters:
             parameter.grad = None
         loss.backward()
         for parameter in parameters:
             parameter.data -= rate * parameter.grad
 
+    return update
+
+
+def _compiled_update(parameters: list[Any]) -> Callable[[Any, Any, Any], None]:
+    """Return the same step as one function compiled by torch.compile."""
+    import torch
+
     @torch.compile
-    def after(
-        parameters: list[torch.Tensor], x: torch.Tensor, y: torch.Tensor, rate: torch.Tensor
-    ) -> list[torch.Tensor]:
-        grads, _ = torch.func.grad_and_value(loss_of)(parameters, x, y)
+    def after(parameters: list[Any], x: Any, y: Any, rate: Any) -> list[Any]:
+        grads, _ = torch.func.grad_and_value(_loss)(parameters, x, y)
         return [parameter - rate * grad for parameter, grad in zip(parameters, grads, strict=True)]
 
-    def whole(x: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> None:
+    def update(x: Any, y: Any, rate: Any) -> None:
         with torch.no_grad():
             parameters[:] = after(list(parameters), x, y, rate)
 
-    take = whole if compiled else eager
-
-    def step(i: int) -> None:
-        batch = torch.randint(0, len(x_train), (32,), generator=generator)
-        take(x_train[batch], y_train[batch], rates[i >= steps // 2])
-
-    begun = time.perf_counter()
-    step(0)
-    compile_seconds = time.perf_counter() - begun
-    begun = time.perf_counter()
-    for i in range(1, steps):
-        step(i)
-    microseconds = (time.perf_counter() - begun) / (steps - 1) * 1e6
-    with torch.no_grad():
-        train_loss, dev_loss = (
-            loss_of(parameters, x, y).item() for x, y in ((x_train, y_train), (x_dev, y_dev))
-        )
-        sampled = [_line(parameters, symbols, generator) for _ in range(20)]
-    return {
-        "microseconds": microseconds,
-        "compile_seconds": compile_seconds,
-        "losses": [train_loss, dev_loss],
-        "samples": sampled,
-    }
+    return update
 
 
-def _line(parameters: list[Any], symbols: Sequence[str], generator: Any) -> str:
-    """Make one line, one symbol at a time, as the lecture does."""
+def _sample_line(parameters: list[Any], symbols: Sequence[str], generator: Any) -> str:
+    """Sample one line, one symbol at a time, as the lecture does."""
     import torch
 
     table, w1, b1, w2, b2 = parameters
@@ -121,7 +136,7 @@ def _line(parameters: list[Any], symbols: Sequence[str], generator: Any) -> str:
 
 
 def sampling_in_pytorch(run: str, num: int) -> dict[str, Any]:
-    """Make ``num`` lines with a run of the lecture's model by the lecture's loop."""
+    """Sample ``num`` lines from a run of the lecture's model with the lecture's loop."""
     import torch
 
     from mm_jax.runs.reader import load_run
@@ -130,11 +145,11 @@ def sampling_in_pytorch(run: str, num: int) -> dict[str, Any]:
     names = ("C", "W1", "b1", "W2", "b2")
     parameters = [torch.tensor(np.array(trained.params[name])) for name in names]
     for parameter in parameters:
-        parameter.requires_grad = True  # as in the lecture, whose loop comes after its training
+        parameter.requires_grad = True  # as in the lecture, after its training
     generator = torch.Generator().manual_seed(2147483647)
-    _line(parameters, trained.vocab.symbols, generator)
+    _sample_line(parameters, trained.vocab.symbols, generator)
     begun = time.perf_counter()
-    lines = [_line(parameters, trained.vocab.symbols, generator) for _ in range(num)]
+    lines = [_sample_line(parameters, trained.vocab.symbols, generator) for _ in range(num)]
     seconds = time.perf_counter() - begun
     return {"per_second": num / seconds, "symbols": sum(map(len, lines)) / num}
 

@@ -1,7 +1,7 @@
-"""Repetitions that take turns (A B A B ...), so that a drift of the machine's speed is shared.
+"""Alternating repetitions (A B A B ...), so that a drift of the machine's speed affects all alike.
 
-A figure is the median of its repetitions beside the lowest and the highest; what is compared is
-compared as a ratio of medians. Imports no jax.
+A measurement is the median of its repetitions, with the lowest and the highest; comparisons are
+ratios of medians. Imports no jax.
 """
 
 import importlib.util
@@ -27,56 +27,56 @@ COMMAND = [sys.executable, "-m", "mm_jax"]
 
 
 class Row(NamedTuple):
-    """One figure."""
+    """One measurement."""
 
     section: str
     what: str
     unit: str
-    values: list[float]  # one a repetition
-    beside: str = ""  # how it compares with another row, or what it is not
+    values: list[float]  # one per repetition
+    beside: str = ""  # a comparison with another row, or a note
 
     @property
     def median(self) -> float:
-        """The figure to quote."""
+        """The value to report."""
         return statistics.median(self.values)
 
 
 class Bench:
-    """One run of the bench: how often all is repeated, and where progress is told."""
+    """One run of the bench: the number of repetitions, and where progress is printed."""
 
     def __init__(self, repeats: int, console: Console, *, with_torch: bool) -> None:
         self.repeats, self.console, self.with_torch = repeats, console, with_torch
 
-    def alternate(self, ways: Mapping[str, Callable[[], Any]]) -> dict[str, list[Any]]:
-        """Do each of ``ways`` in turn, again and again; return what they returned."""
-        found: dict[str, list[Any]] = {name: [] for name in ways}
+    def alternate(self, functions: Mapping[str, Callable[[], Any]]) -> dict[str, list[Any]]:
+        """Call all ``functions`` in turn, once per repetition; return their results."""
+        results: dict[str, list[Any]] = {name: [] for name in functions}
         for repeat in range(self.repeats):
-            for name, way in ways.items():
+            for name, function in functions.items():
                 self.console.note(f"bench {repeat + 1}/{self.repeats}  {name}")
-                found[name].append(way())
-        return found
+                results[name].append(function())
+        return results
 
     def seconds(
-        self, ways: Mapping[str, Callable[[], Any]], *, steps: int = 1
+        self, functions: Mapping[str, Callable[[], Any]], *, steps: int = 1
     ) -> dict[str, list[float]]:
-        """Return the seconds a step of each way; what it compiles is compiled before."""
-        for way in ways.values():
-            way()
+        """Return the seconds per step of each function; a first call compiles and is not timed."""
+        for function in functions.values():
+            function()
 
-        def timed(way: Callable[[], Any]) -> float:
+        def timed(function: Callable[[], Any]) -> float:
             begun = time.perf_counter()
-            way()
+            function()
             return (time.perf_counter() - begun) / steps
 
-        return self.alternate({name: partial(timed, way) for name, way in ways.items()})
+        return self.alternate({name: partial(timed, each) for name, each in functions.items()})
 
 
-def surroundings(more: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process, which is to find its own cache of compiled programs."""
-    ours = {
+def child_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child process, without this one's cache of compiled programs."""
+    inherited = {
         name: value for name, value in os.environ.items() if name not in compilation_cache.VARIABLES
     }
-    return {**ours, **more}
+    return {**inherited, **more}
 
 
 def run(*command: str, **environment: str) -> tuple[float, str]:
@@ -85,7 +85,9 @@ def run(*command: str, **environment: str) -> tuple[float, str]:
     Raises InputError, with the last line that it wrote to stderr, where it failed.
     """
     begun = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env=surroundings(environment))
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=child_environment(environment)
+    )
     seconds = time.perf_counter() - begun
     if done.returncode:
         why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
@@ -94,21 +96,23 @@ def run(*command: str, **environment: str) -> tuple[float, str]:
 
 
 def job(name: str, /, **options: Any) -> dict[str, Any]:
-    """Run a job of jobs.py in a process of its own; return what it found, and its whole seconds."""
+    """Run a job of jobs.py in a process of its own; return its result with its whole_seconds."""
     module = [sys.executable, "-m", "mm_jax.bench.jobs", name, json.dumps(options)]
-    took, said = run(*module)
-    return {**json.loads(said), "whole_seconds": took}
+    seconds, output = run(*module)
+    return {**json.loads(output), "whole_seconds": seconds}
 
 
 def first_line(beginning: str, *command: str, **environment: str) -> float:
-    """Return the seconds from the start of a process to the first line that begins so.
+    """Return the seconds from the start of a process to its first line with that beginning.
 
-    Raises InputError where it failed, or wrote no such line.
+    Raises InputError where the process failed, or wrote no such line.
     """
     begun = time.perf_counter()
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     seconds = []
-    with subprocess.Popen(command, **pipes, text=True, env=surroundings(environment)) as process:
+    with subprocess.Popen(
+        command, **pipes, text=True, env=child_environment(environment)
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith(beginning):
@@ -119,18 +123,18 @@ def first_line(beginning: str, *command: str, **environment: str) -> float:
 
 
 def times(base: float, other: float) -> str:
-    """Say how many times ``base`` another figure is: ``5.9 times``."""
+    """Return the ratio ``other / base`` as text: ``5.9 times``."""
     ratio = other / base
     return f"{ratio:.1f} times" if ratio < 100 else f"{ratio:.0f} times"
 
 
 def has_torch() -> bool:
-    """Tell whether there is a PyTorch to measure beside us."""
+    """Return whether PyTorch is installed, to be measured too."""
     return importlib.util.find_spec("torch") is not None
 
 
 def machine() -> dict[str, Any]:
-    """Describe where this was measured: cores, processor, versions, devices."""
+    """Return what the measurements were made on: cores, processor, versions, devices."""
     import jax
 
     names = ("jax", "jaxlib", "numpy", "torch")
@@ -145,7 +149,7 @@ def machine() -> dict[str, Any]:
 
 
 def number(value: float) -> str:
-    """Write a figure with three digits or all of its whole ones: 0.0512, 5.12, 51.2, 5,120."""
+    """Return a number with three digits or all of its whole ones: 0.0512, 5.12, 51.2, 5,120."""
     if value >= 100:
         return f"{value:,.0f}"
     digits = 1 if value >= 10 else 2 if value >= 1 else 3
@@ -153,7 +157,7 @@ def number(value: float) -> str:
 
 
 def markdown(rows: list[Row], machine: dict[str, Any], repeats: int) -> Iterator[str]:
-    """Write all rows as one table, which can be read in a terminal too."""
+    """Yield all rows as one Markdown table that is also legible in a terminal."""
     cells = [("", "median", "min", "max", "unit", "beside it")]
     section = None
     for row in rows:
@@ -174,4 +178,4 @@ def markdown(rows: list[Row], machine: dict[str, Any], repeats: int) -> Iterator
             yield f"| {' | '.join(marks)} |"
     yield ""
     about = ", ".join(f"{name} {value}" for name, value in machine.items() if name != "cores")
-    yield f"Medians of {repeats}, in turns, on {machine['cores']} cores: {about}."
+    yield f"Medians of {repeats} alternating repetitions on {machine['cores']} cores: {about}."

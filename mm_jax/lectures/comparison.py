@@ -92,7 +92,7 @@ def verdict(row: Row) -> str:
 
 
 def table(rows: list[Row], width: int) -> Iterator[str]:
-    """Yield the lines of a table of rows: what, lecture, ours, must agree or may differ, and why."""
+    """Yield the lines of a table of rows, at most ``width`` wide."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

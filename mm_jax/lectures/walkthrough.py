@@ -86,7 +86,7 @@ class Walk:
     def on_file(
         self, what: str, lecture: Any, ours: Any, *, within: float | None = None, why: str = ""
     ) -> None:
-        """Compare values that must agree if the names are the lecture's, and otherwise may differ."""
+        """Compare values that must agree on the lecture's names, and may differ on others."""
         if self.is_lecture_file:
             self.must(what, lecture, ours, within=within, why=why)
         else:

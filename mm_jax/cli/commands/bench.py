@@ -14,18 +14,18 @@ from mm_jax.runtime.console import Console
 
 SECTIONS = {  # name of a function -> its module in mm_jax.bench
     "lecture": "training",
-    "startup": "using",
-    "sampling": "using",
-    "counting": "using",
-    "encoding": "using",
-    "evaluation": "using",
+    "startup": "usage",
+    "sampling": "usage",
+    "counting": "usage",
+    "encoding": "usage",
+    "evaluation": "usage",
     "bigram": "training",
-    "lr-range": "many",
-    "population": "many",
+    "lr-range": "populations",
+    "population": "populations",
     "large": "training",
     "growth": "training",
     "checkpoints": "training",
-    "pages": "using",
+    "pages": "usage",
 }
 
 

@@ -1,4 +1,4 @@
-"""How long many models at once take: the grid of a range test, and populations."""
+"""The time of many models at once: the grid of a range test, and populations."""
 
 import dataclasses
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from mm_jax.bench.ours import lecture_data
 from mm_jax.bench.timing import Bench, Row, job, times
 
-MEMBERS, MEMBER_STEPS = (1, 16, 256), 1000
-PLACES: dict[str, dict[str, Any]] = {
+NUM_MEMBERS, NUM_STEPS = (1, 16, 256), 1000
+DEVICES: dict[str, dict[str, Any]] = {
     "one core": {"one_core": True},
     "all cores": {},
     "all cores, a mesh of eight forced devices": {"devices": 8},
@@ -15,7 +15,7 @@ PLACES: dict[str, dict[str, Any]] = {
 
 
 def lr_range(bench: Bench) -> list[Row]:
-    """Measure the grid of a range test for the lecture's MLP, and the same runs one by one."""
+    """Measure the grid of a range test for the lecture's MLP, and a loop of the same runs."""
     import jax
     import optax
 
@@ -38,7 +38,7 @@ def lr_range(bench: Bench) -> list[Row]:
             options: dict[str, Any] = {"num_steps": config.num_steps, "batch_size": 32}
             mm.fit(model, optimizer, one, data, **options)[1].block_until_ready()
 
-    found = bench.seconds(
+    seconds = bench.seconds(
         {
             "the grid of `mm-jax lr-range`": lambda: grid(None),
             "the grid as slices of 8": lambda: grid(8),
@@ -47,23 +47,23 @@ def lr_range(bench: Bench) -> list[Row]:
         }
     )
     section = f"range test, {config.num_rates} rates x {config.num_steps:,} steps x 1 seed"
-    rows = [Row(section, what, "s", each) for what, each in found.items()]
-    ours = rows[0].median
+    rows = [Row(section, what, "s", each) for what, each in seconds.items()]
+    grid_seconds = rows[0].median
     return rows[:1] + [
-        row._replace(beside=f"{times(ours, row.median)} the grid") for row in rows[1:]
+        row._replace(beside=f"{times(grid_seconds, row.median)} the grid") for row in rows[1:]
     ]
 
 
 def population(bench: Bench) -> list[Row]:
     """Measure populations of the lecture's MLP, and as many single runs one after another."""
-    section, rows = f"a population of the lecture's MLP, {MEMBER_STEPS:,} steps each", []
-    for place, options in PLACES.items():
-        found = job("population", repeats=bench.repeats, **options)
-        bench.console.note(f"bench population, {place}")
-        for num in map(str, MEMBERS):
-            what = f"{place}, {num} member" + "s" * (num != "1")
-            ours = Row(section, what, "steps/s", found[num]["population"])
-            single = Row(section, "", "steps/s", found[num]["loop"])
+    section, rows = f"a population of the lecture's MLP, {NUM_STEPS:,} steps each", []
+    for devices, options in DEVICES.items():
+        speeds = job("population", repeats=bench.repeats, **options)
+        bench.console.note(f"bench population, {devices}")
+        for num in map(str, NUM_MEMBERS):
+            what = f"{devices}, {num} member" + "s" * (num != "1")
+            ours = Row(section, what, "steps/s", speeds[num]["population"])
+            single = Row(section, "", "steps/s", speeds[num]["loop"])
             ratio = ours.median / single.median
             rows.append(ours._replace(beside=f"{ratio:.2f} times a loop of single runs"))
     return rows

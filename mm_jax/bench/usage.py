@@ -1,4 +1,4 @@
-"""How long the rest takes: start-up, sampling, counting, encoding, evaluation, pages."""
+"""The time of all but training: start-up, sampling, counting, encoding, evaluation, pages."""
 
 import json
 import shutil
@@ -15,29 +15,29 @@ PYTHON = sys.executable
 
 
 def train(folder: str, steps: int = 20_000) -> str:
-    """Train the lecture's model for a while; return its run directory."""
+    """Train the lecture's model for ``steps``; return its run directory."""
     out = f"{folder}/run"
     run(*COMMAND, "train", "--steps", str(steps), "--out", out)
     return out
 
 
 def startup(bench: Bench) -> list[Row]:
-    """Measure how long a user waits before something happens."""
+    """Measure how long commands take until their first output."""
     with tempfile.TemporaryDirectory() as folder:
-        made, count = train(folder), iter(range(10**6))
+        trained, count = train(folder), iter(range(10**6))
 
         def first_step(cache: str) -> float:
             flags = ["train", "--steps", "1", "--out", f"{folder}/{next(count)}"]
             return first_line("step", *COMMAND, *flags, XDG_CACHE_HOME=cache)
 
-        def first_step_of_a_new_machine() -> float:
+        def first_step_without_cache() -> float:
             shutil.rmtree(f"{folder}/cold", ignore_errors=True)
             return first_step(f"{folder}/cold")
 
         first_step(f"{folder}/warm")
-        name = json.loads(run(*COMMAND, "sample", made, "--num", "1", "--json")[1])["samples"][0]
-        sample = [*COMMAND, "sample", made, "--num", "1"]
-        found = bench.alternate(
+        name = json.loads(run(*COMMAND, "sample", trained, "--num", "1", "--json")[1])["samples"][0]
+        sample = [*COMMAND, "sample", trained, "--num", "1"]
+        results = bench.alternate(
             {
                 "`mm-jax --help`": lambda: run(*COMMAND, "--help")[0],
                 "`mm-jax train --help`": lambda: run(*COMMAND, "train", "--help")[0],
@@ -45,31 +45,31 @@ def startup(bench: Bench) -> list[Row]:
                 "`import mm_jax` and use of a model": lambda: run(
                     PYTHON, "-c", "import mm_jax; mm_jax.mlp, mm_jax.fit"
                 )[0],
-                "to the first training step, compiled": first_step_of_a_new_machine,
+                "to the first training step, compiled": first_step_without_cache,
                 "to the first training step, from the cache": lambda: first_step(f"{folder}/warm"),
                 "`mm-jax sample RUN` to the first name": lambda: first_line(name, *sample),
             }
         )
     section = "start-up, from the start of the process"
-    return [Row(section, what, "s", each) for what, each in found.items()]
+    return [Row(section, what, "s", each) for what, each in results.items()]
 
 
 def sampling(bench: Bench) -> list[Row]:
-    """Measure names a second, beside the loop of the lecture."""
+    """Measure names per second, beside the lecture's loop."""
     section = "sampling from the lecture's model"
     with tempfile.TemporaryDirectory() as folder:
-        made = train(folder, 200_000)
-        ways: dict[str, Any] = {
-            f"{num:,} at once": partial(job, "sampling", run=made, num=num)
+        trained = train(folder, 200_000)
+        functions: dict[str, Any] = {
+            f"{num:,} at once": partial(job, "sampling", run=trained, num=num)
             for num in (1, 100, 100_000)
         }
         if bench.with_torch:
             peer = "the lecture's loop in PyTorch"
-            ways[peer] = partial(job, "sampling_in_pytorch", run=made, num=2000)
-        found = bench.alternate(ways)
+            functions[peer] = partial(job, "sampling_in_pytorch", run=trained, num=2000)
+        results = bench.alternate(functions)
     rows = [
         Row(section, what, "names/s", [one["per_second"] for one in each])
-        for what, each in found.items()
+        for what, each in results.items()
     ]
     if bench.with_torch:
         *ours, loop = rows
@@ -79,7 +79,7 @@ def sampling(bench: Bench) -> list[Row]:
 
 
 def counting(bench: Bench) -> list[Row]:
-    """Measure bigrams of a large file, beside numpy.add.at and the loop of the lecture."""
+    """Measure counting the bigrams of a large file, beside numpy.add.at and the lecture's loop."""
     from mm_jax.runtime.paths import find_data
 
     names = find_data("names").read_bytes()
@@ -87,18 +87,18 @@ def counting(bench: Bench) -> list[Row]:
         one, four = Path(folder) / "large.txt", Path(folder) / "larger.txt"
         for path, size in ((one, MEGABYTES), (four, 4 * MEGABYTES)):
             path.write_bytes(names * (size * 10**6 // len(names)))
-        ways = {
+        jobs = {
             "as `mm-jax count` does": ("counting", one),
             "the same, a file four times as large": ("counting", four),
             "numpy.add.at": ("counting_with_add_at", one),
             "a Counter, as the lecture": ("counting_with_counter", one),
         }
-        found = bench.alternate(
-            {what: partial(job, name, path=str(path)) for what, (name, path) in ways.items()}
+        results = bench.alternate(
+            {what: partial(job, name, path=str(path)) for what, (name, path) in jobs.items()}
         )
-        megabytes = {what: path.stat().st_size / 1e6 for what, (_, path) in ways.items()}
+        megabytes = {what: path.stat().st_size / 1e6 for what, (_, path) in jobs.items()}
     section, rows = f"bigrams of {MEGABYTES} MB", []
-    for what, each in found.items():
+    for what, each in results.items():
         peak = f"peak {max(one['peak_mb'] for one in each):,.0f} MB"
         speeds = [megabytes[what] / one["seconds"] for one in each]
         rows.append(Row(section, what, "MB/s", speeds, peak))
@@ -110,7 +110,7 @@ def counting(bench: Bench) -> list[Row]:
 
 
 def encoding(bench: Bench) -> list[Row]:
-    """Measure reading, vocabulary and windows of a million lines."""
+    """Measure reading a million lines, their vocabulary and their windows."""
     from mm_jax.data.text import read_lines
 
     lines = read_lines("names").lines
@@ -118,58 +118,58 @@ def encoding(bench: Bench) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "million.txt"
         path.write_text("\n".join(many) + "\n")
-        found = bench.alternate({"": partial(job, "encoding", path=str(path))})[""]
-    section = f"a million lines, {found[0]['examples']:,} windows"
-    words = {"read": "read and clean", "vocab": "vocabulary", "window": "windows of context 3"}
+        results = bench.alternate({"": partial(job, "encoding", path=str(path))})[""]
+    section = f"a million lines, {results[0]['examples']:,} windows"
+    titles = {"read": "read and clean", "vocab": "vocabulary", "window": "windows of context 3"}
     rows = [
-        Row(section, what, "s", [each[f"{name}_seconds"] for each in found])
-        for name, what in words.items()
+        Row(section, what, "s", [each[f"{name}_seconds"] for each in results])
+        for name, what in titles.items()
     ]
-    return [*rows, Row(section, "peak memory", "MB", [each["peak_mb"] for each in found])]
+    return [*rows, Row(section, "peak memory", "MB", [each["peak_mb"] for each in results])]
 
 
 def evaluation(bench: Bench) -> list[Row]:
     """Measure the exact loss of the train split."""
-    ways: dict[str, Any] = {"`evaluate`, in blocks": partial(job, "evaluation")}
+    functions: dict[str, Any] = {"`evaluate`, in blocks": partial(job, "evaluation")}
     if bench.with_torch:
-        ways["PyTorch, in one batch"] = partial(job, "evaluation_in_pytorch")
-    found = bench.alternate(ways)
-    section = f"exact loss of {found['`evaluate`, in blocks'][0]['examples']:,} examples"
+        functions["PyTorch, in one batch"] = partial(job, "evaluation_in_pytorch")
+    results = bench.alternate(functions)
+    section = f"exact loss of {results['`evaluate`, in blocks'][0]['examples']:,} examples"
     rows = [
         Row(section, what, "ms", [one["milliseconds"] for one in each])
-        for what, each in found.items()
+        for what, each in results.items()
     ]
     ours = rows[0].median
     return rows[:1] + [row._replace(beside=f"{times(ours, row.median)} ours") for row in rows[1:]]
 
 
 def pages(bench: Bench) -> list[Row]:
-    """Measure figures and pages of the lecture's model, and what --inside costs."""
+    """Measure figures and pages of the lecture's model, and the cost of --inside."""
     section = "pages and figures of the lecture's model, whole process"
     sizes: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         count = iter(range(10**6))
-        seen = f"{folder}/seen"
-        run(*COMMAND, "train", "--inside", "--out", seen)
+        trained = f"{folder}/trained"
+        run(*COMMAND, "train", "--inside", "--out", trained)
 
         def timed(*command: str) -> float:
             out = ["--out", f"{folder}/{next(count)}"] if command[0] == "train" else []
-            took, said = run(*COMMAND, *command, *out, "--json")
-            sizes[" ".join(command)] = json.loads(said).get("bytes", 0)
-            return took
+            seconds, output = run(*COMMAND, *command, *out, "--json")
+            sizes[" ".join(command)] = json.loads(output).get("bytes", 0)
+            return seconds
 
         commands = {
             "`mm-jax train`": ["train"],
             "`mm-jax train --inside`": ["train", "--inside"],
-            "`mm-jax report`": ["report", seen],
-            "`mm-jax export`": ["export", seen, "--html", f"{folder}/page.html"],
-            "`mm-jax plot`": ["plot", seen],
+            "`mm-jax report`": ["report", trained],
+            "`mm-jax export`": ["export", trained, "--html", f"{folder}/page.html"],
+            "`mm-jax plot`": ["plot", trained],
         }
-        found = bench.alternate(
+        results = bench.alternate(
             {name: partial(timed, *command) for name, command in commands.items()}
         )
     rows = []
-    for name, each in found.items():
+    for name, each in results.items():
         size = sizes[" ".join(commands[name])]
         rows.append(Row(section, name, "s", each, f"{size / 1000:.0f} kB" if size else ""))
     rows[1] = rows[1]._replace(beside=f"{rows[1].median / rows[0].median:.2f} times that")
