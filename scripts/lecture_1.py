@@ -2,8 +2,8 @@
 # # Lecture 1: bigrams, by counting and as a net
 #
 # A walk through the first makemore lecture with this library. Each number stands beside the
-# lecture's; what is drawn at random differs, since JAX's generator is not PyTorch's, and the rest
-# must agree. Run it whole with `mm-jax lecture 1`, or cell by cell in a notebook.
+# lecture's. Random draws differ, since JAX's generator is not PyTorch's; all other numbers must
+# agree. Run all of it with `mm-jax lecture 1`, or cell by cell in a notebook.
 
 # %%
 import sys
@@ -22,14 +22,14 @@ if __name__ == "__main__" and "ipykernel" not in sys.modules:  # python scripts/
 
     sys.exit(main(["lecture", "1", *sys.argv[1:]]))
 
-walk = begin(1)  # has the names, and a table for the numbers
+walk = begin(1)  # has the names, and collects the numbers in a table
 
 # %% [markdown]
 # ## The names
 #
 # Each name is several examples at once: of how a name begins, of which letter follows which, and
-# of where it ends. A bigram model knows no more than that: it looks at one symbol and guesses the
-# next. The boundary "." stands before and after each name, and has the id 0.
+# of where it ends. A bigram model looks at one symbol and predicts the next, no more. The boundary
+# "." comes before and after each name, and has the id 0.
 
 # %%
 names = walk.names
@@ -48,8 +48,8 @@ walk.must("bigrams of emma", ".e em mm ma a.", " ".join(bigrams_of_emma))
 # %% [markdown]
 # ## Counting
 #
-# The lecture counts with a dictionary, then in a table N of 27 x 27 whose cell (i, j) says how
-# often j follows i. `count_ngrams` makes that table of the whole file at once.
+# The lecture counts with a dictionary, then in a 27 x 27 table N whose cell (i, j) is how often j
+# follows i. `count_ngrams` makes that table from the whole file at once.
 
 # %%
 N = mm.count_ngrams(names, vocab, order=2)  # (V, V), in NumPy
@@ -73,13 +73,15 @@ walk.must("row sums equal column sums", True, bool((N.sum(0) == N.sum(1)).all())
 walk.draw("bigrams", plots.bigram_table(N, vocab))
 
 # %% [markdown]
-# Each symbol is left as often as it is entered, so the table's row sums are its column sums.
+# Every symbol is the first of a bigram as often as the second, so the row sums of the table are its
+# column sums.
 #
-# ## From counts to probabilities, and a mistake that is easy to make
+# ## From counts to probabilities, and an easy mistake
 #
-# A row divided by its sum says what comes next. `N.sum(1, keepdims=True)` is a column, (27, 1), and
-# divides each row by its own sum. Without `keepdims` it is (27,), which broadcasting lays down as a
-# row: then each column is divided, quietly, and the first row sums to about 7.
+# A row divided by its sum is the distribution of the next symbol. `N.sum(1, keepdims=True)` is a
+# column, (27, 1), and divides each row by its own sum. Without `keepdims` its shape is (27,), which
+# broadcasting treats as a row: then the columns are divided, without an error, and the first row
+# sums to about 7.
 
 # %%
 P = jnp.asarray(N) / N.sum(1, keepdims=True)
@@ -91,14 +93,13 @@ with jax.numpy_rank_promotion("raise"):
     try:
         jnp.asarray(N) / jnp.asarray(N.sum(1))
     except ValueError as error:
-        print(f"  JAX can be told to refuse it: {str(error).splitlines()[0][:60]}...")
+        print(f"  JAX can be set to refuse that: {str(error).splitlines()[0][:60]}...")
 
 # %% [markdown]
 # ## Sampling
 #
-# PyTorch draws with `torch.multinomial` and a generator that changes at every call. In JAX a draw
-# is a function of a key: the same key gives the same draw, and for another draw there has to be
-# another key.
+# PyTorch draws with `torch.multinomial` and a generator that changes with every call. In JAX a draw
+# is a function of a key: the same key gives the same draw, and another draw needs another key.
 
 # %%
 p = jnp.array([0.6, 0.3, 0.1])
@@ -119,9 +120,9 @@ sigmas = jnp.where(P[m] > 0, jnp.abs(often - P[m]) / jnp.sqrt(P[m] * (1 - P[m]) 
 walk.may("10,000 of those, furthest from row m, in sigma", 0.0, sigmas.max(), within=5.0)
 
 # %% [markdown]
-# Symbol by symbol, until the boundary comes, that gives a name. `sample` does it for many names at
-# once; `ngram` is the counts as a model. Poor as these names are, those of a model to which each
-# symbol is as likely as any other are worse.
+# Drawn symbol by symbol until the boundary, that is a name. `sample` does so for many names at
+# once; `ngram` is the counts as a model. These names are poor, but those of a model that gives all
+# symbols the same probability are worse.
 
 # %%
 by_count, counts = mm.ngram(V, order=2, smoothing=0.0), {"counts": jnp.asarray(N)}
@@ -141,9 +142,9 @@ walk.may("samples of the uniform model", "worse", ", ".join(theirs[:2]))
 # %% [markdown]
 # ## How good is it? The likelihood of the data
 #
-# A model is as good as the probability that it gives to what is really there. That is a product of
-# one number for each bigram, all below one, and no float can hold it: so one sums logarithms,
-# changes the sign so that low is good, and divides by their number: the loss, in nats a symbol.
+# A model is as good as the probability that it gives to the data. That is a product with a factor
+# below one for each bigram, too small for any float. So one sums logarithms, changes the sign so
+# that low is good, and divides by their number: the loss, in nats per symbol.
 
 # %%
 walk.must(
@@ -169,8 +170,9 @@ walk.on_file("loss of all bigrams", 2.4540145, smoothed_loss(0.0))
 walk.must("loss of the uniform model, ln 27", 3.2958, uniform_loss)
 
 # %% [markdown]
-# A bigram that never came has probability zero, and its loss is infinite: "andrejq" is impossible,
-# for jq never occurs. Smoothing adds k to each count. More of it makes the model more uniform.
+# A bigram that never occurred has probability zero, and its loss is infinite: "andrejq" is
+# impossible, since jq never occurs. Smoothing adds k to each count. A larger k makes the model more
+# uniform.
 
 # %%
 walk.on_file("loss with 1 added to each count", 2.4545768, smoothed_loss(1.0))
@@ -189,7 +191,7 @@ walk.on_file("andrejq, with 1 added", 3.4834020, loss_of("andrejq", 1.0))
 # ## The same model as a net
 #
 # Now by gradient descent. The examples are pairs: a symbol x, and the symbol y after it. `windows`
-# makes them of lines; those of "emma" are five.
+# makes them from lines; "emma" has five.
 
 # %%
 five = mm.windows(["emma"], vocab, context=1)
@@ -200,20 +202,20 @@ xenc = jax.nn.one_hot(x, V)  # (5, V), float32 as a matrix product needs
 walk.draw("one_hot", plots.one_hot(np.asarray(xenc), [vocab.symbols[i] for i in x], vocab))
 
 # %% [markdown]
-# One neuron is a column of weights: (5, 27) @ (27, 1) gives its answer to each of five examples. 27
-# neurons are a matrix W, and (5, 27) @ (27, 27) gives 27 answers to each: the logits. As a one-hot
+# One neuron is a column of weights: (5, 27) @ (27, 1) is its output for each of five examples. 27
+# neurons are a matrix W, and (5, 27) @ (27, 27) is 27 outputs for each: the logits. Since a one-hot
 # row times W is a row of W, there is no need to multiply: `W[x]` is the same.
 #
-# W here is the lecture's own, drawn by PyTorch's generator from the seed 2147483647.
+# This W is the lecture's own, drawn by PyTorch's generator with the seed 2147483647.
 
 # %%
 W = lecture_arrays("bigram")["W"]  # (V, V)
-walk.must("shape of one neuron's answers", [5, 1], (xenc @ W[:, :1]).shape)
+walk.must("shape of one neuron's outputs", [5, 1], (xenc @ W[:, :1]).shape)
 walk.must("shape of the logits", [5, 27], (xenc @ W).shape)
 walk.must("one-hot times W is W[x]", True, bool((xenc @ W == W[x]).all()))
 
 # %% [markdown]
-# Softmax by hand: exponentiate, so that each is positive, as a count is; then normalise each row.
+# Softmax by hand: exponentiate, so that all are positive, like counts; then normalise each row.
 
 # %%
 logits = W[x]
@@ -228,9 +230,9 @@ walk.must("loss of each example", [4.3993, 4.0146, 3.6234, 2.6081, 4.2012], -jnp
 # %% [markdown]
 # ## Ten steps
 #
-# PyTorch records what is computed, and `loss.backward()` writes gradients into the tensors. JAX
+# PyTorch records the computation, and `loss.backward()` writes gradients into the tensors. JAX
 # turns the function that computes the loss into one that computes its gradient, and nothing is
-# written anywhere: the new W is another array.
+# changed in place: the new W is another array.
 
 # %%
 
@@ -256,8 +258,8 @@ lecture_losses += [3.6692665, 3.6493874, 3.6295521, 3.6097615, 3.5900159]
 walk.must("emma, ten steps of 0.1 by hand", lecture_losses, ten_losses)
 
 # %% [markdown]
-# The library's own training is the same ten steps: `bigram` is this net as a model, and `fit` takes
-# many steps in one compiled program.
+# The library's own training takes the same ten steps: `bigram` is this net as a model, and `fit`
+# takes many steps in one compiled program.
 
 # %%
 net = mm.bigram(V)
@@ -266,7 +268,7 @@ net = mm.bigram(V)
 def descend(
     params: mm.Params, data: mm.Batch, rate: float, steps: int, strength: float | None = None
 ) -> tuple[mm.Params, np.ndarray]:
-    """Take full-batch steps from ``params`` on; return the new ones, and the loss before each."""
+    """Take full-batch steps from ``params``; return the new ones, and the loss before each step."""
     config = mm.OptimizerConfig(learning_rate=rate, schedule="constant")
     optimizer = mm.make_optimizer(config, steps)
     state = mm.init_state(net, optimizer, jax.random.key(0), regularization=strength, params=params)
@@ -280,27 +282,28 @@ walk.must("emma, ten steps of 0.1 by fit", lecture_losses, losses)
 # %% [markdown]
 # ## All bigrams
 #
-# The lecture takes every bigram of the file at every step. There are but 27 x 27 different ones, so
-# a weight for each says the same, and a step is some 250 times as fast. The rate of 50 is as large
-# as it looks, and works. No net of this kind can go below the loss of the counts.
+# The lecture uses every bigram of the file in every step. There are only 27 x 27 different ones, so
+# one example with a weight for each gives the same loss, and a step is about 250 times as fast. The
+# learning rate of 50 is unusually large, and works. No such net can get below the loss of the
+# counts.
 
 # %%
 trained, losses = descend(lecture_arrays("bigram"), everything, rate=50.0, steps=201)
 about = "the lecture says about"
 walk.may("rate 50, after 100 steps", 2.47, losses[100], within=0.005, why=about)
 walk.may("rate 50, after 200 steps", 2.46, losses[200], within=0.005, why=about)
-begun = int(np.argmax(losses < 2.4838))  # from where its loss is what the lecture goes on from
+begun = int(np.argmax(losses < 2.4838))  # where its loss is the one that the lecture continues from
 halfway, _ = descend(lecture_arrays("bigram"), everything, rate=50.0, steps=begun)
 _, slow = descend(halfway, everything, rate=0.2, steps=walk.steps(20_000))
-print(f"  with a rate of 0.2 it goes on from {slow[0]:.4f}")
+print(f"  with a rate of 0.2 it continues from {slow[0]:.4f}")
 walk.trained("2.4838, 20,000 steps of 0.2 later", 2.47, slow[-1], within=0.005, why=about)
-print(f"  the floor, by counting: {smoothed_loss(0.0):.4f}")
+print(f"  the lowest possible loss, by counting: {smoothed_loss(0.0):.4f}")
 
 # %% [markdown]
 # ## Regularisation is smoothing
 #
-# W = 0 gives each symbol the same probability, as adding a very large k to each count does. A loss
-# that also asks for a small mean(W ** 2) pulls W there, the more the stronger.
+# W = 0 gives all symbols the same probability, and so does adding a very large k to each count. A
+# loss with a multiple of mean(W ** 2) added pulls W towards 0, the more so the larger the factor.
 
 # %%
 zero = {"W": jnp.zeros((V, V))}
@@ -310,13 +313,13 @@ for strength, k in ((0.01, 1.0), (1.0, 100.0), (10.0, 1000.0)):
     params, _ = descend(zero, everything, rate=10.0, steps=walk.steps(2000), strength=strength)
     pulled.append(float(mm.evaluate(net, params, everything)))
     print(f"  {strength:5g} * mean(W**2): {pulled[-1]:.4f}    {k:5g} added: {smoothed_loss(k):.4f}")
-walk.must("a stronger one leads towards uniform", True, pulled == sorted(pulled))
+walk.must("a larger factor is nearer to uniform", True, pulled == sorted(pulled))
 
 # %% [markdown]
 # ## Two ways, one model
 #
-# With W = log(N) the net's softmax is the normalised counts. So with the same key it writes the
-# same names, symbol for symbol: counting is the answer that gradient descent looks for.
+# With W = log(N) the net's softmax is the normalised counts. So with the same key it samples the
+# same names, symbol for symbol: counting is the solution that gradient descent approaches.
 
 # %%
 as_net, _ = mm.sample(net, {"W": jnp.log(jnp.asarray(N))}, key, num=20)
@@ -325,7 +328,7 @@ walk.must("W = log(counts): the same 20 samples", True, same)
 descended, _ = mm.sample(net, trained, key, num=20)
 descended = mm.decode_lines(vocab, descended)
 alike = sum(a == b for a, b in zip(descended, ours, strict=True))
-walk.may("the trained W: of 20 samples the same are", 20, alike, why="200 steps are not the end")
+walk.may("the trained W: equal among 20 samples", 20, alike, why="200 steps are not the end")
 for one, other in zip(ours[:5], descended[:5], strict=True):
     print(f"  {one:18}{other}")
 

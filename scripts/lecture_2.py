@@ -2,8 +2,8 @@
 # # Lecture 2: a multilayer perceptron
 #
 # A walk through the second makemore lecture with this library: the net of Bengio, Ducharme, Vincent
-# and Jauvin (2003) for letters in place of words. Each number stands beside the lecture's. Run it
-# whole with `mm-jax lecture 2`, or cell by cell in a notebook.
+# and Jauvin (2003), for letters in place of words. Each number stands beside the lecture's. Run all
+# of it with `mm-jax lecture 2`, or cell by cell in a notebook.
 
 # %%
 import dataclasses
@@ -26,13 +26,13 @@ if __name__ == "__main__" and "ipykernel" not in sys.modules:  # python scripts/
 
     sys.exit(main(["lecture", "2", *sys.argv[1:]]))
 
-walk = begin(2)  # has the names, and a table for the numbers
+walk = begin(2)  # has the names, and collects the numbers in a table
 
 # %% [markdown]
 # ## A table that explodes
 #
-# A bigram table has a row for each of 27 symbols. Looking at more symbols makes better names, but
-# each of them multiplies the rows by 27, and most rows then see little or nothing.
+# A bigram table has a row for each of 27 symbols. A longer context makes better names, but each
+# further symbol multiplies the number of rows by 27, and most rows then have few counts or none.
 
 # %%
 names = walk.names
@@ -47,15 +47,15 @@ for context in (1, 2, 3):
 # ## The net of 2003, in words
 #
 # Bengio and his colleagues had a vocabulary of 17,000 words. Each word has a row of 30 numbers in a
-# table of 17,000 x 30, the same table wherever the word stands. The rows of three words, side by
-# side, are 90 inputs to a hidden layer with tanh, and that feeds a softmax over all 17,000 words.
-# Words that are used alike come to lie near each other, and so what is learned of one holds for the
-# other, even in phrases that were never seen. Here the words are letters, and a row has 2 numbers.
+# table of 17,000 x 30, the same table for every position. The rows of three words, side by side,
+# are 90 inputs to a hidden layer with tanh, which feeds a softmax over all 17,000 words. Words with
+# similar use get similar rows, and so what is learned about one holds for the other, even in
+# phrases that were never seen. Here the words are letters, and a row has 2 numbers.
 #
 # ## The data set
 #
-# The context is a window of three symbols that slides over the name, filled up with boundaries at
-# the beginning.
+# The context is a window of three symbols that slides over the name, padded with boundaries at the
+# start.
 
 # %%
 five = mm.windows(names[:5], vocab, context=3)
@@ -71,9 +71,9 @@ walk.must("their targets", [int(i) for i in targets.split()], Y)
 # %% [markdown]
 # ## The embedding
 #
-# The lecture's own first arrays, as PyTorch's generator drew them: the table C, then two layers.
-# Row 5 of C is what a one-hot 5 times C is; indexing is that product without the zeros. An index
-# may be an array of any shape.
+# The lecture's own initial arrays, as PyTorch's generator drew them: the table C, then two layers.
+# Row 5 of C equals a one-hot 5 times C; indexing is that product without the zeros. An index may be
+# an array of any shape.
 
 # %%
 params = lecture_arrays("mlp")
@@ -84,9 +84,9 @@ emb = C[X]
 walk.must("shape of C[X]", [32, 3, 2], emb.shape)
 
 # %% [markdown]
-# Side by side means (32, 6). `reshape` says so in one word; to concatenate the three slices is the
-# same. In PyTorch the first costs nothing (a view) and the second copies. What they cost here is
-# measured for all examples of the file: as single operations, and compiled by `jit`, which removes
+# Side by side means the shape (32, 6). `reshape` does that, and so does concatenating the three
+# slices. In PyTorch the first costs nothing (a view) and the second copies. Their cost in JAX is
+# measured on all examples of the file: as single operations, and compiled by `jit`, which removes
 # both where it can.
 
 # %%
@@ -98,15 +98,15 @@ everything = mm.windows(names, vocab, context=3)
 
 
 def seconds(*each: Callable[[], jax.Array], repeat: int = 9) -> list[float]:
-    """Return the median time of functions that take turns, after a first call that compiles."""
-    taken: list[list[float]] = [[] for _ in each]
+    """Return the median time of functions called in turn, after a first call that compiles."""
+    measured: list[list[float]] = [[] for _ in each]
     for turn in range(repeat + 1):
-        for function, times in zip(each, taken, strict=True):
+        for function, times in zip(each, measured, strict=True):
             begun = time.perf_counter()
             jax.block_until_ready(function())
             if turn:
                 times.append(time.perf_counter() - begun)
-    return [statistics.median(times) for times in taken]
+    return [statistics.median(times) for times in measured]
 
 
 def by_reshape(emb: jax.Array) -> jax.Array:
@@ -122,19 +122,19 @@ one, other = seconds(lambda: by_reshape(all_emb), lambda: by_concatenate(all_emb
 alone = other / one
 layer = [jax.jit(lambda emb, f=f: f(emb) @ W1) for f in (by_reshape, by_concatenate)]
 one, other = seconds(lambda: layer[0](all_emb), lambda: layer[1](all_emb))
-said = f"{alone:.1f}; {other / one:.1f} compiled, with a layer"
-walk.may("time of concatenate / reshape", "copies / free", said, why="measured here")
+ratios = f"{alone:.1f}; {other / one:.1f} compiled, with a layer"
+walk.may("time of concatenate / reshape", "copies / free", ratios, why="measured here")
 
 # %% [markdown]
 # ## The forward pass, and the loss by hand
 #
-# b1 has shape (100,), and broadcasting adds it to each of the 32 rows: the right way round, which
-# the first lecture got wrong on purpose.
+# b1 has shape (100,), and broadcasting adds it to each of the 32 rows, as intended; the first
+# lecture shows a case where it is not.
 
 # %%
 h = jnp.tanh(emb.reshape(32, 6) @ W1 + b1)
 walk.must("shape of h", [32, 100], h.shape)
-walk.must("h lies within -1 and 1", True, bool((jnp.abs(h) <= 1).all()))
+walk.must("h is within -1 and 1", True, bool((jnp.abs(h) <= 1).all()))
 logits = h @ W2 + b2
 walk.must("shape of the logits", [32, 27], logits.shape)
 walk.must("parameters", 3_481, mm.num_params(params))
@@ -149,10 +149,10 @@ net = mm.mlp(V, context=3, embed_dim=2, hidden_dim=100)
 walk.must("loss by mm.loss of mm.mlp", 17.769714, mm.loss(net, params, five))
 
 # %% [markdown]
-# Why not by hand? Not only since one call is shorter, and its gradient simpler. exp(100) is more
-# than a float32 holds, and infinity / infinity is not a number. The same number added to every
-# logit changes no probability; so the library subtracts the largest, and then no power exceeds 1.
-# What is very negative does no harm: its power is 0.
+# Why not by hand? One call is shorter, and its gradient is simpler. Moreover, exp(100) is more than
+# a float32 can hold, and infinity / infinity is not a number. Adding the same number to every logit
+# changes no probability; so the library subtracts the largest one, and then no power exceeds 1. A
+# very negative logit does no harm: its power is 0.
 
 # %%
 
@@ -175,49 +175,51 @@ right = jax.nn.softmax(jnp.array([-2.0, -3, 0, 100]))
 walk.must("jax.nn.softmax of that: the last is", "1.0", str(right[-1]))
 
 # %% [markdown]
-# ## Thirty-two examples by heart
+# ## Overfitting 32 examples
 #
-# 3,481 parameters and 32 examples: the net should learn them by heart. `fit` takes the steps, here
-# with all examples at each.
+# With 3,481 parameters the net should overfit 32 examples. `fit` takes the steps, here with all
+# examples in each.
 
 # %%
 sgd = mm.make_optimizer(mm.OptimizerConfig(learning_rate=0.1, schedule="constant"), 0)
 
 
-def learn_by_heart(params: mm.Params) -> jax.Array:
+def overfit(params: mm.Params) -> jax.Array:
     state = mm.init_state(net, sgd, jax.random.key(0), params=params)
     return mm.fit(net, sgd, state, five, num_steps=1001, batch_size=None)[1]
 
 
-by_heart = learn_by_heart(params)
-walk.must("loss at first", 17.769714, by_heart[0])
-walk.must("after 1 step", 13.656403, by_heart[1])
-walk.must("after 100 steps", 0.335449, by_heart[100])
-walk.must("after 1,000 steps", 0.256146, by_heart[1000], within=4e-5, why="a thousand roundings")
+losses_of_five = overfit(params)
+walk.must("loss at first", 17.769714, losses_of_five[0])
+walk.must("after 1 step", 13.656403, losses_of_five[1])
+walk.must("after 100 steps", 0.335449, losses_of_five[100])
+walk.must(
+    "after 1,000 steps", 0.256146, losses_of_five[1000], within=4e-5, why="a thousand roundings"
+)
 
 # %% [markdown]
-# It does not reach zero, and cannot. All five names begin after "...", but with five letters: e, o,
-# a, i, s. The best answer there is a fifth for each, and costs ln 5 in five examples of 32. That
-# floor holds wherever training begins; eight other beginnings are eight nets in one program, by
-# `vmap` over their keys.
+# The loss does not reach zero, and cannot. After "..." the five names have five different letters:
+# e, o, a, i, s. The best prediction there is a fifth for each, which costs ln 5 in five of the 32
+# examples. That lower bound holds for every initialisation; eight others are eight nets in one
+# program, by `vmap` over their keys.
 
 # %%
 starts = (X == 0).all(1)
 leads_to = " ".join(vocab.symbols[i] for i in Y[starts])
 walk.must('after "..." comes', "e o a i s", leads_to)
-floor = float(starts.sum() / 32 * jnp.log(starts.sum()))
-walk.must("the floor, (5/32) ln 5", 0.2515, floor)
+lower_bound = float(starts.sum() / 32 * jnp.log(starts.sum()))
+walk.must("lower bound, (5/32) ln 5", 0.2515, lower_bound)
 keys = jax.random.split(jax.random.key(1), 8)
-eight = jax.vmap(lambda key: learn_by_heart(net.init(key))[-1])(keys)
-print("  eight other beginnings, after 1,000 steps: " + " ".join(f"{x:.4f}" for x in eight))
-walk.must("none is below the floor", True, bool((eight > floor).all()))
+eight = jax.vmap(lambda key: overfit(net.init(key))[-1])(keys)
+print("  eight other initialisations, after 1,000 steps: " + " ".join(f"{x:.4f}" for x in eight))
+walk.must("none is below the lower bound", True, bool((eight > lower_bound).all()))
 
 # %% [markdown]
 # ## Minibatches
 #
-# All names are over 200,000 examples, and a step over all of them is slow. A step over 32 drawn at
-# random follows a noisy gradient; but many steps in about the right direction are better than few
-# in the very best one.
+# All names are over 200,000 examples, and a step on all of them is slow. A step on 32 random ones
+# follows a noisy gradient; but many steps in about the right direction are better than a few in
+# exactly the right one.
 
 # %%
 walk.on_file("examples in all", 228_146, len(everything.targets))
@@ -231,8 +233,8 @@ def time_steps(num: int, batch_size: int | None) -> Callable[[], jax.Array]:
 few, many = 2, walk.steps(5000)
 of_all, of_32 = seconds(time_steps(few, None), time_steps(many, 32), repeat=3)
 of_all, of_32 = of_all / few * 1e3, of_32 / many * 1e3
-said = f"{of_all:.1f} ms / {of_32:.3f} ms = {of_all / of_32:,.0f}"
-walk.may("a step of all / of 32, time", "slow / nearly instant", said, why="measured here")
+ratio = f"{of_all:.1f} ms / {of_32:.3f} ms = {of_all / of_32:,.0f}"
+walk.may("a step of all / of 32, time", "slow / nearly instant", ratio, why="measured here")
 
 
 def gradient(params: mm.Params, batch: mm.Batch) -> jax.Array:
@@ -246,9 +248,9 @@ def noise(params: mm.Params, data: mm.Batch, key: jax.Array) -> tuple[jax.Array,
     ids = jax.random.randint(key, (500, 32), 0, len(data.targets))
     batches = jax.tree.map(lambda array: array[ids], data)
     losses = jax.vmap(mm.loss, in_axes=(None, None, 0))(net, params, batches)
-    whole, parts = gradient(params, data), jax.vmap(gradient, in_axes=(None, 0))(params, batches)
-    lengths = jnp.linalg.norm(parts, axis=1) * jnp.linalg.norm(whole)
-    return losses, parts @ whole / lengths
+    of_all, each = gradient(params, data), jax.vmap(gradient, in_axes=(None, 0))(params, batches)
+    lengths = jnp.linalg.norm(each, axis=1) * jnp.linalg.norm(of_all)
+    return losses, each @ of_all / lengths
 
 
 batch_losses, cosines = noise(params, everything, jax.random.key(2))
@@ -261,12 +263,12 @@ print(f"  the cosine of their gradients with that of all: {cosines.mean():.2f} o
 def descend(
     model: mm.Model, params: mm.Params, data: mm.Batch, rates: dict[float, int], seed: int
 ) -> tuple[mm.Params, np.ndarray]:
-    """Take so many steps at each rate, minibatches of 32; return parameters and all losses."""
+    """Take steps of 32 examples, ``rates`` {rate: steps} in turn; return parameters and losses."""
     losses = []
-    for part, (rate, steps) in enumerate(rates.items()):
-        key = jax.random.fold_in(jax.random.key(seed), part)
+    for i, (rate, steps) in enumerate(rates.items()):
+        key = jax.random.fold_in(jax.random.key(seed), i)
         state = mm.init_state(model, sgd, key, params=params)
-        # The rate is a number in the optimizer's state, so that no other rate is compiled again.
+        # The rate is an array in the optimizer's state, so another rate compiles nothing again.
         opt_state = optax.tree.set(state.opt_state, learning_rate=rate)
         state = dataclasses.replace(state, opt_state=opt_state)
         chunks = list(mm.fit_chunks(model, sgd, state, data, num_steps=steps, batch_size=32))
@@ -282,21 +284,21 @@ walk.trained("and all examples", 2.7, mm.evaluate(net, after, everything), withi
 # %% [markdown]
 # ## Which learning rate?
 #
-# The lecture lets the rate rise from 0.001 to 1 over a thousand steps, 10 ** linspace(-3, 0, 1000),
-# and looks at where the loss is lowest, before it gets unsteady. One such curve is noisy. Here are
-# 16 at once, from the lecture's first arrays, each with minibatches of its own, and what
-# `lr_range_test` reads from them.
+# The lecture raises the rate from 0.001 to 1 over a thousand steps, 10 ** linspace(-3, 0, 1000),
+# and looks for the lowest loss before the curve becomes unstable. One such curve is noisy. Here are
+# 16 at once, from the lecture's initial arrays, each with its own minibatches, and the rate that
+# `lr_range_test` suggests from them.
 
 # %%
 config = mm.LRRangeConfig(min=1e-3, max=1.0, num=walk.steps(1000), seeds=16)
 test = mm.lr_range_test(net, sgd, fresh, everything, config, batch_size=32)
-found = test.suggestion.lr or float("nan")
-walk.trained("the valley, as a power of ten", -1.0, np.log10(found), within=0.5)
-print(f"  suggested: {found:g}, {test.suggestion.reason}")
+suggested = test.suggestion.lr or float("nan")
+walk.trained("the valley, as a power of ten", -1.0, np.log10(suggested), within=0.5)
+print(f"  suggested: {suggested:g}, {test.suggestion.reason}")
 walk.draw("learning_rates", plots.lr_range(test))
 
 # %% [markdown]
-# So 0.1 it is, and in the end a tenth of that: learning-rate decay.
+# So the rate is 0.1, and a tenth of that at the end: learning-rate decay.
 
 # %%
 half = walk.steps(50_000)
@@ -312,9 +314,9 @@ walk.trained("the net is below the bigram", True, loss < bigram_loss)
 # %% [markdown]
 # ## Train, dev and test
 #
-# A large net could learn its data by heart and still make no new name. So 80% of the names are for
-# training, 10% are for choosing (dev), and 10% are for a single look at the very end (test), which
-# this walk leaves alone.
+# A large net could memorise its data and still make no good new name. So 80% of the names are for
+# training, 10% for choosing (dev), and 10% for a single evaluation at the very end (test), which
+# this walk does not use.
 
 # %%
 splits = mm.split_lines(names)  # shuffled with the lecture's seed 42
@@ -331,8 +333,8 @@ after, _ = descend(net, net.init(jax.random.key(3)), train, {0.1: half, 0.01: ha
 walk.trained("100 hidden units: train, dev", [2.3, 2.3], measure(net, after), within=0.05)
 
 # %% [markdown]
-# Train and dev are the same: the net is too small to learn its data by heart, it underfits. So a
-# larger hidden layer.
+# Train and dev are equal: the net is too small to memorise its data, it underfits. So a larger
+# hidden layer is next.
 
 # %%
 wide = mm.mlp(V, context=3, embed_dim=2, hidden_dim=300)
@@ -344,8 +346,8 @@ walk.trained("300 hidden units: train, dev", [2.23, 2.24], measure(wide, after),
 walk.draw("losses_300", plots.losses(losses, "300 hidden units, an embedding of 2"))
 
 # %% [markdown]
-# The line is thick since a minibatch is small. What did the embedding learn? With two dimensions it
-# is a picture: the vowels lie together, for they are used alike, and "." and q lie apart.
+# The curve is noisy since a minibatch is small. What did the embedding learn? Two dimensions can be
+# drawn: the vowels are close together, since their use is similar, and "." and q are far from all.
 
 # %%
 table = np.asarray(after["C"])
@@ -356,17 +358,17 @@ apart = np.linalg.norm(table[:, None] - table, axis=-1)  # (V, V), distances
 vowels, (q,) = mm.encode(vocab, "aeiou"), mm.encode(vocab, "q")
 others = ~np.eye(V, dtype=bool)
 among = apart[np.ix_(vowels, vowels)].sum() / (5 * 4)  # those to themselves are 0
-said = f"{among:.2f} / {apart[others].mean():.2f}"
-walk.trained("distance among vowels / among all", "together", said)
+distances = f"{among:.2f} / {apart[others].mean():.2f}"
+walk.trained("distance among vowels / among all", "together", distances)
 nearest = np.where(others, apart, np.inf).min(1)
-said = f"q {nearest[q]:.2f}, . {nearest[0]:.2f}, median {np.median(nearest):.2f}"
-walk.trained("distance to the nearest other", "q, . apart", said)
+distances = f"q {nearest[q]:.2f}, . {nearest[0]:.2f}, median {np.median(nearest):.2f}"
+walk.trained("distance to the nearest other", "q, . apart", distances)
 
 # %% [markdown]
 # ## A wider embedding
 #
 # Two dimensions may be too few. With 10, and 200 hidden units: 50,000 steps of 0.1, 50,000 of 0.01,
-# some more; then the lecture's last run, 200,000 steps whose rate falls in the middle.
+# some more; then the lecture's last run, 200,000 steps with a tenth of the rate from the middle on.
 
 # %%
 model = mm.mlp(V, context=3, embed_dim=10, hidden_dim=200)
@@ -388,25 +390,26 @@ walk.draw("losses", plots.losses(losses, "200 hidden units, an embedding of 10")
 # %% [markdown]
 # ## New names
 #
-# Start with three boundaries, draw a symbol, shift the window, until a boundary comes.
+# Start with three boundaries, draw a symbol, shift the window, and repeat until a boundary is
+# drawn.
 
 # %%
 tokens, _ = mm.sample(model, last, jax.random.key(9), num=20)
-made = mm.decode_lines(vocab, tokens)
+new_names = mm.decode_lines(vocab, tokens)
 known = set(names)
-for name in made:
+for name in new_names:
     print(f"  {name}" + ("  (a name of the file)" if name in known else ""))
-walk.trained("20 samples", "name-like", ", ".join(made[:4]))
+walk.trained("20 samples", "name-like", ", ".join(new_names[:4]))
 
 # %% [markdown]
 # ## Beyond the lecture
 #
-# It ends with an invitation: beat 2.17 on dev, by other sizes of layers, embedding, context or
-# batch, by another schedule, or by the paper's own ideas. The preset `modern` looks at six symbols,
-# has fewer parameters, begins near the uniform distribution, and descends with AdamW and a cosine.
-# Four of them are trained at once, as one population, each with a key of its own. The ensemble
-# that averages their probabilities does better than any of them: where one is wrong, others are
-# not. It is also worth a look at what mere counting does with five symbols, done well (Kneser-Ney).
+# The lecture ends with a challenge: get below 2.17 on dev, by other sizes of layers, embedding,
+# context or batch, by another schedule, or by ideas from the paper. The preset `modern` reads six
+# symbols, has fewer parameters, starts near the uniform distribution, and uses AdamW with a cosine
+# schedule. Four such nets are trained at once, as one population, each with its own key. The
+# ensemble that averages their probabilities is better than each of them: where one is wrong, others
+# are not. Compare that with counting, done well (Kneser-Ney), after five symbols.
 
 # %%
 preset = mm.PRESETS["modern"].config
@@ -421,7 +424,7 @@ for _chunk in range(steps // at_once["num_steps"]):
 members = mm.population.evaluate(modern, state.params, longer_dev)
 together = float(mm.evaluate(mm.ensemble(modern, 4), state.params, longer_dev))
 better = float(members.mean())
-walk.trained("the invitation: dev below 2.17", 2.17, better, why="the preset modern, four seeds")
+walk.trained("the challenge: dev below 2.17", 2.17, better, why="the preset modern, four seeds")
 counted = mm.fit_kneser_ney(splits.train, vocab, order=6)
 by_counts = mm.evaluate(mm.kneser_ney(V, order=6), counted, mm.windows(splits.dev, vocab, 5))
 size = mm.num_params(state.params) // len(members)
