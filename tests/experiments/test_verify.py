@@ -1,5 +1,6 @@
-"""mm-jax verify: every file against its checksum, and the last steps taken again."""
+"""Every file against its checksum, and the last steps taken again: what differs is named."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,57 +8,33 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from mm_jax.config.base import InputError
+from mm_jax.experiments.verify import check_files, replay
 from mm_jax.runs.checkpoint import checkpoint_path
-from tests.helpers import call, record_of
-from tests.system.test_resume import TRAIN, back_to, reseal
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    path = tmp_path_factory.mktemp("verify")
-    (path / "names.txt").write_text("\n".join(a + b for a in "abcdefg" for b in ("an", "el", "o")))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path)
-        record_of(*TRAIN, "--out", "run")
-    return path
+from tests.trained_run import back_to, folder_with_run, reseal
 
 
 @pytest.fixture
-def run(whole, tmp_path, monkeypatch):
+def run(tmp_path_factory, tmp_path, monkeypatch):
     """A copy of a run of 60 steps, with checkpoints at 40 and 60."""
+    whole = folder_with_run(tmp_path_factory.getbasetemp())
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "run"  # whose data is still that of the folder which was copied
+    return Path("run")  # whose data is still that of the folder which was copied
 
 
-def test_a_run_is_verified_and_its_last_steps_repeat(run):
-    out, err = call("verify", "run")
-    assert err == ""
-    lines = out.splitlines()
-    assert lines[0] == "files      run: 7 of 7 are what was written"
-    assert lines[1].startswith("steps      40 to 60, taken again in ")
-    assert lines[1].endswith("arrays is the same")
-    record = record_of("verify", "run")
-    [found] = record["verified"]
-    assert found["num_files"] == 7
-    replayed = found["replayed"]
-    assert (replayed["first"], replayed["last"], replayed["differing"]) == (40, 60, [])
-    assert replayed["arrays"] > 15  # the moments of adam, too
-    assert record["seconds"] >= replayed["seconds"] > 0
+def change_moments(checkpoint):
+    """What steps from here make of the parameters is other than it was."""
+    name = next(name for name in checkpoint.arrays if name.endswith("mu.W1"))
+    checkpoint.arrays[name] = checkpoint.arrays[name] + np.float32(1e-3)
 
 
-def test_without_a_checkpoint_before_it_begins_at_the_first_step(run):
-    checkpoint_path(run, 40).unlink()
-    assert "steps      0 to 60, taken again" in call("verify", "run")[0]
-
-
-def test_a_run_that_has_not_ended_is_verified_up_to_its_newest_checkpoint(run):
-    back_to(run, 60)
-    checkpoint_path(run, 40).unlink()
-    out, err = call("verify", "run")
-    assert err == ""
-    assert "files      run: 2 of 2" in out
-    assert "steps      0 to 60" in out
+def test_all_files_of_an_intact_run_are_checked(run):
+    files = {str(file.path.relative_to(run)): file.complaint for file in check_files(run)}
+    checkpoints = ("best", "step-0000000040", "step-0000000060")
+    expected = {f"checkpoints/{name}.safetensors" for name in checkpoints}
+    expected |= {"config.json", "metrics.jsonl", "samples.txt", "params.safetensors"}
+    assert files == dict.fromkeys(expected)
 
 
 def flip(name, place=-1):
@@ -88,91 +65,75 @@ DAMAGES = {
 @pytest.mark.parametrize(("damage", "words"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_whatever_is_not_as_it_was_is_named(run, damage, words):
     damage(run)
-    _, err = call("verify", "run", code=1)
-    assert words in err
-    assert err.count("\n") == 1
+    [complaint] = [file.complaint for file in check_files(run) if file.complaint]
+    assert words in complaint
 
 
-@pytest.mark.slow
-def test_other_data_cannot_repeat_a_run(run):
-    Path("other.txt").write_text("other\nlines\n" * 20)
-    call(*TRAIN, "--data", "other.txt", "--out", "other")
-    Path("other.txt").write_text("and\nother\nlines\n" * 20)
-    assert "other.txt is not what other was trained on" in call("verify", "other", code=1)[1]
+def test_the_last_steps_repeat_from_the_checkpoint_before_them_or_the_first_step(run):
+    replayed = replay(run)
+    assert (replayed.first, replayed.last, replayed.differing) == (40, 60, [])
+    assert replayed.arrays > 15  # the moments of adam, too
+    flip("checkpoints/step-0000000040.safetensors")(run)  # a damaged one is none
+    assert replay(run)[:2] == (0, 60)
+    assert replay(run).differing == []
 
 
-def test_steps_that_do_not_repeat_are_told(run):
+def test_a_run_that_has_not_ended_repeats_up_to_its_newest_checkpoint(run):
+    back_to(run, 40)
+    assert replay(run) == (0, 40, replay(run).arrays, [], [])
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(InputError, match="run has not come to its end; resume it: --resume"):
+        replay(run)
+
+
+def test_steps_that_do_not_repeat_are_named(run):
     """With right checksums everywhere, but from other moments than the run had."""
-
-    def change(found):
-        name = next(name for name in found.arrays if name.endswith("mu.W1"))
-        found.arrays[name] = found.arrays[name] + np.float32(1e-3)
-
-    reseal(checkpoint_path(run, 40), change)
-    out, err = call("verify", "run", code=1)
-    assert "steps      40 to 60, taken again" in out
-    assert "other bits in" in out
-    assert "run does not repeat: other bits in C, W1, W2" in err
-
-
-def test_bits_that_differ_elsewhere_are_no_fault(run):
-    def change(found):
-        name = next(name for name in found.arrays if name.endswith("mu.W1"))
-        found.arrays[name] = found.arrays[name] + np.float32(1e-3)
-
-    def elsewhere(found):
-        found.record["fingerprint"] |= {"jaxlib": "0.1"}
-
-    reseal(checkpoint_path(run, 40), change)
-    reseal(checkpoint_path(run, 60), elsewhere)
-    out, err = call("verify", "run")
-    assert err == ""
-    assert "as may be: jaxlib 0.1 before" in out
+    reseal(checkpoint_path(run, 40), change_moments)
+    replayed = replay(run)
+    assert {"C", "W1", "W2"} <= set(replayed.differing)
+    assert replayed.elsewhere == []
+    reseal(checkpoint_path(run, 60), lambda c: c.record["fingerprint"].update(jaxlib="0.1"))
+    assert replay(run).elsewhere[0].startswith("jaxlib 0.1 before")
 
 
 def test_parameters_of_another_run_do_not_repeat(run):
     params = load_file(run / "params.safetensors")
     params["b2"][0] = np.nextafter(params["b2"][0], np.float32(9))
     save_file(params, run / "params.safetensors")
-    out, err = call("verify", "run", code=1)
-    assert "other bits in 1 arrays (b2)" in out
-    assert "and 1 more" in err
+    assert replay(run).differing == ["b2"]
+    save_file(params | {"b2": params["b2"][1:]}, run / "params.safetensors")
+    with pytest.raises(InputError, match=r"does not fit config.json: b2 is float32\[\d+\]"):
+        replay(run)
 
 
-@pytest.mark.slow
-def test_seeds_and_sweeps_are_verified_by_their_first_member(run):
-    net = TRAIN[1:-2]
-    call("train", *net, "--seeds", "2", "--out", "seeds")
-    out, err = call("verify", "seeds")
-    assert err == ""
-    assert "files      seeds: 4 of 4" in out
-    assert "steps      0 to 60" in out
-    call("sweep", *net, "--batch-size", "8,16", "--seeds", "2", "--out", "swept")
-    out, err = call("verify", "swept")
-    assert err == ""
-    assert [line.split(":")[0] for line in out.splitlines() if line.startswith("files")] == [
-        "files      swept/best",
-        "files      swept/ensemble",
-        "files      swept",
-    ]
-    metrics = Path("seeds/metrics.jsonl")
-    metrics.write_bytes(metrics.read_bytes().replace(b"{", b"[", 1))
-    assert "seeds/metrics.jsonl is not what was written" in call("verify", "seeds", code=1)[1]
-    path = Path("swept/ensemble/params.safetensors")
-    path.write_bytes(path.read_bytes()[:-4])
-    assert "swept/ensemble/params.safetensors" in call("verify", "swept", code=1)[1]
-    call("train", *net, "--seeds", "2", "--members-per-slice", "2", "--out", "sliced")
-    _, err = call("verify", "sliced", code=1)
-    assert "trained in slices of several members, which repeat to rounding only" in err
+def test_an_ensemble_is_verified_by_its_first_member(run):
+    """The run is made that of an ensemble here, of itself and of a member that did not repeat."""
+    for name in ("params.safetensors", "checkpoints"):
+        shutil.move(run / name, run.with_name(name))
+    params = load_file("params.safetensors")
+    both = {name: np.stack([leaf, leaf + 1]) for name, leaf in params.items()}
+    save_file(both, run / "params.safetensors")
+    record = json.loads((run / "config.json").read_text())
+    record["config"] |= {"seeds": 2}
+    (run / "config.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"metrics.jsonl does not name the members"):
+        replay(run)
+    with (run / "metrics.jsonl").open("a") as file:
+        for seed in (0, 1):
+            print(json.dumps({"seed": seed, "step": 60, "dev_loss": 2.0}), file=file)
+        print(json.dumps({"step": 60, "dev_loss": 2.0}), file=file)
+    replayed = replay(run)
+    assert (replayed.first, replayed.last, replayed.differing) == (0, 60, [])
+    record["fingerprint"]["alone"] = False
+    (run / "config.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="in slices of several members, which repeat to rounding"):
+        replay(run)
 
 
-def test_what_was_counted_has_files_only(run):
-    call("count", "--data", "names.txt", "--out", "counted")
-    out, err = call("verify", "counted")
-    assert err == ""
-    assert "files      counted: 4 of 4" in out
-    assert "steps" not in out
-
-
-def test_what_is_no_run_is_refused(run):
-    assert "is not a run directory: it has no config.json" in call("verify", ".", code=2)[1]
+def test_other_data_cannot_repeat_a_run(run):
+    record = json.loads((run / "config.json").read_text())
+    Path("other.txt").write_text("and\nother\nlines\n" * 20)
+    record["config"]["data"]["data"] = str(Path("other.txt").absolute())
+    (run / "config.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"other\.txt is not what run was trained on"):
+        replay(run)

@@ -18,29 +18,18 @@ import pytest
 from safetensors.numpy import load_file
 
 from mm_jax.cli.main import main
-from mm_jax.runs.checkpoint import checkpoint_path, checkpoint_steps, open_checkpoint, serialize
+from mm_jax.runs.checkpoint import checkpoint_path, checkpoint_steps, open_checkpoint
 from mm_jax.runtime import atomic_files
 from mm_jax.runtime.hardware import num_cores
-from tests.system.faults import Faulty
 from tests.helpers import call, record_of
-
-LINES = [
-    a + b for a in ("em", "av", "li", "no", "ka", "so") for b in ("ma", "a", "el", "ora", "nie")
-]
-NET = ["--embed-dim", "4", "--hidden-dim", "8", "--init", "scaled", "--batch-size", "16"]
-TRAIN = ["train", "--data", "names.txt", "--steps", "60", *NET, "--optimizer", "adam"]
-TRAIN += ["--learning-rate", "0.01", "--checkpoint-every", "20"]
+from tests.system.faults import Faulty
+from tests.trained_run import LINES, NET, TRAIN, back_to, contents, folder_with_run, reseal
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that came to its end undisturbed, in a folder with its data."""
-    path = tmp_path_factory.mktemp("resume")
-    (path / "names.txt").write_text("\n".join(LINES))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path)
-        record_of(*TRAIN, "--out", "run")
-    return path
+    return folder_with_run(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
@@ -51,29 +40,6 @@ def folder(whole, tmp_path, monkeypatch):
     assert str(whole) in config
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def contents(run):
-    return {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*.*") if p.name != ".lock"}
-
-
-def back_to(run, step):
-    """Make a run as if it had been killed after a step's checkpoint."""
-    for each in checkpoint_steps(run):
-        if each > step:
-            checkpoint_path(run, each).unlink()
-    for name in ("params.safetensors", "samples.txt", "SHA256SUMS"):
-        (run / name).unlink()
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 41, "loss": 1.0}\n{"step": 4')  # what was written after it
-
-
-def reseal(path, change):
-    """Change what a checkpoint holds, and give it a right checksum again."""
-    found = open_checkpoint(path)
-    change(found)
-    found.record.pop("sha256")
-    path.write_bytes(serialize(found.arrays, found.record))
 
 
 def resume(*more, code=0):
@@ -119,7 +85,7 @@ def test_a_rate_that_was_found_is_not_looked_for_again(folder, whole, monkeypatc
     command = [*TRAIN, "--learning-rate", "auto", "--resume", "--out", "found"]
     first = record_of(*command)
     back_to(folder / "found", 40)
-    monkeypatch.setattr("mm_jax.cli.commands.train.find_rate", None)
+    monkeypatch.setattr("mm_jax.cli.train_plan.find_rate", None)
     assert record_of(*command)["dev_loss"] == first["dev_loss"]
 
 
@@ -238,7 +204,7 @@ def test_sampling_needs_neither_data_nor_the_same_choices(folder):
 def test_what_cannot_be_resumed_says_so(folder):
     assert "--resume needs --out" in call("train", "--resume", code=2)[1]
     assert "--strict needs --resume" in call("train", "--strict", "--out", "x", code=2)[1]
-    assert "and not empty" not in call("train", "--resume", "--out", "none", "--steps", "0")[1]
+    assert "and not empty" not in call(*TRAIN, "--resume", "--out", "none", "--steps", "0")[1]
     call("count", "--data", "names.txt", "--out", "counted")
     assert "was counted, not trained" in call("train", "--resume", "--out", "counted", code=2)[1]
     complaint = call(*TRAIN, "--out", "run", code=2)[1]
@@ -261,7 +227,7 @@ WRONG = {
         lambda c: c.arrays.update({"opt_state.count": np.zeros(2, np.int32)}),
         r"opt_state.count is int32.2., should be int32..",
     ),
-    "the best one": (lambda c: c.record.pop("num_lines"), "is not to go on from: it has no num_l"),
+    "the best one": (lambda c: c.record.pop("num_lines"), "resumed from: it has no num_lines"),
     "no config": (lambda c: c.record.pop("config"), "is no checkpoint of a run"),
     "symbols": (lambda c: c.record.update(symbols=[".", "a"]), "it has another vocabulary"),
     "data": (lambda c: c.record["data"].update(sha256="0"), "it was made from other data"),
@@ -295,7 +261,7 @@ def test_lines_of_metrics_that_are_gone_are_told(folder):
     back_to(folder / "run", 40)
     (folder / "run/metrics.jsonl").unlink()
     _, err = resume()
-    assert "metrics.jsonl is gone: the run goes on without its lines up to step 40" in err
+    assert "metrics.jsonl is gone: the run is resumed without its lines up to step 40" in err
     steps = [
         json.loads(line)["step"] for line in Path("run/metrics.jsonl").read_text().splitlines()
     ]
@@ -380,11 +346,15 @@ def start(*args, cores=None, module=True, **options):
     return subprocess.Popen(command, **pipes, **options)
 
 
-def wait_for(path, size=0, seconds=60):
+def wait_until(check, seconds=120):
     begun = time.monotonic()
-    while not path.exists() or path.stat().st_size <= size:
+    while not check():
         assert time.monotonic() - begun < seconds
         time.sleep(0.01)
+
+
+def wait_for(path, size=0):
+    wait_until(lambda: path.exists() and path.stat().st_size > size)
 
 
 LONG = ["train", "--data", "names.txt", "--steps", "50000000", *NET]
@@ -400,7 +370,7 @@ def test_sigterm_stops_after_the_chunk_and_what_it_says_goes_on(folder):
     assert process.returncode == 143
     first, last = err.splitlines()
     assert first == "stopping after this chunk, which is kept; Ctrl-C again leaves at once"
-    [step] = re.findall(r"interrupted after step (\d+); go on with: mm-jax train --resume", last)
+    [step] = re.findall(r"interrupted after step (\d+); resume with: mm-jax train --resume", last)
     assert checkpoint_steps(folder / "long")[0] == int(step) > 0
     process = start("train", "--resume", "--out", "long")
     wait_for(folder / "long/metrics.jsonl", (folder / "long/metrics.jsonl").stat().st_size)
@@ -411,14 +381,20 @@ def test_sigterm_stops_after_the_chunk_and_what_it_says_goes_on(folder):
     assert checkpoint_steps(folder / "long")[0] > int(step)
 
 
-LONG_CHUNKS = """
+ENDLESS_CHUNK = """
 import sys
-from mm_jax.experiments import training_loop
-from mm_jax.training import step
+import threading
+from pathlib import Path
 from mm_jax.cli.main import main
-from mm_jax.runtime.hardware import num_cores
+from mm_jax.experiments import training_loop
 
-step.chunk_length = training_loop.chunk_length = lambda *_: 100_000  # of some seconds
+def fit_chunks(*args, whole=training_loop.fit_chunks, **options):
+    chunks = whole(*args, **options)
+    yield next(chunks)
+    Path("in the second chunk").touch()
+    threading.Event().wait()
+
+training_loop.fit_chunks = fit_chunks
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -426,20 +402,19 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.slow
 def test_a_second_ctrl_c_leaves_at_once_and_loses_at_most_the_chunk(folder):
     """The first one keeps what was before the chunk in work."""
-    command = ["-c", LONG_CHUNKS, *LONG, "--checkpoint-seconds", "1000", "--out", "long"]
+    command = ["-c", ENDLESS_CHUNK, *LONG, "--checkpoint-seconds", "1000", "--out", "long"]
     process = start(*command, module=False)
-    wait_for(folder / "long/metrics.jsonl")
-    time.sleep(0.3)  # into the next chunk
-    process.send_signal(signal.SIGINT)
-    begun = time.monotonic()
-    while not checkpoint_steps(folder / "long"):
-        assert time.monotonic() - begun < 5
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=2)
+    try:
+        wait_until((folder / "in the second chunk").exists)
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: checkpoint_steps(folder / "long"))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert err.splitlines()[1:] == ["left at once; the last checkpoint is kept"]
-    assert checkpoint_steps(folder / "long") == [100_000]
+    assert checkpoint_steps(folder / "long") == [1000]
 
 
 @pytest.mark.slow
@@ -479,7 +454,7 @@ def test_a_disk_that_fills_up_while_training_keeps_the_last_checkpoint(folder, s
     assert full == errno.ENOSPC
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "No space left on device; put that right, and go on with: mm-jax train --resume" in err
+    assert "No space left on device; put that right, and resume with: mm-jax train --resume" in err
     assert err.count("\n") == 1
     step = record_of("eval", "disk/run")["step"]
     assert step >= 1000
