@@ -10,10 +10,9 @@ import pytest
 
 from mm_jax.bench import jobs, many, timing, training, using
 from mm_jax.bench.timing import Bench, Row, markdown, number
-from mm_jax.cli.commands.bench import SECTIONS
 from mm_jax.config.base import InputError
 from mm_jax.runtime.console import Console
-from tests.helpers import call, record_of
+from tests.helpers import record_of
 
 ROOMS = {"training": training, "using": using, "many": many}
 
@@ -66,11 +65,6 @@ def test_a_ratio_says_how_many_times_the_other_is():
     assert timing.times(0.01, 5.0) == "500 times"
 
 
-def test_every_section_is_a_function_of_its_room():
-    for name, room in SECTIONS.items():
-        assert callable(getattr(ROOMS[room], name.replace("-", "_"))), name
-
-
 def test_every_way_to_count_counts_the_same(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("emma\nolivia\nava\n" * 50)
@@ -111,13 +105,6 @@ def test_a_process_of_a_job_finds_no_cache_of_ours(monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "somewhere")
     code = "import os; print(os.environ.get('JAX_COMPILATION_CACHE_DIR'), os.environ['MORE'])"
     assert timing.run(sys.executable, "-c", code, MORE="yes")[1] == "None yes\n"
-
-
-def test_a_section_that_there_is_not_is_refused():
-    assert (
-        "unknown section 'lectures'; choose from lecture" in call("bench", "lectures", code=2)[1]
-    )
-    assert "--repeats must be at least 1" in call("bench", "--repeats", "0", code=2)[1]
 
 
 def test_a_process_that_fails_is_one_line():

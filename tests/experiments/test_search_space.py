@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from mm_jax.config.base import InputError
-from mm_jax.config.command_line import flags_of
 from mm_jax.config.models import BigramConfig, MLPConfig
-from mm_jax.config.presets import PRESETS
 from mm_jax.config.training import OptimizerConfig, RunConfig
 from mm_jax.experiments.search_space import (
     apply_setting,
@@ -173,19 +171,3 @@ def test_halving_drops_half_at_each_rung_and_ends_with_all_steps(num, halvings):
     for (count, share), (after, next_share) in itertools.pairwise(steps):
         assert share == 2 * next_share
         assert after == max(1, count // 2)
-
-
-def test_flags_say_what_differs_and_nothing_else():
-    modern = PRESETS["modern"].config
-    assert flags_of(modern, modern) == []
-    other = dataclasses.replace(
-        modern,
-        full_batch=True,
-        model=dataclasses.replace(modern.model, dropout=0.25),
-        optimizer=dataclasses.replace(modern.optimizer, learning_rate=0.01),
-    )
-    assert flags_of(other, modern) == [
-        *("--dropout", "0.25"),
-        *("--learning-rate", "0.01"),
-        "--full-batch",
-    ]

@@ -202,7 +202,7 @@ def test_a_variable_that_leads_nowhere_is_not_passed_over(monkeypatch):
         ([], "1,2} is missing"),
         (["3"], "invalid choice '3'"),
         (["one"], "invalid choice 'one'"),
-        (["1", "--data", "other.txt"], "--data other.txt: .* give names or lecture-names"),
+        (["1", "--data", "other.txt"], "--data other.txt: .* need names or lecture-names"),
         (["1", "--data", "lecture-names"], "mm-jax data lecture-names"),
         (["1", "--out", "taken"], "--out taken: File exists"),
         (["1", "--out", "taken/below"], "--out taken/below: Not a directory"),

@@ -2,11 +2,9 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
@@ -86,23 +84,6 @@ def test_the_inside_is_that_of_the_first_and_of_the_last_parameters(tmp_path, da
     lecture = run_of(tmp_path / "lecture", data, NET)
     wild, _ = diagnostics_before_and_after(summarize_run(lecture), lecture.config)
     assert float(wild.saturated["h"]) > float(before.saturated["h"])
-
-
-def test_plot_writes_each_picture_twice(tmp_path, data):
-    run = run_of(tmp_path / "run", data, NET)
-    record = record_of("plot", str(run.path))
-    folder = run.path / "figures"
-    assert record["folder"] == str(folder)
-    names = {f"{name}{end}" for name in record["figures"] for end in (".png", ".svg")}
-    assert {path.name for path in folder.iterdir()} == names
-    for name in record["figures"]:
-        with Image.open(folder / f"{name}.png") as image:
-            assert min(image.size) > 300
-        assert (folder / f"{name}.svg").read_text().startswith("<?xml")
-    first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    call("plot", str(run.path), "--out", str(tmp_path / "else" / "where"))
-    again = {path.name: path.read_bytes() for path in (tmp_path / "else" / "where").iterdir()}
-    assert again == first  # the same run gives the same pictures
 
 
 def test_without_its_data_a_run_has_fewer_pictures_and_says_why(tmp_path, data):
@@ -240,12 +221,3 @@ def test_looks_at_arrays_that_the_model_has_not_are_not_drawn(tmp_path, data):
         "".join(json.dumps(line) + "\n" for line in CURVE + odd)
     )
     assert "updates" not in record_of("plot", str(run.path))["figures"]
-
-
-def test_places_that_cannot_be_written_to_are_one_line(tmp_path, data):
-    run = run_of(tmp_path / "run", data, NgramConfig())
-    for flags in (["--out", ""], ["--out", data.data], ["--out", f"{data.data}/x"]):
-        _, err = call("plot", str(run.path), *flags, code=2)
-        assert "--out" in err
-        assert err.count("\n") == 1
-    assert "does not exist" in call("plot", str(Path("nowhere")), code=2)[1]

@@ -16,11 +16,9 @@ from mm_jax.cli.commands import count as count_command
 from mm_jax.cli.commands import sweep as sweep_command
 from mm_jax.cli.commands import train as train_command
 from mm_jax.cli.parsing import parse_options
-from mm_jax.config.command_line import command_of
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
-from mm_jax.config.presets import PRESETS
-from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig
+from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.experiments.search_config import SearchConfig
 from mm_jax.experiments.search_config import command_of as sweep_command_of
 from mm_jax.reports.browser_model import payload
@@ -237,27 +235,6 @@ def test_a_model_that_a_page_cannot_carry_is_refused_with_one_line(folder, tmp_p
     assert "Make some" not in (folder / "mlp" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("path", ["page.txt", "no/where.html", "folder.html", f"{300 * 'x'}.html"])
-def test_a_page_that_cannot_be_written_is_one_line(folder, path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder.html").mkdir()
-    _, err = call("export", str(folder / "mlp"), "--html", path, code=2)
-    assert f"--html {path}" in err
-    assert err.count("\n") == 1
-
-
-def test_a_link_in_the_place_of_a_report_is_replaced_not_followed(folder, tmp_path):
-    data = DataConfig(str(folder / "names.txt"))
-    run = make_run(tmp_path / "run", CountConfig(data, NgramConfig()))
-    outside = tmp_path / "outside.html"
-    outside.write_text("mine")
-    (run / "report.html").symlink_to(outside)
-    call("report", str(run))
-    assert outside.read_text() == "mine"
-    assert not (run / "report.html").is_symlink()
-    assert [path.name for path in run.iterdir() if path.name.endswith(".part")] == []
-
-
 def test_shades_of_surprise():
     assert [level_of(nats) for nats in (0.0, 0.7, 3.0, 6.0, 99.0, math.inf)] == [0, 1, 4, 8, 8, 8]
 
@@ -268,34 +245,6 @@ def parsed(command):
     assert words[0] == "mm-jax"
     module = {"train": train_command, "count": count_command, "sweep": sweep_command}[words[1]]
     return parse_options(module, "mm-jax", words[2:])
-
-
-DATA = DataConfig("a b.txt", "unique", 7)
-MINE = RunConfig(
-    data=DATA,
-    model=MLPConfig(5, 6, 7, "scaled", 0.1),
-    optimizer=OptimizerConfig("adamw", 0.1, 1.0, 3e-4, "cosine", 10),
-    full_batch=True,
-    regularization=0.1,
-    seed=3,
-    data_seed=4,
-    steps=9,
-    average_decay=0.9,
-    seeds=2,
-)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [MINE, RunConfig(data=DATA, model=BigramConfig()), *(p.config for p in PRESETS.values())],
-)
-def test_the_command_that_does_it_again_makes_the_same_choices(config):
-    assert parsed(command_of(config)).config == config
-
-
-def test_the_command_of_a_preset_names_it():
-    assert command_of(PRESETS["large"].config) == "mm-jax train --preset large"
-    assert command_of(RunConfig()) == "mm-jax train"
 
 
 @pytest.mark.parametrize(
@@ -317,13 +266,6 @@ def test_the_command_that_sweeps_again_is_the_same_sweep(line):
     assert len(search.axes) >= 1
     again = searched(sweep_command_of(search))
     assert again == search
-
-
-@pytest.mark.parametrize("model", [NgramConfig(3, 0.25), NgramConfig(2, 0.0), KneserNeyConfig(4)])
-def test_the_command_that_counts_again_makes_the_same_choices(model):
-    options = parsed(command_of(CountConfig(DATA, model)))
-    assert (options.data, options.order) == (DATA, model.order)
-    assert options.smoothing == getattr(model, "smoothing", "kneser-ney")
 
 
 def test_payload_of_counts_is_their_logits(folder):
