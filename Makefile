@@ -13,11 +13,11 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: help demo test test-all lint bench clean
 
 help:
-	@echo "make demo      train the lecture's MLP on names and make 20 new ones"
-	@echo "make test      test every behaviour, in a few minutes"
-	@echo "make test-all  that, and what is slow: killed processes, a browser, whole lectures, Python 3.12"
-	@echo "make lint      ruff, mypy, and whether imports go up the layers only"
-	@echo "make bench     measure it beside PyTorch, which is installed (some twenty minutes)"
+	@echo "make demo      train the lecture's MLP on names and sample 20 new ones"
+	@echo "make test      test every behaviour (a few minutes)"
+	@echo "make test-all  also run the slow tests: killed processes, a browser, whole lectures, Python 3.12"
+	@echo "make lint      run ruff, mypy and import-linter"
+	@echo "make bench     measure the speed beside PyTorch, which it installs (about twenty minutes)"
 
 demo: $(VENV)/.installed
 	$(BIN)/mm-jax train --preset lecture
