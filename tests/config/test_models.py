@@ -19,8 +19,8 @@ def test_every_model_is_counted_or_trained_and_found_by_its_name():
     assert not COUNTED.keys() & TRAINED.keys()
     for name, config in MODEL_CONFIGS.items():
         assert config.name == name
-    assert set(COUNTED) == {"ngram", "kneser-ney"}
-    assert set(TRAINED) == {"bigram", "mlp"}
+    assert {"ngram", "kneser-ney"} <= set(COUNTED)
+    assert {"bigram", "mlp"} <= set(TRAINED)
 
 
 def test_the_default_mlp_is_that_of_the_lecture():
