@@ -1,0 +1,135 @@
+"""Counting a file without a console: what is refused, counted, chosen and impossible."""
+
+import math
+
+import pytest
+
+from mm_jax.config.base import InputError
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import KneserNeyConfig, NgramConfig
+from mm_jax.data import ngram_counts
+from mm_jax.data.ngram_counts import count_lines
+from mm_jax.data.streaming import Stream, summarize_file
+from mm_jax.data.vocab import build_vocab
+from mm_jax.experiments import counting
+from mm_jax.models.baselines import MAX_ORDER, add_k
+
+LINES = ["emma", "ava", "mia", "amelia", "eva", "ema", "mae", "lea", "ela", "mila"] * 4
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(LINES))
+    return path
+
+
+def count(path, order, smoothing, split="lecture"):
+    """All steps of mm-jax count that need no console."""
+    stream = Stream(path)
+    summary = summarize_file(stream, DataConfig(str(path), split))
+    highest = counting.order_to_count(order, smoothing, len(summary.vocab))
+    counts = counting.count_splits(stream, summary, highest)
+    return summary, counting.choose_model(stream, summary, counts, order, smoothing)
+
+
+def test_auto_needs_lines_that_are_held_out():
+    for order, smoothing in (("auto", 1.0), (2, "auto")):
+        with pytest.raises(InputError, match="--split none holds no lines out"):
+            counting.check_request(order, smoothing, "none")
+        counting.check_request(order, smoothing, "lecture")
+    counting.check_request(2, "kneser-ney", "none")
+    with pytest.raises(InputError, match="0 or at least 1e-30"):
+        counting.check_request(2, 1e-38, "none")
+
+
+@pytest.mark.parametrize(
+    ("order", "smoothing", "vocab_size", "expected"),
+    [
+        ("auto", 1.0, 27, MAX_ORDER),
+        ("auto", "kneser-ney", 5000, 4),  # 2 * 5000**5 is more than 62 bits hold
+        (2, 1.0, 27, MAX_ORDER),
+        (3, "kneser-ney", 27, MAX_ORDER),
+        (9, 1.0, 3, 9),
+    ],
+)
+def test_the_order_to_count_is_that_of_the_baselines_or_the_one_asked_for(
+    order, smoothing, vocab_size, expected
+):
+    assert counting.order_to_count(order, smoothing, vocab_size) == expected
+
+
+@pytest.mark.parametrize(
+    ("order", "smoothing", "vocab_size", "error"),
+    [
+        (1, "kneser-ney", 27, "takes --order 2 to 6, not 1"),
+        (7, "kneser-ney", 27, "takes --order 2 to 6, not 7"),
+        (5, "kneser-ney", 5000, "5,000 symbols can have orders 2 to 4"),
+        (12, 1.0, 27, "a table of order 12"),
+    ],
+)
+def test_an_impossible_order_is_refused(order, smoothing, vocab_size, error):
+    with pytest.raises(InputError, match=error):
+        counting.order_to_count(order, smoothing, vocab_size)
+
+
+def test_the_chosen_model_has_the_order_and_smoothing_asked_for(path):
+    _, result = count(path, 3, 0.5)
+    assert (result.chosen.kind, result.chosen.order, result.chosen.smoothing) == ("add-k", 3, 0.5)
+    assert result.counts.train.order == result.counts.dev.order == 3
+    assert counting.model_config(result.chosen) == NgramConfig(3, 0.5)
+    counts = counting.model_params(result.chosen, result.counts.train)["counts"]
+    assert counts.sum() == result.counts.train.total
+    _, result = count(path, 4, "kneser-ney")
+    assert counting.model_config(result.chosen) == KneserNeyConfig(4)
+    assert result.chosen in result.baselines
+
+
+def test_auto_is_the_lowest_loss_on_dev(path):
+    _, result = count(path, "auto", "auto")
+    losses = [each.dev_loss for each in result.baselines if each.kind == "add-k"]
+    assert result.chosen.dev_loss == min(losses)
+    _, result = count(path, "auto", "kneser-ney")
+    losses = [each.dev_loss for each in result.baselines if each.kind == "kneser-ney"]
+    assert result.chosen.dev_loss == min(losses)
+    _, result = count(path, "auto", 2.0)
+    assert result.chosen.smoothing == 2.0
+    others = [count(path, n, 2.0)[1].chosen.dev_loss for n in range(1, MAX_ORDER + 1)]
+    assert result.chosen.dev_loss == min(others)
+
+
+def test_without_a_split_nothing_is_held_out(path):
+    summary, result = count(path, 2, 1.0, "none")
+    assert result.counts.dev is None
+    assert result.counts.train.total == sum(map(len, LINES)) + len(LINES)
+    assert result.chosen.dev_loss is None
+    assert counting.impossible_in_dev(result, summary.vocab) == []
+
+
+def test_an_order_with_too_many_ngrams_is_counted_again_in_a_table(path, monkeypatch):
+    _, expected = count(path, 4, 0.5)
+    monkeypatch.setattr(ngram_counts, "MAX_TABLE_CELLS", 0)
+    monkeypatch.setattr(ngram_counts, "MAX_NGRAMS", 20)
+    summary, result = count(path, 4, 0.5)
+    assert max(each.order for each in result.baselines) < 4
+    assert result.chosen == expected.chosen
+    assert result.counts.train.counts.tolist() == expected.counts.train.counts.tolist()
+    with pytest.raises(InputError, match=r"n-grams for order 4; order \d can be counted"):
+        count(path, 4, "kneser-ney")
+    monkeypatch.setattr(counting, "memory_bytes", lambda: 3 * 2 * 8 * len(summary.vocab) ** 4 - 1)
+    with pytest.raises(InputError, match="too many different n-grams for order 4"):
+        count(path, 4, 0.5)
+
+
+def test_impossible_ngrams_of_dev_are_named_most_frequent_first():
+    """What train never has after a known context; after q, unknown to train, all is possible."""
+    train, dev = ["ab"], ["aq", "aq", "bq", "qa"]
+    vocab = build_vocab([*train, *dev])
+    counts = counting.SplitCounts(count_lines(train, vocab, 2), count_lines(dev, vocab, 2))
+    chosen = add_k(*counts, 0.0)
+    assert math.isinf(chosen.dev_loss)
+    result = counting.CountResult(counts, [chosen], chosen)
+    expected = [("aq", 2), (".b", 1), (".q", 1), ("a.", 1), ("bq", 1)]
+    assert counting.impossible_in_dev(result, vocab) == expected
+    smoothed = result._replace(chosen=add_k(*counts, 1.0))
+    assert counting.impossible_in_dev(smoothed, vocab) == []
