@@ -14,7 +14,6 @@ from mm_jax.config.training import RunConfig
 from mm_jax.experiments.lr_range import RangeTest
 from mm_jax.experiments.lr_suggestion import suggest
 from mm_jax.reports import plots
-from mm_jax.reports.text_charts import lr_chart
 from mm_jax.training.optimizers import make_optimizer
 from tests.cli.commands.test_train import LINES, SMALL, start
 from tests.helpers import call, record_of
@@ -124,93 +123,6 @@ def test_no_window_that_matplotlib_was_told_of_is_in_the_way():
     assert done.returncode == 1, err  # ten steps show nothing
     assert err.count("\n") == 1
     assert "figure     a.png" in out
-
-
-@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_the_figure_is_written_and_is_the_same_each_time(ending):
-    path = plots.check_path(f"curve.{ending}")
-    written = []
-    for _ in range(2):
-        plots.save(plots.lr_range(known()), path)
-        written.append(path.read_bytes())
-    assert written[0] == written[1]
-    begin = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
-    assert written[0].startswith(begin)
-
-
-def test_the_figure_has_a_log_axis_each_seed_the_median_the_band_and_named_regions():
-    test = known(explode=0.6)
-    figure = plots.lr_range(test)
-    axes = figure.axes[0]
-    assert axes.get_xscale() == "log"
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    rate, (low, high) = test.suggestion.lr, test.suggestion.interval
-    assert labels == [
-        "each of 4 seeds",
-        "middle half of the seeds",
-        "median of the seeds",
-        f"suggested: {rate:g} (90%: {low:g} to {high:g})",
-    ]
-    texts = {text.get_text(): text.get_position()[0] for text in axes.texts}
-    assert set(texts) == {"too low", "too high", "explodes"}
-    assert texts["too low"] < rate < texts["too high"] < 0.6 < texts["explodes"]
-    lines = axes.get_lines()
-    assert len(lines) == 4 + 2
-    for line, losses in zip(lines[:4], test.losses, strict=True):
-        np.testing.assert_array_equal(line.get_ydata(), losses)
-        assert line.get_alpha() <= 0.5
-    assert list(lines[-1].get_xdata()) == [rate, rate]
-    assert f"{rate:g}" in axes.get_title()
-    mild = plots.lr_range(known()).axes[0]
-    assert {text.get_text() for text in mild.texts} == {"too low", "too high"}
-
-
-def test_the_figure_of_one_seed_and_of_a_refusal():
-    alone = plots.lr_range(known(num_seeds=1))
-    labels = [text.get_text() for text in alone.legends[0].get_texts()]
-    assert labels == ["the one seed", f"suggested: {known(num_seeds=1).suggestion.lr:g}"]
-    nothing = np.full((2, 200), np.nan, np.float32)
-    refused = RangeTest("grid", LRS, nothing, np.ones(2), suggest(LRS, nothing))
-    assert "no suggestion" in plots.lr_range(refused).axes[0].get_title()
-    plots.save(plots.lr_range(refused), Path("refused.png"))
-
-
-def test_the_chart_marks_seeds_the_median_the_suggestion_and_what_is_off_the_top():
-    test = known(explode=0.6)
-    rows = list(lr_chart(test, width=80, height=12))
-    assert len(rows) == 12 + 3
-    assert all(len(row) <= 80 for row in rows)
-    canvas = [row[11:].ljust(69) for row in rows[:12]]
-    column = round(math.log(test.suggestion.lr / 1e-3) / math.log(1e3) * 68)
-    assert sum(row[column] == "|" for row in canvas) >= 8
-    explode = round(math.log(0.6 / 1e-3) / math.log(1e3) * 68)
-    assert set(canvas[0][explode + 2 :]) == {"x"}
-    assert "x" not in canvas[0][:explode]
-    # the median falls from the left to the suggestion
-    heights = [next(i for i, row in enumerate(canvas) if row[c] == "o") for c in (2, 20, 40)]
-    assert heights == sorted(heights)
-    assert heights[0] < heights[-1]
-    ticks = rows[13]
-    for text, rate in (("0.01", 0.01), ("0.1", 0.1)):
-        middle = ticks.index(text, 11) + len(text) // 2 - 11
-        assert abs(middle - round(math.log(rate / 1e-3) / math.log(1e3) * 68)) <= 1
-    assert re.search(r"too low +\^ 0\.0\d+ +explodes", rows[14])
-    top, bottom = float(rows[0].split()[0]), float(rows[11].split()[0])
-    assert bottom < 2 < 3 < top
-
-
-def test_the_chart_of_rates_within_a_decade_and_over_many():
-    near = list(lr_chart(known(lrs=np.geomspace(0.02, 0.09, 100), best=0.05), width=60))
-    assert "0.02" in near[-2]
-    assert "0.09" in near[-2]
-    far = list(lr_chart(known(lrs=np.geomspace(1e-20, 1e20, 200), best=1.0), width=60))
-    assert len(far[-2]) <= 60
-    assert far[-3].count("+") >= 5
-    nothing = np.full((2, 200), np.inf)
-    chart = list(
-        lr_chart(RangeTest("sweep", LRS, nothing, np.ones(2), suggest(LRS, nothing)), width=60)
-    )
-    assert "x" in chart[0]
 
 
 # --learning-rate auto
