@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import json
 import math
 import os
@@ -14,15 +13,20 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from mm_jax.cli.common import Outcome
-from mm_jax.cli.main import main
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.serialization import to_dict
+from mm_jax.experiments.setup import load_setup
+from mm_jax.models.registry import build_model
+from mm_jax.runs.layout import read_metadata
 from mm_jax.training.evaluate import evaluate
+from mm_jax.training.optimizers import make_optimizer
+from mm_jax.training.step import chunk_length, fit
 from tests.cli.commands.conftest import LINES, SMALL, STEPS, USUAL, loss_by_hand
 from tests.helpers import call, record_of, strict_json
 
@@ -102,30 +106,8 @@ def test_train_prints_plain_lines_where_there_is_no_terminal(folder, splits):
     assert not all(known)
 
 
-def test_the_flags_of_the_issue_work_together():
-    Path("names.txt").write_text("\n".join(LINES))
-    flags = ["--context", "8", "--hidden-dim", "512", "--batch-size", "256"]
-    flags += ["--learning-rate", "0.03", "--optimizer", "adamw", "--steps", "2"]
-    record = record_of("train", "--preset", "lecture", "--data", "names.txt", *flags)
-    expected = to_dict(PRESETS["lecture"].config)
-    expected["data"]["data"] = str(Path("names.txt").absolute())
-    expected["model"] |= {"context": 8, "hidden_dim": 512}
-    expected["optimizer"] |= {"learning_rate": 0.03, "optimizer": "adamw"}
-    expected |= {"batch_size": 256, "steps": 2}
-    assert record["config"] == expected
-    vocab_size = len(set("".join(LINES))) + 1
-    shapes = {name: a.shape for name, a in load_file("runs/lecture-1/params.safetensors").items()}
-    assert shapes == {
-        "C": (vocab_size, 10),
-        "W1": (80, 512),
-        "b1": (512,),
-        "W2": (512, vocab_size),
-        "b2": (vocab_size,),
-    }
-
-
-@pytest.mark.parametrize("place", [0, 1, 3])
-def test_a_flag_overrides_its_preset_wherever_it_stands(monkeypatch, place):
+def parsed(monkeypatch, *flags):
+    """The options that the command would run with."""
     asked = []
 
     def run(options, console):
@@ -133,14 +115,77 @@ def test_a_flag_overrides_its_preset_wherever_it_stands(monkeypatch, place):
         return Outcome({})
 
     monkeypatch.setattr("mm_jax.cli.commands.train.run", run)
+    call("train", *flags)
+    [options] = asked
+    return options
+
+
+def test_the_flags_of_the_issue_work_together(monkeypatch):
+    flags = ["--context", "8", "--hidden-dim", "512", "--batch-size", "256"]
+    flags += ["--learning-rate", "0.03", "--optimizer", "adamw", "--steps", "2"]
+    config = parsed(monkeypatch, "--preset", "lecture", "--data", "names.txt", *flags).config
+    expected = to_dict(PRESETS["lecture"].config)
+    expected["data"]["data"] = "names.txt"
+    expected["model"] |= {"context": 8, "hidden_dim": 512}
+    expected["optimizer"] |= {"learning_rate": 0.03, "optimizer": "adamw"}
+    expected |= {"batch_size": 256, "steps": 2}
+    assert to_dict(config) == expected
+    model = build_model(config.model, 27)
+    shapes = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(model.init, jax.random.key(0)))
+    assert shapes == {
+        "C": (27, 10),
+        "W1": (80, 512),
+        "b1": (512,),
+        "W2": (512, 27),
+        "b2": (27,),
+    }
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_flag_overrides_its_preset_wherever_it_stands(monkeypatch, place):
     flags = ["--hidden-dim=7", "--steps", "5"]
     flags.insert(place, "--preset=modern")
-    call("train", *flags)
+    options = parsed(monkeypatch, *flags)
     expected = to_dict(PRESETS["modern"].config)
     expected["model"]["hidden_dim"] = 7
     expected["steps"] = 5
-    assert to_dict(asked[0].config) == expected
-    assert asked[0].preset == "modern"
+    assert to_dict(options.config) == expected
+    assert options.preset == "modern"
+
+
+# Refused before the work
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--inside", "--seeds", "2"], "--inside is for one run; give one of the seeds"),
+        (["--profile", "--seeds", "2"], "--profile is for one run; give one of the seeds"),
+        (
+            ["--profile", "--coordinator", "auto"],
+            "--profile is for one process, without --coordinator",
+        ),
+    ],
+)
+def test_options_that_do_not_belong_together_are_refused_before_anything(flags, words, tmp_path):
+    assert words in call("train", "--data", "nowhere", *flags, code=2)[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_at_its_end_is_told_and_not_profiled(trained, run, folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        before = {path: path.read_bytes() for path in Path("run").rglob("*.*")}
+        record = record_of("train", "--resume", "--out", "run")
+        assert {name: record[name] for name in ("steps", "dev_loss", "samples")} == {
+            name: trained[name] for name in ("steps", "dev_loss", "samples")
+        }
+        words = "run has come to its end: --profile is for a run in training"
+        assert words in call("train", "--resume", "--out", "run", "--profile", code=2)[1]
+        assert {path: path.read_bytes() for path in Path("run").rglob("*.*")} == before
+
+
+# A terminal, a pipe, an interrupt
 
 
 @pytest.mark.slow
@@ -195,7 +240,7 @@ def test_ctrl_c_keeps_the_run(folder, tmp_path):
     assert record["stopped"] == f"interrupted after step {record['steps']}"
     assert err.splitlines()[-1].startswith(f"mm-jax train: error: {record['stopped']}")
     assert "Traceback" not in err
-    assert "go on with: mm-jax train --resume --out run" in err
+    assert "resume with: mm-jax train --resume --out run" in err
     assert record["dev_loss"] is None  # a signal has no time for that; eval has
     found = record_of("eval", "run")
     assert found["step"] == record["steps"]
@@ -248,20 +293,33 @@ def test_training_goes_on_where_the_reader_leaves(folder, tmp_path):
 
 
 def test_a_diverging_run_keeps_the_last_good_parameters(folder):
-    flags = ["--data", str(folder / "names.txt"), *SMALL, "--schedule", "constant"]
+    flags = ["--data", str(folder / "names.txt"), *USUAL, "--schedule", "constant"]
     flags += ["--learning-rate", "1000", "--weight-decay", "0.1"]  # each step times 1 - 100
-    record = record_of("train", *flags, "--steps", "300", "--out", "run", code=1)
+    record = record_of("train", *flags, "--out", "run", code=1)
     # float32 ends near 3e38, and 99 ** 20 is 8e39.
     assert 0 < record["steps"] < 22
     assert "--learning-rate" in record["stopped"]
     assert f"step {record['steps']} " in record["stopped"]
     for row in Path("run/metrics.jsonl").read_text().splitlines():
         strict_json(row)
-    # The very parameters of a run that was told to end there, whose own end may be bad enough.
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        main(["train", *flags, "--steps", str(record["steps"]), "--out", "short"])
-    kept, expected = (load_file(f"{name}/params.safetensors") for name in ("run", "short"))
-    for name, array in expected.items():
+    # The very parameters after as many steps, whose own end may be bad enough.
+    config = read_metadata(Path("run")).config
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    setup = load_setup(config, optimizer)
+    state, losses = fit(
+        setup.model,
+        optimizer,
+        setup.initial_state(optimizer),
+        setup.data,
+        num_steps=chunk_length(setup.data, config.batch_size),
+        batch_size=config.batch_size,
+        limit=np.int32(record["steps"]),
+        mesh=None,
+    )
+    assert np.isfinite(losses[: record["steps"]]).all()
+    kept = load_file("run/params.safetensors")
+    assert kept.keys() == state.params.keys()
+    for name, array in state.params.items():
         assert np.isfinite(kept[name]).all()
         assert np.array_equal(kept[name], array), name
 
@@ -275,7 +333,7 @@ def test_a_loss_that_is_not_finite_at_the_end_is_told(folder, monkeypatch):
         return loss if len(data.targets) < 200 else loss * float("nan")
 
     monkeypatch.setattr("mm_jax.experiments.evaluation.evaluate", nan_on_train)
-    flags = ["--data", str(folder / "names.txt"), *SMALL, "--steps", "60", "--out", "run"]
+    flags = ["--data", str(folder / "names.txt"), *USUAL, "--out", "run"]
     out, err = call("train", *flags, "--json", code=1)
     record = strict_json(out)
     assert record["train_loss"] == "nan"

@@ -1,0 +1,143 @@
+"""What training begins with: states that the seed decides, and refusals before the work."""
+
+import dataclasses
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from mm_jax.config.base import InputError
+from mm_jax.config.data import DataConfig
+from mm_jax.config.models import BigramConfig, MLPConfig
+from mm_jax.config.training import OptimizerConfig, RunConfig
+from mm_jax.experiments.setup import check_memory, load_setup
+from mm_jax.training.optimizers import make_optimizer
+from tests.helpers import assert_trees_identical
+
+LINES = [a + b for a in ("ab", "ba", "ca", "bc") for b in ("a", "b", "cc", "abc", "ca")]
+ADAM = make_optimizer(OptimizerConfig("adam"), 10)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("setup") / "names.txt"
+    path.write_text("\n".join(LINES))
+    return RunConfig(data=DataConfig(str(path)), model=BigramConfig("scaled"), steps=10)
+
+
+def test_it_counts_what_is_trained_on_what(config):
+    setup = load_setup(config, ADAM)
+    assert setup.text.lines == LINES
+    assert setup.vocab.symbols == (".", "a", "b", "c")
+    assert list(map(len, setup.splits)) == [16, 2, 2]
+    assert setup.num_params == 4 * 4
+    assert setup.num_examples == sum(len(line) + 1 for line in setup.splits.train)
+    assert len(setup.data.targets) == setup.num_examples
+    assert len(setup.dev_data.targets) == sum(len(line) + 1 for line in setup.splits.dev)
+    # Parameters and both moments of adam, of 4 bytes each; then steps, and a key of 8 bytes.
+    assert 3 * 64 < setup.state_bytes < 3 * 64 + 48
+    assert setup.batch_size == 32
+
+
+def test_without_lines_for_dev_there_is_no_dev_data(config):
+    everything = dataclasses.replace(config, data=dataclasses.replace(config.data, split="none"))
+    assert load_setup(everything, ADAM).dev_data is None
+
+
+def test_a_full_batch_holds_each_example_once_with_its_weight(config):
+    setup = load_setup(dataclasses.replace(config, full_batch=True), ADAM)
+    assert setup.batch_size is None
+    pairs = [
+        pair for line in setup.splits.train for pair in zip("." + line, line + ".", strict=True)
+    ]
+    assert len(setup.data.targets) == len(set(pairs)) < len(pairs)
+    assert float(setup.data.weights.sum()) == len(pairs)
+
+
+def test_the_seed_decides_the_first_state_and_data_seed_the_minibatches(config):
+    def first(**choices):
+        return load_setup(dataclasses.replace(config, **choices), ADAM).initial_state(ADAM)
+
+    def key(state):
+        return jax.random.key_data(state.key).tolist()
+
+    state = first()
+    assert int(state.step) == 0
+    assert_trees_identical(state, first())
+    other = first(seed=1)
+    assert not np.array_equal(other.params["W"], state.params["W"])
+    assert key(other) != key(state)
+    same_data = first(seed=1, data_seed=0)
+    assert_trees_identical(same_data.params, other.params)
+    assert key(same_data) == key(state)
+    assert state.average is None
+    assert_trees_identical(first(average_decay=0.5).average, state.params)
+    np.testing.assert_array_equal(first(init_scale=0.5).params["W"], state.params["W"] / 2)
+
+
+def test_a_population_of_seeds_begins_as_each_of_them_alone(config):
+    states = load_setup(config, ADAM).initial_states(ADAM, 3)
+    for i in range(3):
+        alone = load_setup(dataclasses.replace(config, seed=i), ADAM).initial_state(ADAM)
+        assert_trees_identical(jax.tree.map(lambda leaf, i=i: leaf[i], states), alone)
+
+
+# Memory
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """Set how many bytes the device has; nothing may be compiled or put there then."""
+
+    def forbidden(*_args, **_kwargs):
+        raise AssertionError("something was compiled, or put on the device")
+
+    def of(num_bytes):
+        monkeypatch.setattr("mm_jax.experiments.setup.device_bytes", lambda _: num_bytes)
+        monkeypatch.setattr("mm_jax.experiments.setup._jitted_init", forbidden)
+        monkeypatch.setattr("mm_jax.data.dataset.Dataset.batch", forbidden)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("lines", "split", "model"),
+    [
+        (["ab" * 10**6], "none", MLPConfig()),  # a long line: 64 bytes a symbol
+        (["ab"] * 500_000, "lecture", MLPConfig()),  # many lines
+        ([chr(0x4E00 + i) for i in range(10_000)], "lecture", MLPConfig(hidden_dim=8)),
+    ],
+    ids=["a long line", "many lines", "many symbols"],
+)
+def test_what_does_not_fit_is_refused_with_the_estimate_before_it_is_compiled(
+    lines, split, model, memory, tmp_path
+):
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(lines))
+    memory(10**8)
+    config = RunConfig(data=DataConfig(str(path), split=split), model=model)
+    sgd = make_optimizer(config.optimizer, config.steps)
+    with pytest.raises(InputError) as refused:
+        load_setup(config, sgd)
+    text = str(refused.value)
+    assert re.match(r"training this takes about [\d,]+ MB, and there are 100 MB; ", text)
+    assert text.endswith("or fewer lines or symbols takes less")
+    assert "--hidden-dim" in text
+
+
+def test_the_seeds_that_fit_are_counted_and_named(config, monkeypatch):
+    dataset = load_setup(config, ADAM).dataset
+    state_bytes = 10**6
+
+    def fit(num_bytes, num_seeds):
+        monkeypatch.setattr("mm_jax.experiments.setup.device_bytes", lambda _: num_bytes)
+        return check_memory(state_bytes, dataset, 1, config, num_seeds)
+
+    some = fit(10 * state_bytes, 1)
+    assert some < 10 - 2  # two more states are needed for the work
+    assert fit(11 * state_bytes, 1) == some + 1
+    with pytest.raises(InputError, match=rf"or --seeds {some} takes less|; --seeds {some} takes"):
+        fit(10 * state_bytes, some + 1)
+    with pytest.raises(InputError, match="fewer lines or symbols takes less"):
+        fit(state_bytes, 1)
