@@ -121,6 +121,26 @@ def test_an_order_with_too_many_ngrams_is_counted_again_in_a_table(path, monkeyp
         count(path, 4, 0.5)
 
 
+def test_a_giant_line_is_counted_in_chunks(path, monkeypatch):
+    path.write_text("".join(LINES))
+    _, whole = count(path, 3, 0.0, "none")
+    assert whole.counts.train.total == sum(map(len, LINES)) + 1
+    monkeypatch.setattr(ngram_counts, "CHUNK_SYMBOLS", 7)
+    _, chunked = count(path, 3, 0.0, "none")
+    assert chunked.baselines == whole.baselines
+    for name in ("keys", "counts"):
+        one, other = getattr(whole.counts.train, name), getattr(chunked.counts.train, name)
+        assert one.tolist() == other.tolist()
+
+
+def test_lines_shorter_than_the_orders_are_counted(path):
+    path.write_text("\n".join("abcdefghij"))
+    _, result = count(path, 6, "kneser-ney", "none")
+    assert result.chosen.order == 6
+    assert result.counts.train.total == 20
+    assert math.isfinite(result.chosen.train_loss)
+
+
 def test_impossible_ngrams_of_dev_are_named_most_frequent_first():
     """What train never has after a known context; after q, unknown to train, all is possible."""
     train, dev = ["ab"], ["aq", "aq", "bq", "qa"]

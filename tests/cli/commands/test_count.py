@@ -1,8 +1,9 @@
-"""mm-jax count, and training the neural bigram: what they say, write, and that numbers agree."""
+"""mm-jax count, and training the neural bigram: what they print, write, and that numbers agree."""
 
 import functools
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,180 +13,208 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mm_jax.data import ngram_counts, text
+from mm_jax.data import ngram_counts
+from mm_jax.data.ngram_counts import count_lines
 from mm_jax.data.splits import overlap, split_lines
 from mm_jax.data.text import read_lines
+from mm_jax.data.vocab import build_vocab
+from mm_jax.models.baselines import add_k
+from mm_jax.runtime import paths
+from tests.data.by_hand import count_by_hand
 from tests.helpers import call, record_of
 
-NAMES = read_lines("names").lines
-FEW = ["emma", "ava", "mia", "amelia", "eva", "ema", "mae", "lea", "ela", "mila"] * 3
+NAMES = read_lines("names").lines[::15]
+V = len(set("".join(NAMES))) + 1
+HALF = ["--smoothing", "0.5"]  # one model compiles once
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """No command depends on the folder that it is started from."""
-    monkeypatch.chdir(tmp_path)
-
-
-def bigrams_of(lines):
-    """Counts of pairs, by the lecture's loop."""
-    return Counter(pair for line in lines for pair in zip("." + line, line + ".", strict=True))
-
-
-def bigram_loss(train, lines, k):
-    """The loss of add-k bigrams in plain Python."""
-    counts = bigrams_of(train)
-    totals = Counter()
-    for (first, _), count in counts.items():
-        totals[first] += count
-    V = len(set("".join(NAMES))) + 1
+def add_k_loss(train, lines, order, k):
+    """The loss of add-k n-grams in plain Python."""
+    counts, totals = count_by_hand(train, order), Counter()
+    for ngram, count in counts.items():
+        totals[ngram[:-1]] += count
+    found = count_by_hand(lines, order)
     nats = [
-        count * -math.log((counts[pair] + k) / (totals[pair[0]] + k * V))
-        for pair, count in bigrams_of(lines).items()
+        count * -math.log((counts[ngram] + k) / (totals[ngram[:-1]] + k * V))
+        for ngram, count in found.items()
     ]
-    return math.fsum(nats) / bigrams_of(lines).total()
+    return math.fsum(nats) / found.total()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "names.txt"
+    path.write_text("\n".join(NAMES))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def records(data, tmp_path_factory):
+    """Runs of counts by name, and what --json said of them."""
+    folder = tmp_path_factory.mktemp("counted")
+    runs = {
+        "half": HALF,
+        "zero": ["--smoothing", "0"],
+        "auto": ["--order", "auto", "--smoothing", "auto"],
+        "kneser-ney": ["--order", "3", "--smoothing", "kneser-ney"],
+    }
+    return {
+        name: record_of("count", "--data", data, *flags, "--out", str(folder / name))
+        for name, flags in runs.items()
+    }
+
+
+@pytest.fixture
+def copy(records):
+    """Return copy(name): a copy of a run that a test may damage."""
+
+    def copy(name):
+        shutil.copytree(records[name]["run_dir"], "run")
+        return Path("run")
+
+    return copy
 
 
 # The lecture's numbers
 
 
-@pytest.fixture(scope="module")
-def lecture(lecture_text, tmp_path_factory):
-    """Runs of the lecture's bigrams by k, and what was said of them."""
-    folder = tmp_path_factory.mktemp("lecture")
-    flags = ["--data", str(lecture_text.path), "--split", "none"]
-    return {
-        k: record_of("count", *flags, "--smoothing", str(k), "--out", str(folder / str(k)))
-        for k in (0, 1, 5)
-    }
-
-
-def test_the_lectures_counts(lecture):
-    record = lecture[0]
-    assert record["num_examples"] == 228_146
-    expected = {"n.": 6763, "a.": 6640, "an": 5438, ".a": 4410, "e.": 3983, "ar": 3264}
-    assert record["most_frequent"][:6] == [list(item) for item in expected.items()]
-    assert {count for _, count in record["least_frequent"]} == {1}
-    assert ["dz", 1] in record["least_frequent"]
-
-
-@pytest.mark.parametrize(("k", "loss"), [(0, 2.4540145), (1, 2.4545768), (5, 2.4576827)])
-def test_the_lectures_losses(lecture, k, loss):
-    record = lecture[k]
-    assert record["loss"] == record["train_loss"] == pytest.approx(loss, abs=5e-8)
+def test_the_lectures_counts_and_losses(lecture_text):
+    """The most frequent pairs, and 2.4540145 nats per symbol without smoothing (2.4540 there)."""
+    flags = ["--data", str(lecture_text.path), "--split", "none", "--smoothing", "1"]
+    record = record_of("count", *flags, "--out", "run")
+    assert record["loss"] == record["train_loss"] == pytest.approx(2.4545768, abs=5e-8)
     assert record["dev_loss"] is None
-    said = record_of("eval", record["run_dir"])
-    assert said["loss"] == pytest.approx(loss, abs=1e-6)
-    assert "test_looks" not in said  # no line is held out
-
-
-def test_andrej_and_andrejq(lecture):
-    one = record_of("score", lecture[1]["run_dir"], "andrej", "andrejq")
-    assert one["nats_per_symbol"] == pytest.approx([3.0367718, 3.4834020], abs=1e-6)
-    assert one["impossible"] == [[], []]
-    none = record_of("score", lecture[0]["run_dir"], "andrej", "andrejq")
-    assert none["nats"][1] == "inf"
-    assert none["impossible"] == [[], ["jq"]]
-    out, _ = call("score", lecture[0]["run_dir"], "andrejq")
-    assert "inf nats" in out
-    assert "jq has no probability" in out
+    counts = count_lines(lecture_text.lines, build_vocab(lecture_text.lines), 2)
+    for k, loss in ((0.0, 2.4540145), (5.0, 2.4576827)):
+        assert add_k(counts, None, k).train_loss == pytest.approx(loss, abs=5e-8)
+    expected = {"n.": 6763, "a.": 6640, "an": 5438, ".a": 4410, "e.": 3983, "ar": 3264}
+    assert record["num_examples"] == 228_146
+    assert record["most_frequent"][:6] == [list(item) for item in expected.items()]
+    assert ["dz", 1] in record["least_frequent"]
+    scored = record_of("score", "run", "andrej", "andrejq")
+    assert scored["nats_per_symbol"] == pytest.approx([3.0367718, 3.4834020], abs=1e-6)
 
 
 # What it says
 
 
-@pytest.fixture(scope="module")
-def auto(tmp_path_factory):
-    out = tmp_path_factory.mktemp("auto") / "run"
-    flags = ["--order", "auto", "--smoothing", "auto", "--out", str(out)]
-    return record_of("count", *flags)
-
-
-def test_losses_are_those_of_the_formula():
+def test_losses_are_those_of_the_formula(records):
     train, dev, _ = split_lines(NAMES)
-    record = record_of("count", "--smoothing", "0.5")
-    assert record["train_loss"] == pytest.approx(bigram_loss(train, train, 0.5), abs=1e-9)
-    assert record["dev_loss"] == pytest.approx(bigram_loss(train, dev, 0.5), abs=1e-9)
+    record = records["half"]
+    assert record["train_loss"] == pytest.approx(add_k_loss(train, train, 2, 0.5), abs=1e-9)
+    assert record["dev_loss"] == pytest.approx(add_k_loss(train, dev, 2, 0.5), abs=1e-9)
     assert record["loss"] == record["dev_loss"]
 
 
-def test_auto_takes_what_is_best_on_dev(auto):
+def test_counts_are_those_of_a_counter(records):
+    train, dev, _ = split_lines(NAMES)
+    record, counts = records["half"], count_by_hand(train, 2)
+    assert record["num_lines"] == len(NAMES)
+    assert record["split_lines"] == [*map(len, split_lines(NAMES))]
+    assert record["dev_lines_in_train"] == overlap(dev, train)
+    assert record["vocab_size"] == V
+    assert record["num_params"] == V * V
+    assert (record["num_examples"], record["num_distinct"]) == (counts.total(), len(counts))
+    assert [number for _, number in record["most_frequent"]] == sorted(counts.values())[:-11:-1]
+    assert [number for _, number in record["least_frequent"]] == sorted(counts.values())[:10]
+    for ngram, number in record["most_frequent"] + record["least_frequent"]:
+        assert counts[ngram] == number
+
+
+def test_auto_takes_what_is_best_on_dev(records):
+    auto = records["auto"]
     chosen = auto["config"]["model"]
     by_order = {rung["order"]: rung for rung in auto["rungs"] if rung["kind"] == "add-k"}
     assert chosen["order"] == min(by_order, key=lambda order: by_order[order]["dev_loss"])
-    assert chosen["smoothing"] == by_order[chosen["order"]]["smoothing"]
-    for k in (chosen["smoothing"] / 1.1, chosen["smoothing"] * 1.1):
-        flags = ["--order", str(chosen["order"]), "--smoothing", f"{k:g}"]
-        assert record_of("count", *flags)["dev_loss"] > auto["dev_loss"]
-
-
-def test_the_floors(auto):
-    floors = auto["floors"]
-    assert floors["uniform"] == pytest.approx(math.log(27))
+    order, k = chosen["order"], chosen["smoothing"]
+    assert k == by_order[order]["smoothing"]
     train, dev, _ = split_lines(NAMES)
-    symbols, total = Counter("".join(line + "." for line in train)), sum(map(len, train))
-    probs = {symbol: count / (total + len(train)) for symbol, count in symbols.items()}
-    unigram = -np.mean([math.log(probs[symbol]) for line in dev for symbol in line + "."])
-    assert floors["unigram"] == pytest.approx(unigram, abs=1e-3)
-    assert floors["bigram"] <= bigram_loss(train, dev, 1.0)
+    assert auto["dev_loss"] == pytest.approx(add_k_loss(train, dev, order, k), abs=1e-9)
+    for other in (k / 1.1, k * 1.1):
+        assert add_k_loss(train, dev, order, other) > auto["dev_loss"]
+
+
+def test_the_floors(records):
+    auto = records["auto"]
+    floors = auto["floors"]
+    assert floors["uniform"] == pytest.approx(math.log(V))
+    train, dev, _ = split_lines(NAMES)
+    assert floors["unigram"] <= add_k_loss(train, dev, 1, 1e-9) + 1e-9
+    assert floors["unigram"] == pytest.approx(add_k_loss(train, dev, 1, 1.0), abs=1e-3)
+    assert floors["bigram"] <= add_k_loss(train, dev, 2, 1.0)
     assert floors["kneser_ney"]["dev_loss"] < floors["add_k"]["dev_loss"] < floors["bigram"]
     assert floors["add_k"]["dev_loss"] == auto["dev_loss"]
 
 
-def test_the_run_evaluates_as_it_was_counted(auto):
-    for name in ("train", "dev"):
-        said = record_of("eval", auto["run_dir"], "--split-name", name)
-        assert said["loss"] == pytest.approx(auto[f"{name}_loss"], abs=2e-6)
-    assert said["config"] == auto["config"]
-    assert not (Path(auto["run_dir"]) / "test_looks.jsonl").exists()
+@pytest.mark.parametrize("name", ["auto", "kneser-ney"])
+def test_the_run_evaluates_and_samples_as_it_was_counted(records, name):
+    record = records[name]
+    evaluated = record_of("eval", record["run_dir"])
+    assert evaluated["loss"] == pytest.approx(record["dev_loss"], abs=2e-6)
+    assert evaluated["config"] == record["config"]
+    assert not (Path(record["run_dir"]) / "test_looks.jsonl").exists()
+    assert record_of("sample", record["run_dir"])["samples"] == record["samples"]
+    assert len(record["samples"]) == 20
+    kept = Path(record["run_dir"], "samples.txt").read_text().splitlines()
+    assert kept == record["samples"]
+    metrics = json.loads(Path(record["run_dir"], "metrics.jsonl").read_text())
+    assert metrics == {key: record[key] for key in ("train_loss", "dev_loss")}
 
 
-def test_the_run_makes_the_samples_that_were_shown(auto):
-    assert record_of("sample", auto["run_dir"])["samples"] == auto["samples"]
-    assert len(auto["samples"]) == 20
-
-
-def test_kneser_ney_is_a_run_as_any_other(tmp_path):
-    flags = ["--order", "3", "--smoothing", "kneser-ney", "--out", "run"]
-    record = record_of("count", *flags)
+def test_kneser_ney_gives_every_line_some_probability(records):
+    record = records["kneser-ney"]
     assert record["config"]["model"] == {"name": "kneser-ney", "order": 3}
-    for name in ("train", "dev"):
-        said = record_of("eval", "run", "--split-name", name)
-        assert said["loss"] == pytest.approx(record[f"{name}_loss"], abs=2e-6)
-    assert record_of("sample", "run", "--num", "20")["samples"] == record["samples"]
-    assert math.isfinite(record_of("score", "run", "zzxqj")["nats"][0])
+    evaluated = record_of("eval", record["run_dir"], "--split-name", "train")
+    assert evaluated["loss"] == pytest.approx(record["train_loss"], abs=2e-6)
+    assert math.isfinite(record_of("score", record["run_dir"], "zzxqj")["nats"][0])
     rung = next(r for r in record["rungs"] if (r["kind"], r["order"]) == ("kneser-ney", 3))
     assert rung["dev_loss"] == record["dev_loss"]
 
 
-def test_the_split_is_that_of_training():
-    said, _ = call("count", "--split", "unique")
+def test_the_split_is_that_of_training(data, records):
+    said, _ = call("count", "--data", data, *HALF, "--split", "unique")
     parts = split_lines(NAMES, "unique")
     assert " / ".join(f"{len(part):,}" for part in parts) in said
-    record_of("count", "--out", "run")
-    data = json.loads(Path("run/config.json").read_text())["data"]
+    kept = json.loads(Path(records["half"]["run_dir"], "config.json").read_text())["data"]
     train, dev, test = split_lines(NAMES)
-    assert data["split_lines"] == [len(train), len(dev), len(test)]
-    assert data["dev_lines_in_train"] == overlap(dev, train)
+    assert kept["split_lines"] == [len(train), len(dev), len(test)]
+    assert kept["dev_lines_in_train"] == overlap(dev, train)
 
 
-def test_an_infinite_loss_names_what_is_to_blame():
-    Path("few.txt").write_text("\n".join([*FEW, "zoe"]))
-    seed = next(
-        seed for seed in range(100) if "zoe" in split_lines([*FEW, "zoe"], "lecture", seed).dev
-    )
-    flags = ["--data", "few.txt", "--split-seed", str(seed), "--smoothing", "0", "--out", "run"]
-    record = record_of("count", *flags)
+def test_an_infinite_loss_names_what_is_to_blame(data, records):
+    train, dev, _ = split_lines(NAMES)
+    seen, wanted = count_by_hand(train, 2), count_by_hand(dev, 2)
+    blamed = {ngram: count for ngram, count in wanted.items() if ngram not in seen}
+    assert blamed
+    record = records["zero"]
     assert record["dev_loss"] == record["loss"] == "inf"
-    assert [".z", 1] in record["impossible"]
-    said = record_of("eval", "run")
-    assert (said["loss"], said["perplexity"]) == ("inf", "inf")
-    assert ".z" in said["impossible"]
-    assert ".z" in call("eval", "run")[0]
+    assert record["num_impossible"] == len(blamed)
+    assert record["impossible"][0][1] == max(blamed.values())
+    assert all(blamed[ngram] == count for ngram, count in record["impossible"])
+    evaluated = record_of("eval", record["run_dir"])
+    assert (evaluated["loss"], evaluated["perplexity"]) == ("inf", "inf")
+    assert set(evaluated["impossible"]) <= blamed.keys()
+    assert evaluated["num_impossible"] == len(blamed)
+    said, _ = call("eval", record["run_dir"])
+    assert evaluated["impossible"][0] in said
+    said, _ = call("count", "--data", data, "--smoothing", "0")
+    assert f"The loss on dev is infinite: {len(blamed):,} n-grams of dev" in said
 
 
-def test_without_out_nothing_is_written(tmp_path):
-    call("count", "--smoothing", "1")
+def test_what_is_impossible_scores_infinite_nats(records):
+    unseen = next(ngram for ngram, _ in records["zero"]["impossible"] if "." not in ngram)
+    record = record_of("score", records["zero"]["run_dir"], unseen)
+    assert record["nats"] == ["inf"]
+    assert unseen in record["impossible"][0]
+    out, _ = call("score", records["zero"]["run_dir"], unseen)
+    assert "inf nats" in out
+    assert f"{unseen} has no probability" in out
+
+
+def test_without_out_nothing_is_written(data, tmp_path):
+    out, err = call("count", "--data", data, *HALF)
+    assert "keep the model with --out" in out
+    assert err == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -216,45 +245,33 @@ def test_what_cannot_be_counted_is_refused_in_one_line(tmp_path, flags, words):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("split", ["lecture", "none"])
-def test_lines_shorter_than_the_orders(split):
+def test_lines_shorter_than_the_orders():
     Path("short.txt").write_text("\n".join("abcdefghij"))
-    flags = ["--data", "short.txt", "--split", split, "--smoothing", "kneser-ney"]
+    flags = ["--data", "short.txt", "--smoothing", "kneser-ney"]
     record = record_of("count", *flags, "--order", "6", "--out", "run")
-    said = record_of("eval", "run", "--split-name", "train")
-    assert said["loss"] == pytest.approx(record["train_loss"], abs=1e-5)
+    evaluated = record_of("eval", "run", "--split-name", "train")
+    assert evaluated["loss"] == pytest.approx(record["train_loss"], abs=1e-5)
 
 
-def test_a_giant_line_is_counted_in_slices(monkeypatch):
-    line = "".join(NAMES[:200])
-    Path("giant.txt").write_text(line)
-    flags = ["--data", "giant.txt", "--split", "none", "--order", "3", "--smoothing", "0"]
-    whole = record_of("count", *flags)
-    monkeypatch.setattr(ngram_counts, "SLICE", 7)
-    sliced = record_of("count", *flags)
-    for name in ("train_loss", "rungs", "most_frequent", "least_frequent", "num_examples"):
-        assert sliced[name] == whole[name]
-    assert whole["num_examples"] == len(line) + 1
-
-
-def test_an_order_with_too_many_ngrams_to_hold_is_counted_in_its_table(monkeypatch):
-    flags = ["--order", "4", "--smoothing", "0.5"]
-    held = record_of("count", *flags)
-    monkeypatch.setattr(ngram_counts, "MOST", 2000)
-    monkeypatch.setattr(ngram_counts, "TABLE", 1000)
-    tabled = record_of("count", *flags)
+def test_more_ngrams_than_can_be_held_are_said(data, records, monkeypatch):
+    bigrams = [count_by_hand(part, 2) for part in split_lines(NAMES)[:2]]
+    monkeypatch.setattr(ngram_counts, "MAX_NGRAMS", sum(map(len, bigrams)))
+    monkeypatch.setattr(ngram_counts, "MAX_TABLE_CELLS", 0)
+    out, _ = call("count", "--data", data, *HALF)
+    assert "too many different n-grams to count beyond order 2" in out
+    held = record_of("count", "--data", data, *HALF)
     for name in ("train_loss", "dev_loss", "most_frequent", "num_distinct", "samples"):
-        assert tabled[name] == held[name]
-    assert max(rung["order"] for rung in tabled["rungs"]) == 2
-    _, err = call("count", "--order", "4", "--smoothing", "kneser-ney", code=2)
-    assert "order 2 can be counted" in err
+        assert held[name] == records["half"][name]
+    assert max(rung["order"] for rung in held["rungs"]) == 2
 
 
-def test_a_large_file_is_not_searched_for_samples(monkeypatch):
-    call("count", "--out", "run")
-    assert record_of("sample", "run")["in_train"] is not None
-    monkeypatch.setattr(text, "LARGE_FILE", 1000)
-    assert record_of("sample", "run")["in_train"] is None
+def test_a_large_file_is_announced_and_not_searched_for_samples(data, records, monkeypatch):
+    run = records["half"]["run_dir"]
+    assert record_of("sample", run)["in_train"] is not None
+    monkeypatch.setattr(paths, "LARGE_FILE_BYTES", 1000)
+    assert record_of("sample", run)["in_train"] is None
+    monkeypatch.setattr("mm_jax.cli.commands.count.LARGE_FILE_BYTES", 1000)
+    assert "MB, twice" in call("count", "--data", data, *HALF)[1]
 
 
 @pytest.mark.slow
@@ -278,21 +295,22 @@ def test_a_pipe_is_counted_and_never_read_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("smoothing", "change"),
+    ("name", "change"),
     [
-        ("1", lambda arrays: arrays["counts"].__setitem__((1, 2), -3)),
+        ("half", lambda arrays: arrays["counts"].__setitem__((1, 2), -3)),
         ("kneser-ney", lambda arrays: arrays["next"].__setitem__((0, 1), 10**6)),
         ("kneser-ney", lambda arrays: arrays["logits"].__setitem__((0, 1), np.nan)),
         ("kneser-ney", lambda arrays: arrays.update(next=arrays["next"][:-1])),
         ("kneser-ney", lambda arrays: arrays.pop("next")),
         ("kneser-ney", lambda arrays: arrays.update(next=arrays["next"][:, :-1])),
     ],
+    ids=["negative", "out of range", "nan", "too short", "missing", "too narrow"],
 )
-def test_damaged_counts_are_refused(smoothing, change):
-    call("count", "--smoothing", smoothing, "--out", "run")
-    arrays = {name: array.copy() for name, array in load_file("run/params.safetensors").items()}
+def test_damaged_counts_are_refused(copy, name, change):
+    path = copy(name) / "params.safetensors"
+    arrays = {key: array.copy() for key, array in load_file(path).items()}
     change(arrays)
-    save_file(arrays, "run/params.safetensors")
+    save_file(arrays, path)
     _, err = call("sample", "run", code=2)
     assert "params.safetensors" in err
     assert err.count("\n") == 1
@@ -301,17 +319,44 @@ def test_damaged_counts_are_refused(smoothing, change):
 # Training the bigram
 
 
-def test_a_full_batch_merges_what_is_equal():
-    flags = ["--preset", "bigram", "--steps", "20"]
-    record = record_of("train", *flags, "--out", "run")
-    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+BIGRAM = ["--preset", "bigram", "--steps", "20"]
+
+
+@pytest.fixture(scope="module")
+def bigram(data, tmp_path_factory):
+    """What train said of a neural bigram."""
+    out = tmp_path_factory.mktemp("bigram") / "run"
+    return record_of("train", *BIGRAM, "--data", data, "--out", str(out))
+
+
+def test_a_full_batch_merges_what_is_equal(bigram):
+    path = Path(bigram["run_dir"], "metrics.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 21))
-    assert record["num_params"] == 27 * 27
-    assert record["num_examples"] == sum(len(line) + 1 for line in split_lines(NAMES).train)
+    assert bigram["num_params"] == V * V
+    assert bigram["num_examples"] == sum(len(line) + 1 for line in split_lines(NAMES).train)
     losses = [line["loss"] for line in lines if "loss" in line]
     assert losses == sorted(losses, reverse=True)
-    said = record_of("eval", "run", "--split-name", "train")
-    assert said["loss"] == pytest.approx(record["train_loss"], abs=1e-5)
+
+
+def test_a_run_of_the_first_format_is_still_read(bigram):
+    shutil.copytree(bigram["run_dir"], "run")
+    path = Path("run/config.json")
+    config = json.loads(path.read_text())
+    config["format"] = 1
+    for choice in ("full_batch", "regularization"):
+        del config["config"][choice]
+    path.write_text(json.dumps(config))
+    evaluated = record_of("eval", "run", "--split-name", "train")
+    assert evaluated["loss"] == pytest.approx(bigram["train_loss"], abs=1e-5)
+    assert evaluated["config"]["regularization"] == 0
+
+
+def test_regularization_raises_the_train_loss(data, bigram):
+    bound = record_of("train", *BIGRAM, "--data", data, "--regularization", "1", "--out", "bound")
+    assert bound["train_loss"] > bigram["train_loss"] + 0.01
+    W = [load_file(f"{run}/params.safetensors")["W"] for run in (bigram["run_dir"], "bound")]
+    assert np.square(W[1]).mean() < np.square(W[0]).mean()
 
 
 @pytest.mark.slow
@@ -328,17 +373,6 @@ def test_lbfgs_on_all_lines_reaches_the_counts():
     assert not any("learning_rate" in line for line in lines)
     _, err = call("eval", "run", "--split-name", "dev", code=2)
     assert "holds no lines out" in err
-
-
-def test_regularization_raises_the_train_loss():
-    flags = ["--preset", "bigram", "--steps", "50"]
-    free, bound = (
-        record_of("train", *flags, *more, "--out", out)
-        for out, more in (("free", []), ("bound", ["--regularization", "1"]))
-    )
-    assert bound["train_loss"] > free["train_loss"] + 0.01
-    W = [load_file(f"{out}/params.safetensors")["W"] for out in ("free", "bound")]
-    assert np.square(W[1]).mean() < np.square(W[0]).mean()
 
 
 @pytest.mark.parametrize(
@@ -358,16 +392,3 @@ def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path, flags, words):
     for word in words:
         assert word in err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_of_the_first_format_is_still_read():
-    record = record_of("train", "--preset", "bigram", "--steps", "1", "--out", "run")
-    path = Path("run/config.json")
-    config = json.loads(path.read_text())
-    config["format"] = 1
-    for choice in ("full_batch", "regularization"):
-        del config["config"][choice]
-    path.write_text(json.dumps(config))
-    said = record_of("eval", "run")
-    assert said["loss"] == pytest.approx(record["dev_loss"], abs=1e-5)
-    assert said["config"]["regularization"] == 0
