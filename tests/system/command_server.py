@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-LIMIT = 300  # seconds, after which a command is killed whatever it does
+LIMIT = 600  # seconds, after which a command is killed whatever it does
 ROOT = Path(__file__).parents[2]
 
 

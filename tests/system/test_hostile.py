@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -17,7 +18,7 @@ from mm_jax.data.text import clean, read_lines
 from mm_jax.data.vocab import build_vocab, decode, encode
 from mm_jax.runs.checkpoint import checkpoint_steps
 from mm_jax.runtime import atomic_files
-from tests.helpers import call, record_of
+from tests.helpers import call
 
 TINY = ["--embed-dim", "2", "--hidden-dim", "3", "--batch-size", "4", "--steps", "3"]
 FAMILY = "\N{MAN}\N{ZERO WIDTH JOINER}\N{WOMAN}\N{ZERO WIDTH JOINER}\N{GIRL}"
@@ -53,8 +54,9 @@ def test_any_text_is_learned_from_symbol_by_symbol(text, symbols):
 
 def test_whatever_it_was_learned_from_no_terminal_is_steered():
     Path("names.txt").write_bytes("".join(text for text, _ in WORKS.values()).encode())
-    record_of("train", "--data", "names.txt", "--model", "bigram", "--steps", "3", "--out", "run")
-    for command in (["sample", "run"], ["score", "run", "\x1b[2J\x07\u2028"], ["eval", "run"]):
+    train = ["train", "--data", "names.txt", "--model", "bigram", "--steps", "3", "--out", "run"]
+    score = ["score", "run", "\x1b[2J\x07\u2028"]
+    for command in (train, ["sample", "run"], score, ["eval", "run"]):
         out, err = call(*command)
         assert err == ""
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]", out)
@@ -88,15 +90,16 @@ def test_any_bytes_are_read_or_refused_in_one_line(data):
 # More than fits
 
 
-def refused(monkeypatch, memory, *flags, where="task.device_bytes"):
+def refused(monkeypatch, memory, *flags, where="experiments.setup.device_bytes"):
     """What training says where there is only so much memory; nothing may be compiled or made."""
 
     def compiled(*_args, **_kwargs):
         raise AssertionError("something was compiled")
 
     monkeypatch.setattr(f"mm_jax.{where}", lambda *_: memory)
-    monkeypatch.setattr("mm_jax.experiments.setup.make_batch", compiled)
-    monkeypatch.setattr("mm_jax.experiments.setup._jitted", compiled)
+    monkeypatch.setattr("mm_jax.data.dataset.make_batch", compiled)
+    monkeypatch.setattr("mm_jax.experiments.setup.Setup.initial_state", compiled)
+    monkeypatch.setattr("mm_jax.experiments.setup.Setup.initial_states", compiled)
     _, err = call("train", "--data", "names.txt", *flags, "--out", "made", code=2)
     assert not Path("made").exists()
     assert err.count("\n") == 1
@@ -125,8 +128,8 @@ def test_a_file_that_cannot_be_read_whole_is_refused_before_it_is_read(monkeypat
     with open("names.txt", "wb") as file:
         file.truncate(10**12)  # without a byte on the disk
     monkeypatch.setattr(Path, "read_bytes", None)
-    err = refused(monkeypatch, 10**11, where="text.memory_bytes")
-    assert "names.txt takes about 6,000 GB of memory to read whole, and there are 100 GB" in err
+    err = refused(monkeypatch, 10**11, where="data.text.memory_bytes")
+    assert "names.txt takes about 6,000 GB of memory to read whole, of 100 GB" in err
     assert "mm-jax count reads it in pieces" in err
 
 
@@ -135,7 +138,7 @@ def test_a_file_that_cannot_be_read_whole_is_refused_before_it_is_read(monkeypat
 
 def test_a_rate_that_is_far_too_high_stops_with_the_step_and_keeps_what_was_good():
     Path("names.txt").write_text("abc\n" * 20)
-    flags = [*TINY, "--learning-rate", "1e30", "--regularization", "1", "--steps", "50"]
+    flags = [*TINY, "--learning-rate", "1e6", "--regularization", "1", "--steps", "50"]
     flags += ["--checkpoint-every", "1", "--out", "run"]
     _, err = call("train", "--data", "names.txt", *flags, code=1)
     step = int(re.search(r"became (?:nan|inf) (?:at|by) step (\d+)", err)[1])
@@ -158,10 +161,20 @@ def test_a_temperature_that_is_none(value):
 # Files that were made to hurt
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trained")
+    (path / "names.txt").write_text("abc\nbca\n" * 10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        call("train", "--data", "names.txt", *TINY, "--checkpoint-every", "1", "--out", "run")
+    return path
+
+
 @pytest.fixture
-def run():
-    Path("names.txt").write_text("abc\nbca\n" * 10)
-    call("train", "--data", "names.txt", *TINY, "--checkpoint-every", "1", "--out", "run")
+def run(trained, tmp_path):
+    """A copy of it, with its data, to be damaged."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     return Path("run")
 
 
@@ -239,8 +252,9 @@ def test_nothing_is_written_through_a_link_in_a_run(run, name):
 def test_only_one_module_writes_to_a_run():
     """Whatever writes goes through atomic_files.py, whose every operation the fault tests reach."""
     package = Path(atomic_files.__file__).parents[1]
-    rooms = [f"runs/{p.stem}" for p in (package / "runs").glob("*.py")]
-    rooms += [f"experiments/{p.stem}" for p in (package / "experiments").glob("*.py")]
-    for room in rooms:
-        dataset = (package / f"{room}.py").read_text()
-        assert not re.search(r"write_text|write_bytes|\.open\(|\bopen\(.*[\"'][wa]", dataset), room
+    writes = r"write_text|write_bytes|\bopen\(.*[\"'][wax]|\bos\.(open|write|replace|rename|unlink)"
+    assert re.search(writes, Path(atomic_files.__file__).read_text())
+    modules = [path for name in ("runs", "experiments") for path in (package / name).glob("*.py")]
+    assert len(modules) > 10
+    for path in modules:
+        assert not re.search(writes, path.read_text()), path
