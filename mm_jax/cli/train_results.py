@@ -61,10 +61,9 @@ def report_seeds(
         f"{end.steps_per_second:,.0f} steps/s"
     ]
     record = {"seconds": end.seconds, "steps_per_second": end.steps_per_second}
-    record |= _result_record(result)
     if result is None:
-        return TrainReport(record, lines, stop_code, end.reason)
-    record |= {"steps": num_steps, **members_record(end.members)}
+        return TrainReport(record | _result_record(None), lines, stop_code, end.reason)
+    record |= {"steps": num_steps, **_result_record(result), **members_record(end.members)}
     lines = [*describe_members(end.members), *describe_losses(result, "ensemble"), *lines]
     return TrainReport(record, lines, 1 if end.reason else 0, end.reason)
 
