@@ -29,7 +29,7 @@ def main() -> int:
     everything = mm.examples(counts)  # each of V x V bigrams once, weighted by its count
     for k in (0.0, 1.0, 5.0):
         loss = mm.evaluate(mm.ngram(V, 2, smoothing=k), {"counts": counts}, everything)
-        print(f"  {k:g} added to every count: {loss:.7f} nats a symbol")
+        print(f"  {k:g} added to every count: {loss:.7f} nats per symbol")
 
     print("A net: one matrix W, logits = W[last symbol], by gradient descent on all bigrams.")
     net = mm.bigram(V)
@@ -58,7 +58,7 @@ def main() -> int:
     print(f"  the gradient at W = log(counts) is at most {jnp.abs(gradient['W']).max():.1e}")
 
     print("Regularization of the net is smoothing of the counts: both lead to the uniform one.")
-    print(f"  uniform: {jnp.log(V):.4f} nats a symbol")
+    print(f"  uniform: {jnp.log(V):.4f} nats per symbol")
     optimizer = mm.make_optimizer(mm.OptimizerConfig("lbfgs"), 100)
     for strength, k in ((0.01, 1.0), (1.0, 1e2), (1e2, 1e4), (1e4, 1e6)):
         state = mm.init_state(net, optimizer, key, regularization=strength)

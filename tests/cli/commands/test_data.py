@@ -3,8 +3,6 @@
 import functools
 import hashlib
 import http.server
-import os
-import shutil
 import threading
 from pathlib import Path
 
@@ -12,10 +10,8 @@ import pytest
 
 from mm_jax.cli.commands.data import download
 from mm_jax.config.base import InputError
-from mm_jax.data.text import LECTURE_SHA256
 from mm_jax.runtime.paths import find_data
-from tests.cli.commands.conftest import SMALL
-from tests.conftest import BESIDE
+from tests.cli.commands.conftest import LINES
 from tests.helpers import call, record_of
 
 
@@ -30,19 +26,45 @@ def test_data_describes_names():
     assert f"{len(lines):,} lines" in call("data", "names")[0]
 
 
-def test_the_lecture_names_by_the_environment(lecture_text, monkeypatch):
-    monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(lecture_text.path))
+@pytest.fixture
+def lecture_names(tmp_path, monkeypatch):
+    """A small file in the place of the lecture's own, and no copy of that in a cache."""
+    path = tmp_path / "copy.txt"
+    path.write_text("\n".join(LINES))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr("mm_jax.data.text.LECTURE_SHA256", sha256)
+    monkeypatch.delenv("MM_JAX_LECTURE_NAMES", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return path
+
+
+def test_the_lecture_names_by_the_environment_and_from_the_cache(lecture_names, monkeypatch):
+    monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(lecture_names))
     record = record_of("data", "lecture-names")
-    assert record["sha256"] == LECTURE_SHA256
-    assert (record["num_lines"], record["num_distinct"]) == (32_033, 29_494)
-    flags = ["--data", "lecture-names", "--steps", "0", *SMALL, "--out", "run"]
-    assert record_of("train", *flags)["num_examples"] == 182_625
+    assert record["sha256"] == hashlib.sha256(lecture_names.read_bytes()).hexdigest()
+    assert (record["num_lines"], record["num_distinct"]) == (len(LINES), len(set(LINES)))
+    counted = record_of("count", "--data", "lecture-names", "--out", "run")
+    assert counted["num_lines"] == len(LINES)
     monkeypatch.delenv("MM_JAX_LECTURE_NAMES")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
     assert "mm-jax data lecture-names" in call("eval", "run", code=2)[1]
-    shutil.copytree(lecture_text.path.parent, "cache/mm-jax")
-    Path("cache/mm-jax", lecture_text.path.name).rename("cache/mm-jax/lecture-names.txt")
-    assert record_of("eval", "run")["num_examples"] == 22_655
+    Path("cache/mm-jax").mkdir(parents=True)
+    lecture_names.rename("cache/mm-jax/lecture-names.txt")
+    assert record_of("eval", "run")["loss"] == pytest.approx(counted["dev_loss"], abs=2e-6)
+
+
+def test_the_lecture_names_are_downloaded_where_they_are_missing(lecture_names, monkeypatch):
+    fetched = []
+
+    def download(url, path):
+        fetched.append(url)
+        Path(path).parent.mkdir(parents=True)
+        lecture_names.rename(path)
+
+    monkeypatch.setattr("mm_jax.cli.commands.data.download", download)
+    out, _ = call("data", "lecture-names")
+    assert "downloading https://" in out
+    assert record_of("data", "lecture-names")["num_lines"] == len(LINES)
+    assert len(fetched) == 1
 
 
 @pytest.fixture
@@ -88,8 +110,3 @@ def test_a_download_is_whole_or_not_at_all(server, tmp_path, monkeypatch):
     with pytest.raises(InputError):
         download(f"{server}/cut.txt", target, sha256)
     assert [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()] == [b"emma\nava\n"]
-
-
-def test_the_copy_beside_the_repository_is_the_lectures(lecture_text):
-    assert lecture_text.sha256 == LECTURE_SHA256
-    assert lecture_text.path == BESIDE or os.environ.get("MM_JAX_LECTURE_NAMES")
