@@ -152,8 +152,8 @@ def choice_rows(config: RunConfig | CountConfig) -> NamedValues:
     for name, value in to_dict(config).items():
         table = value if isinstance(value, dict) else {name: value}
         for key, choice in table.items():
-            text = "not set" if choice is None else str(choice)
-            rows.append(("--model" if key == "name" else flag(key), readable(text)))
+            text = "not set" if choice is None else readable(str(choice))
+            rows.append(("--model" if key == "name" else flag(key), text))
     return rows
 
 

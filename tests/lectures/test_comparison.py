@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mm_jax.lectures.comparison import Row, agree, decimals, spoken, table, verdict, written
+from mm_jax.lectures.comparison import Row, agree, decimals, format_value, row_lines, table, verdict
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def test_a_tolerance_takes_the_place_of_digits():
 
 def test_a_number_is_written_with_the_lectures_digits():
     assert [decimals(x) for x in (2.45, 3.0, 1e-5, 0.0123)] == [2, 1, 5, 4]
-    assert written(2.4545767, 2.4545768) == "2.4545767"
-    assert written(2.1346, 2.17, finer=True) == "2.1346"
-    assert written([0.01, 0.01501], [0.0123, 0.015]) == "0.0100 0.0150"
-    assert written([1, 2, 3], [1, 2]) == "1 2 3"
-    assert written([0.1, 0.2], []) == "0.1000 0.2000"
-    assert written(228_146, 228_146) == "228,146"
-    assert written(math.inf, 1.0) == "infinite"
-    assert written(math.nan, 1.0) == "not a number"
-    assert written(None, 1.0) == "None"
-    assert [written(x, True) for x in (True, False)] == ["yes", "no"]
+    assert format_value(2.4545767, 2.4545768) == "2.4545767"
+    assert format_value(2.1346, 2.17, finer=True) == "2.1346"
+    assert format_value([0.01, 0.01501], [0.0123, 0.015]) == "0.0100 0.0150"
+    assert format_value([1, 2, 3], [1, 2]) == "1 2 3"
+    assert format_value([0.1, 0.2], []) == "0.1000 0.2000"
+    assert format_value(228_146, 228_146) == "228,146"
+    assert format_value(math.inf, 1.0) == "infinite"
+    assert format_value(math.nan, 1.0) == "not a number"
+    assert format_value(None, 1.0) == "None"
+    assert [format_value(x, True) for x in (True, False)] == ["yes", "no"]
 
 
 ROWS = [
@@ -97,12 +97,12 @@ def test_a_table_loses_no_letter(width):
 
 
 def test_a_number_stands_beside_the_lectures_and_a_difference_has_its_reason():
-    assert list(spoken(ROWS[0])) == [
+    assert list(row_lines(ROWS[0])) == [
         "  names:                                             32,033   (lecture: 32,033)"
     ]
-    same, wrong, near, _, _ = ("\n".join(spoken(row)) for row in ROWS)
+    same, wrong, near, _, _ = ("\n".join(row_lines(row)) for row in ROWS)
     assert "must agree" not in same
     assert "these must agree, and do not" in wrong
     assert near.endswith("\n    within 0.02: other draws")
     long = Row("five names", "emma olivia ava isabella sophia", "emma olivia ava", True, False, "")
-    assert "\n".join(spoken(long)).startswith("  five names:\n    ours     emma olivia ava\n")
+    assert "\n".join(row_lines(long)).startswith("  five names:\n    ours     emma olivia ava\n")

@@ -1,4 +1,4 @@
-"""mm-jax lecture: the walks through both lectures, on few steps, and what they refuse."""
+"""A walk: what it prints, compares and saves, and the scripts that it runs cell by cell."""
 
 import ast
 import hashlib
@@ -8,10 +8,9 @@ from pathlib import Path
 import jax
 import pytest
 
+from mm_jax.config.base import InputError
 from mm_jax.lectures import walkthrough
-from mm_jax.lectures.comparison import Row
 from mm_jax.lectures.walkthrough import Cell, Walk, begin, cells, prose, walk_through
-from tests.conftest import BESIDE
 from tests.helpers import call, record_of
 
 ROOT = Path(__file__).parents[2]
@@ -24,49 +23,6 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("MM_JAX_LECTURE_NAMES", raising=False)
-
-
-def check(record, number):
-    """What holds of every walk, whatever its names."""
-    assert (record["command"], record["number"], record["disagree"]) == ("lecture", number, [])
-    wanted = [f"figures/lecture-{number}/{name}.png" for name in FIGURES[number]]
-    assert record["figures"] == wanted
-    for path in wanted:
-        assert Path(path).read_bytes().startswith(b"\x89PNG")
-    rows = [Row(**row) for row in record["rows"]]
-    assert all(row.agrees for row in rows if row.must)
-    assert all(row.why for row in rows if not row.must)
-    assert len({row.what for row in rows}) == len(rows)
-    return {row.what: row for row in rows}
-
-
-@pytest.mark.slow
-def test_the_first_walk_on_the_names_that_ship():
-    rows = check(record_of("lecture", "1", "--quick"), 1)
-    differing = [row for row in rows.values() if row.why == walkthrough.OTHER_FILE]
-    assert len(differing) > 10
-    assert not any(row.must or row.agrees for row in differing)
-    assert rows["emma, ten steps of 0.1 by fit"].must
-
-
-@pytest.mark.slow
-def test_the_first_walk_on_the_lectures_own_file(lecture_text, monkeypatch):
-    monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(lecture_text.path))
-    rows = check(record_of("lecture", "1", "--quick"), 1)
-    assert not [row for row in rows.values() if row.why == walkthrough.OTHER_FILE]
-    for what in ("bigrams in all", "loss of all bigrams", "andrejq, with 1 added"):
-        assert rows[what].must
-
-
-@pytest.mark.slow
-def test_the_second_walk(monkeypatch):
-    if BESIDE.is_file():  # on the lecture's own file where it is here
-        monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(BESIDE))
-    rows = check(record_of("lecture", "2", "--quick"), 2)
-    for what in ("loss by optax", "after 1,000 steps", "the floor, (5/32) ln 5"):
-        assert rows[what].must
-    for what in ("examples in all", "examples in train, dev, test", "loss of the bigram counts"):
-        assert rows[what].must == BESIDE.is_file()
 
 
 def script(tmp_path, monkeypatch, text):
@@ -163,25 +119,42 @@ def test_an_error_in_a_script_says_its_line(tmp_path, monkeypatch):
     assert walkthrough._walk.get() is None
 
 
-def test_the_lectures_file_is_the_default_where_it_is(tmp_path, lecture_text):
+def pretend(path, monkeypatch):
+    """Take a file for the lecture's."""
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    for module in ("mm_jax.data.text", "mm_jax.lectures.walkthrough"):
+        monkeypatch.setattr(f"{module}.LECTURE_SHA256", sha256)
+
+
+def test_the_lectures_file_is_the_default_where_it_is(tmp_path, monkeypatch):
     assert Walk(1).data == "names"
     cached = tmp_path / "cache" / "mm-jax" / "lecture-names.txt"
     cached.parent.mkdir(parents=True)
-    cached.write_bytes(lecture_text.path.read_bytes())
+    cached.write_text("emma\nava\n")
+    pretend(cached, monkeypatch)
     assert Walk(1).data == "lecture-names"
     assert Walk(1).is_lecture_file
     assert not Walk(1, "names").is_lecture_file
 
 
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [
+        ("", "--out is empty"),
+        ("taken", "--out taken: File exists"),
+        ("taken/below", "--out taken/below: Not a directory"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_refused(out, why):
+    Path("taken").write_text("a file")
+    with pytest.raises(InputError, match=why):
+        Walk(1, "names", out)
+
+
 def test_what_is_of_the_file_must_agree_on_that_file_alone(tmp_path, monkeypatch):
     path = tmp_path / "names.txt"
     path.write_text("emma\nava\n")
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    for room in (
-        "mm_jax.data.text",
-        "mm_jax.lectures.walkthrough",
-    ):  # as if this were the lecture's file
-        monkeypatch.setattr(f"{room}.LECTURE_SHA256", sha256)
+    pretend(path, monkeypatch)
     monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(path))
     for data, must in ("lecture-names", True), ("names", False):
         walk = Walk(1, data, say=lambda _: None)
@@ -191,35 +164,13 @@ def test_what_is_of_the_file_must_agree_on_that_file_alone(tmp_path, monkeypatch
 
 def test_a_variable_that_leads_nowhere_is_not_passed_over(monkeypatch):
     monkeypatch.setenv("MM_JAX_LECTURE_NAMES", "nowhere.txt")
-    _, err = call("lecture", "1", code=2)
-    assert "lecture-names is not at nowhere.txt" in err
+    with pytest.raises(InputError, match=r"lecture-names is not at nowhere\.txt"):
+        Walk(1)
     assert not Path("figures").exists()
 
 
-@pytest.mark.parametrize(
-    ("flags", "why"),
-    [
-        ([], "1,2} is missing"),
-        (["3"], "invalid choice '3'"),
-        (["one"], "invalid choice 'one'"),
-        (["1", "--data", "other.txt"], "--data other.txt: .* need names or lecture-names"),
-        (["1", "--data", "lecture-names"], "mm-jax data lecture-names"),
-        (["1", "--out", "taken"], "--out taken: File exists"),
-        (["1", "--out", "taken/below"], "--out taken/below: Not a directory"),
-        (["1", "--out", ""], "--out is empty"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(flags, why):
-    Path("taken").write_text("a file")
-    out, err = call("lecture", *flags, code=2)
-    assert out == ""
-    assert err.count("\n") == 1
-    assert err.startswith("mm-jax lecture: error: ")
-    assert re.search(why, err)
-
-
 def test_a_figure_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
-    draw = "from mm_jax.lectures import begin\nfrom matplotlib.figure import Figure\n"
+    draw = "from mm_jax.lectures.walkthrough import begin\nfrom matplotlib.figure import Figure\n"
     script(tmp_path, monkeypatch, f'# %%\n{draw}begin(1).draw("a", Figure())\n')
     Path("out/a.png").mkdir(parents=True)
     _, err = call("lecture", "1", "--out", "out", code=2)

@@ -1,22 +1,25 @@
-"""What there is to see of a run: planes, neighbours, lines, floors, each against a plain way."""
+"""The numbers behind figures: projections, neighbours, lines, baselines, each in a plain way."""
 
 import math
+import random
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mm_jax.data.splits import Splits
+from mm_jax.data.splits import Splits, split_lines
 from mm_jax.data.vocab import Vocab, build_vocab
 from mm_jax.reports.analysis import (
     annotate_lines,
     array_stats,
     baseline_losses,
-    bigrams_of,
-    groups_of,
+    count_bigrams,
+    group_symbols,
     named_baselines,
-    neighbours_of,
+    nearest_rows,
     project_embedding,
     readable,
 )
@@ -48,14 +51,10 @@ def test_of_more_dimensions_the_plane_with_the_most_variance_is_found():
         return np.linalg.norm(places[:, None] - places, axis=-1)
 
     np.testing.assert_allclose(distances(plane.places), distances(flat), atol=1.0)
-    again = project_embedding(
-        table @ directions, LETTERS
-    )  # turned, it looks the same but for mirroring
+    again = project_embedding(table @ directions, LETTERS)  # rotated: the same but for mirroring
     np.testing.assert_allclose(np.abs(again.places), np.abs(plane.places), atol=1e-9)
     order = np.random.default_rng(3).permutation(V)
-    mixed = project_embedding(
-        table[order], LETTERS
-    )  # neither mirrored nor turned by the order of rows
+    mixed = project_embedding(table[order], LETTERS)  # the order of rows changes nothing
     np.testing.assert_allclose(mixed.places, plane.places[order], atol=1e-9)
     assert f"{values[0] / values.sum():.0%}" in plane.axes[0]
 
@@ -69,23 +68,27 @@ def test_an_embedding_with_nothing_to_tell_apart_is_drawn_all_the_same(table):
 
 
 def test_vowels_and_consonants_are_told_apart_where_letters_are_latin():
-    assert groups_of(Vocab((".", "A", "b", "é", "ñ", "-", "7"))) == [
+    assert group_symbols(Vocab((".", "A", "b", "é", "ñ", "-", "7"))) == [
         *("the boundary", "vowels", "consonants", "vowels", "consonants"),
         *("other symbols", "other symbols"),
     ]
-    assert groups_of(Vocab((".", "a", "б"))) == ["the boundary", "other symbols", "other symbols"]
+    assert group_symbols(Vocab((".", "a", "б"))) == [
+        "the boundary",
+        "other symbols",
+        "other symbols",
+    ]
 
 
 def test_neighbours_are_the_nearest_rows():
     table = np.random.default_rng(2).standard_normal((9, 4))
-    ids, distances = neighbours_of(table, 3)
+    ids, distances = nearest_rows(table, 3)
     for i in range(9):
         far = np.linalg.norm(table - table[i], axis=1)
         order = [k for k in np.argsort(far) if k != i][:3]
         assert ids[i].tolist() == order
         np.testing.assert_allclose(distances[i], far[order])
-    assert neighbours_of(table[:2])[0].tolist() == [[1], [0]]
-    few, _ = neighbours_of(table, 3, first=4)  # of a large alphabet not all are asked for
+    assert nearest_rows(table[:2])[0].tolist() == [[1], [0]]
+    few, _ = nearest_rows(table, 3, first=4)  # of a large alphabet not all are asked for
     assert few.tolist() == ids[:4].tolist()
 
 
@@ -119,26 +122,54 @@ def test_lines_know_their_surprise_where_they_were_seen_and_what_is_nearest():
     assert annotate_lines([""], model, params, LETTERS, SPLITS) == []
 
 
-def test_floors_are_the_losses_of_counting(lecture_text):
-    from mm_jax.data.splits import split_lines
+def test_baselines_are_the_losses_of_counting():
+    generator = random.Random(0)
+    lines = [
+        "".join(generator.choices(["an", "el", "mi", "ra", "so", "o"], k=3)) for _ in range(300)
+    ]
+    splits, vocab = split_lines(lines), build_vocab(lines)
+    named = dict(named_baselines(baseline_losses(splits, vocab)))
+    assert list(named)[:3] == ["uniform", "unigram", "bigram"]
+    assert list(named.values()) == sorted(named.values(), reverse=True)
+    assert named["uniform"] == pytest.approx(math.log(len(vocab)))
+    pairs = Counter(pair for line in splits.train for pair in pairwise(f".{line}."))
+    before = Counter(first for first, _ in pairs.elements())
+    dev = [pair for line in splits.dev for pair in pairwise(f".{line}.")]
+    by_k = [
+        sum(-math.log((pairs[p] + k) / (before[p[0]] + k * len(vocab))) for p in dev) / len(dev)
+        for k in np.geomspace(1e-6, 1e6, 200)
+    ]
+    assert named["bigram"] == pytest.approx(min(by_k), rel=1e-3)  # with the best k
+    (best,) = set(named) - {"uniform", "unigram", "bigram"}
+    assert best.startswith("order ")
 
-    splits = split_lines(lecture_text.lines)
-    named = dict(named_baselines(baseline_losses(splits, LETTERS)))
-    assert list(named) == ["uniform", "unigram", "bigram", "order 6, Kneser-Ney"]
-    assert named["uniform"] == pytest.approx(math.log(27))
-    assert named["bigram"] == pytest.approx(2.453, abs=5e-4)
-    assert named["order 6, Kneser-Ney"] == pytest.approx(1.975, abs=5e-4)
+
+@pytest.mark.parametrize(
+    ("add_k", "kneser_ney", "name"),
+    [(2.2, 1.9, "order 5, Kneser-Ney"), (1.8, 1.9, "order 3, best with k added")],
+)
+def test_the_best_way_to_count_is_named(add_k, kneser_ney, name):
+    losses = {
+        "uniform": 3.3,
+        "bigram": 2.4,
+        "add_k": {"kind": "add-k", "order": 3, "dev_loss": add_k},
+        "kneser_ney": {"kind": "kneser-ney", "order": 5, "dev_loss": kneser_ney},
+    }
+    assert list(named_baselines(losses)) == [
+        *(("uniform", 3.3), ("bigram", 2.4), (name, min(add_k, kneser_ney)))
+    ]
+    losses["add_k"] |= {"order": 2, "dev_loss": 1.0}  # has the name bigram already
+    assert [name for name, _ in named_baselines(losses)] == ["uniform", "bigram"]
 
 
-def test_without_dev_the_floors_are_of_train_and_no_best_is_named():
-    named = dict(
-        named_baselines(baseline_losses(Splits(SPLITS.train, [], []), build_vocab(SPLITS.train)))
-    )
+def test_without_dev_the_baselines_are_of_train_and_no_best_is_named():
+    splits, vocab = Splits(SPLITS.train, [], []), build_vocab(SPLITS.train)
+    named = dict(named_baselines(baseline_losses(splits, vocab)))
     assert list(named) == ["uniform", "unigram", "bigram"]
 
 
 def test_bigrams_are_counted():
-    counts = bigrams_of(["aba"], Vocab((".", "a", "b")))
+    counts = count_bigrams(["aba"], Vocab((".", "a", "b")))
     assert counts.tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
 
 

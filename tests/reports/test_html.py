@@ -1,4 +1,4 @@
-"""mm-jax report and export: pages that are whole, harmless, readable, and the same each time."""
+"""The report of a run: a page that is whole, harmless, readable, and the same each time."""
 
 import base64
 import hashlib
@@ -7,24 +7,18 @@ import itertools
 import json
 import math
 import re
-import shlex
 
 import numpy as np
 import pytest
 
-from mm_jax.cli.commands import count as count_command
-from mm_jax.cli.commands import sweep as sweep_command
-from mm_jax.cli.commands import train as train_command
-from mm_jax.cli.parsing import parse_options
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
 from mm_jax.config.training import CountConfig, RunConfig
-from mm_jax.experiments.search_config import SearchConfig
-from mm_jax.experiments.search_config import command_of as sweep_command_of
-from mm_jax.reports.browser_model import payload
-from mm_jax.reports.html import level_of
+from mm_jax.reports.browser_model import generator_page
+from mm_jax.reports.html import report
+from mm_jax.reports.run_summary import summarize_run
 from mm_jax.runs.reader import load_run
-from tests.helpers import call, make_run, record_of
+from tests.helpers import make_run
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -44,10 +38,10 @@ VOID = {"meta", "input", "br", "link", "img", "hr"}
 class Page(html.parser.HTMLParser):
     """A page as a tree of what a reader, or a screen reader, needs of it."""
 
-    def __init__(self, path):
+    def __init__(self, page):
         super().__init__()
         self.open, self.tags, self.headings, self.scripts, self.text = [], [], [], [], ""
-        self.page = path.read_text("utf-8")
+        self.page = page.decode()
         self.feed(self.page)
         self.close()
         assert self.open == []
@@ -94,14 +88,15 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pages(folder):
     """The pages of all runs, each made once."""
-    found = {}
-    for name in ("mlp", "bigram", "counts", "kn"):
-        record = record_of("report", str(folder / name))
-        assert record["report"] == str(folder / name / "report.html")
-        assert record["bytes"] == (folder / name / "report.html").stat().st_size
-        found[name] = Page(folder / name / "report.html")
-    call("export", str(folder / "mlp"), "--html", str(folder / "page.html"))
-    return found | {"export": Page(folder / "page.html")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "mm_jax.reports.plots.symbols.MAX_SYMBOLS", 6
+        )  # or tables take most of the time
+        found = {
+            name: Page(report(summarize_run(load_run(folder / name))))
+            for name in ("mlp", "bigram", "counts", "kn")
+        }
+    return found | {"export": Page(generator_page(load_run(folder / "mlp")))}
 
 
 @pytest.fixture(params=["mlp", "bigram", "counts", "kn", "export"])
@@ -175,8 +170,8 @@ def test_a_screen_reader_finds_headings_names_and_table_heads(page):
 def test_the_page_says_what_was_run_on_what_with_what_result(pages, folder):
     text = " ".join(pages["mlp"].text.split())
     for said in (
-        "2.5000 nats a symbol on the lines held out for dev",
-        f"as unsure as among {math.exp(2.5):.2f} symbols",
+        "2.5000 nats per symbol on the lines of dev",
+        f"as uncertain as a choice among {math.exp(2.5):.2f} equally likely symbols",
         "mlp: context 3, embed dim 4, hidden dim 8, init lecture",
         "sgd, learning rate 0.1, schedule step",
         str(folder / "names.txt"),
@@ -187,26 +182,26 @@ def test_the_page_says_what_was_run_on_what_with_what_result(pages, folder):
         "jax 0.",
         "--hidden-dim",
         "nearest training line",
-        "of them in train too",
+        "of them also in train",
     ):
         assert said in text, said
     names = [text for level, text in pages["mlp"].headings if level == 3]
     assert names[1:] == [
         "Loss over steps",
-        "Where the embedding puts the symbols",
+        "The embedding of the symbols",
         "Activations of the hidden layer",
         "Gradients of each array",
     ]
     assert f"this model 2.5000 {2.5 / math.log(2):.4f} {math.exp(2.5):.2f}" in text
     kn = " ".join(pages["kn"].text.split())
-    assert "This page makes no lines by itself" in kn
-    assert "Make some" in text
+    assert "This page cannot sample from the model" in kn
+    assert "Sample ten lines" in text
+    assert "Sample ten lines" not in kn
 
 
 def test_the_same_run_gives_the_same_page(pages, folder):
-    before = (folder / "mlp" / "report.html").read_bytes()
-    call("report", str(folder / "mlp"))
-    assert (folder / "mlp" / "report.html").read_bytes() == before
+    again = report(summarize_run(load_run(folder / "mlp")))
+    assert again.decode() == pages["mlp"].page
 
 
 def test_the_page_carries_the_parameters_bit_for_bit(pages, folder):
@@ -221,56 +216,3 @@ def test_the_page_carries_the_parameters_bit_for_bit(pages, folder):
     for name, array in run.params.items():
         numbers = np.frombuffer(base64.b64decode(model["arrays"][name]), "<f4")
         np.testing.assert_array_equal(numbers, np.asarray(array).reshape(-1))
-
-
-def test_a_model_that_a_page_cannot_carry_is_refused_with_one_line(folder, tmp_path, monkeypatch):
-    _, err = call("export", str(folder / "kn"), "--html", str(tmp_path / "a.html"), code=2)
-    assert "a page can carry mlp, bigram and counts" in err
-    assert err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr("mm_jax.reports.browser_model.MOST_BYTES", 100)
-    _, err = call("export", str(folder / "mlp"), "--html", str(tmp_path / "a.html"), code=2)
-    assert "a page carries at most 100 B" in err
-    call("report", str(folder / "mlp"))  # only without what makes lines
-    assert "Make some" not in (folder / "mlp" / "report.html").read_text()
-
-
-def test_shades_of_surprise():
-    assert [level_of(nats) for nats in (0.0, 0.7, 3.0, 6.0, 99.0, math.inf)] == [0, 1, 4, 8, 8, 8]
-
-
-def parsed(command):
-    """The choices that a command line makes."""
-    words = shlex.split(command)
-    assert words[0] == "mm-jax"
-    module = {"train": train_command, "count": count_command, "sweep": sweep_command}[words[1]]
-    return parse_options(module, "mm-jax", words[2:])
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "--learning-rate 0.01:1:log --hidden-dim 64,128,256 --seeds 8",
-        "--preset modern --embed-dim 10:16 --dropout 0:0.2:3 --num 5 --max-params 9000 --seed 3",
-        "--model bigram --full-batch --optimizer sgd,adam --regularization 0,0.1 --halvings 1",
-        "--data 'a b.txt' --weight-decay 0.003:0.1:log:4 --optimizer adamw --deterministic",
-    ],
-)
-def test_the_command_that_sweeps_again_is_the_same_sweep(line):
-    def searched(command):
-        found = parsed(command)
-        asked = (found.preset, found.num, found.halvings, found.max_params)
-        return SearchConfig(found.config, found.axes, *asked, found.machine.deterministic)
-
-    search = searched(f"mm-jax sweep {line}")
-    assert len(search.axes) >= 1
-    again = searched(sweep_command_of(search))
-    assert again == search
-
-
-def test_payload_of_counts_is_their_logits(folder):
-    run = load_run(folder / "counts")
-    model = json.loads(payload(run))
-    logits = np.frombuffer(base64.b64decode(model["arrays"]["logits"]), "<f4")
-    expected = np.log(np.asarray(run.params["counts"]) + 0.5)
-    np.testing.assert_allclose(logits, expected.reshape(-1), rtol=1e-6)

@@ -11,13 +11,16 @@ from safetensors.numpy import load_file
 
 from mm_jax.data.batches import windows
 from mm_jax.data.vocab import Vocab
+from mm_jax.lectures import walkthrough
+from mm_jax.lectures.comparison import Row
 from mm_jax.lectures.walkthrough import lecture_arrays
 from mm_jax.models.base import num_params
 from mm_jax.models.bigram import bigram
 from mm_jax.models.mlp import mlp
 from mm_jax.training.loss import nats
 from mm_jax.training.step import fit, init_state
-from tests.helpers import FIVE_NAMES, quick_jit, softmax64
+from tests.conftest import BESIDE
+from tests.helpers import FIVE_NAMES, quick_jit, record_of, softmax64
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 ROOT = Path(__file__).parents[2]
@@ -69,3 +72,60 @@ def test_32_examples_learned_by_heart():
     # By then rounding has added up: PyTorch gets 0.256130 to 0.256146 in float32, as its threads
     # happen to add, and 0.256113 in float64.
     assert losses[1000] == pytest.approx(0.256146, abs=4e-5)
+
+
+# The whole walks, on few steps
+
+
+FIGURES = {1: ["bigrams", "one_hot"], 2: ["learning_rates", "losses_300", "embedding", "losses"]}
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """No walk depends on the folder that it is started from, or on a file that may be here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("MM_JAX_LECTURE_NAMES", raising=False)
+
+
+def check(record, number):
+    """What holds of every walk, whatever its names."""
+    assert (record["command"], record["number"], record["disagree"]) == ("lecture", number, [])
+    wanted = [f"figures/lecture-{number}/{name}.png" for name in FIGURES[number]]
+    assert record["figures"] == wanted
+    for path in wanted:
+        assert Path(path).read_bytes().startswith(b"\x89PNG")
+    rows = [Row(**row) for row in record["rows"]]
+    assert all(row.agrees for row in rows if row.must)
+    assert all(row.why for row in rows if not row.must)
+    assert len({row.what for row in rows}) == len(rows)
+    return {row.what: row for row in rows}
+
+
+@pytest.mark.slow
+def test_the_first_walk_on_the_names_that_ship(elsewhere):
+    rows = check(record_of("lecture", "1", "--quick"), 1)
+    differing = [row for row in rows.values() if row.why == walkthrough.OTHER_FILE]
+    assert len(differing) > 10
+    assert not any(row.must or row.agrees for row in differing)
+    assert rows["emma, ten steps of 0.1 by fit"].must
+
+
+@pytest.mark.slow
+def test_the_first_walk_on_the_lectures_own_file(lecture_text, elsewhere, monkeypatch):
+    monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(lecture_text.path))
+    rows = check(record_of("lecture", "1", "--quick"), 1)
+    assert not [row for row in rows.values() if row.why == walkthrough.OTHER_FILE]
+    for what in ("bigrams in all", "loss of all bigrams", "andrejq, with 1 added"):
+        assert rows[what].must
+
+
+@pytest.mark.slow
+def test_the_second_walk(elsewhere, monkeypatch):
+    if BESIDE.is_file():  # on the lecture's own file where it is here
+        monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(BESIDE))
+    rows = check(record_of("lecture", "2", "--quick"), 2)
+    for what in ("loss by optax", "after 1,000 steps", "lower bound, (5/32) ln 5"):
+        assert rows[what].must
+    for what in ("examples in all", "examples in train, dev, test", "loss of the bigram counts"):
+        assert rows[what].must == BESIDE.is_file()

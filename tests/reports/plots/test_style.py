@@ -103,9 +103,7 @@ def test_nothing_that_matplotlib_was_told_elsewhere_changes_a_figure():
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
-def test_a_figure_is_written_in_the_format_of_its_ending_and_is_the_same_each_time(
-    ending, tmp_path
-):
+def test_a_figure_is_written_in_the_format_of_its_ending_the_same_each_time(ending, tmp_path):
     path = plots.check_path(str(tmp_path / f"curve.{ending}"))
     written = []
     for _ in range(2):
