@@ -1,6 +1,8 @@
-"""The bench measures what it says. How fast anything is no test asserts."""
+"""Repetitions alternate, rows have their medians, and processes are timed or fail in one line.
 
-import json
+How fast anything is no test asserts.
+"""
+
 import os
 import signal
 import subprocess
@@ -8,13 +10,11 @@ import sys
 
 import pytest
 
-from mm_jax.bench import jobs, many, timing, training, using
+from mm_jax.bench import timing
 from mm_jax.bench.timing import Bench, Row, markdown, number
 from mm_jax.config.base import InputError
 from mm_jax.runtime.console import Console
 from tests.helpers import record_of
-
-ROOMS = {"training": training, "using": using, "many": many}
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def bench():
     return Bench(3, Console(json=True), with_torch=True)
 
 
-def test_ways_take_turns(bench):
+def test_functions_are_called_in_turn(bench):
     order = []
     found = bench.alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b") or 7})
     assert order == ["a", "b"] * 3
@@ -50,55 +50,19 @@ def test_the_table_has_medians_their_spread_and_the_machine():
     assert cells[4] == ["theirs", "11.0", "10.0", "1,234", "s", "**5.5 times** ours"]
     assert cells[6] == ["another", "0.050", "0.050", "0.050", "us", ""]
     assert len({len(line) for line in lines[:-2]}) == 1  # legible in a terminal
-    assert lines[-1] == "Medians of 3, in turns, on 2 cores: cpu a chip, jax 1.2."
+    assert lines[-1] == "Medians of 3 alternating repetitions on 2 cores: cpu a chip, jax 1.2."
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0512, "0.051"), (5.12, "5.12"), (51.24, "51.2"), (5120.4, "5,120")]
 )
-def test_a_figure_has_three_digits(value, text):
+def test_a_number_has_three_digits(value, text):
     assert number(value) == text
 
 
 def test_a_ratio_says_how_many_times_the_other_is():
     assert timing.times(10.0, 59.0) == "5.9 times"
     assert timing.times(0.01, 5.0) == "500 times"
-
-
-def test_every_way_to_count_counts_the_same(tmp_path):
-    path = tmp_path / "names.txt"
-    path.write_text("emma\nolivia\nava\n" * 50)
-    ways = ("counting", "counting_with_add_at", "counting_with_counter")
-    assert {jobs.JOBS[way](path=str(path))["total"] for way in ways} == {(5 + 7 + 4) * 50}
-
-
-def test_products_are_counted_as_the_design_does():
-    assert training.step_flops(**training.LECTURE) == pytest.approx(2.2e6, rel=0.02)
-
-
-def test_what_a_job_finds_becomes_rows(bench, monkeypatch):
-    found = {"evaluation": 20.0, "evaluation_in_pytorch": 50.0}
-    monkeypatch.setattr(
-        using, "job", lambda name: {"milliseconds": found[name], "examples": 183_430}
-    )
-    ours, theirs = using.evaluation(bench)
-    assert (ours.section, ours.values) == ("exact loss of 183,430 examples", [20.0] * 3)
-    assert (theirs.median, theirs.beside) == (50.0, "2.5 times ours")
-    bench.with_torch = False
-    assert len(using.evaluation(bench)) == 1
-
-
-def test_growth_is_the_slope_in_logarithms(bench, monkeypatch):
-    def cost(name, **size):
-        [(what, each)] = size.items()
-        return {
-            "microseconds": 3.0 * each ** {"batch_size": 1, "hidden_dim": 2, "members": 0}[what]
-        }
-
-    monkeypatch.setattr(training, "job", cost)
-    sections = list(dict.fromkeys(row.section for row in training.growth(bench)))
-    slopes = [float(each.rpartition("^")[2]) for each in sections]
-    assert slopes == pytest.approx([1, 2, 0])
 
 
 def test_a_process_of_a_job_finds_no_cache_of_ours(monkeypatch):
@@ -114,29 +78,10 @@ def test_a_process_that_fails_is_one_line():
         timing.first_line("never", sys.executable, "-c", "print('something else')")
 
 
-def test_a_peer_that_does_not_run_is_left_out(monkeypatch, capsys):
-    def job(name, **options):
-        if options.get("compiled"):
-            raise InputError("no C++ compiler")
-        more = {"gigaflops": 100.0} if name == "large_products" else {}
-        return {"whole_seconds": 3.0, "microseconds": 100.0, "compile_seconds": 1.0, **more}
-
-    monkeypatch.setattr(training, "job", job)
-    record = json.dumps({"train_loss": 2.1, "dev_loss": 2.2})
-    monkeypatch.setattr(training, "run", lambda *_, **__: (10.0, record))
-    rows = training.lecture(Bench(3, Console(json=True), with_torch=True))
-    assert "torch.compile is left out: no C++ compiler" in capsys.readouterr().err
-    whole = {row.what: row for row in rows if "whole" in row.section}
-    assert not any("torch.compile" in what for what in whole)
-    eager = whole["eager PyTorch, scaled from 10,000 steps"]
-    assert eager.median == pytest.approx(3 + 190_000 * 100e-6)
-    assert eager.beside == "**2.2 times** ours"
-
-
 @pytest.mark.slow
 def test_an_interrupt_leaves_nothing_behind(tmp_path):
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += "from mm_jax.cli import main; sys.exit(main(['bench', 'encoding']))"
+    code += "from mm_jax.cli.main import main; sys.exit(main(['bench', 'encoding']))"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -144,11 +89,16 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert "bench 1/5" in process.stderr.readline() + process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        for line in process.stderr:  # a note that PyTorch is not installed may come first
+            if line.startswith("bench 1/5"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "mm-jax bench: error: interrupted"
+    assert err.splitlines()[-1] == "mm-jax bench: error: interrupted"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -159,13 +109,3 @@ def test_a_section_is_measured_for_real():
     rows = {row["what"]: row for row in record["rows"]}
     assert all(row["median"] > 0 for row in rows.values())
     assert {"windows of context 3", "peak memory"} <= rows.keys()
-
-
-@pytest.mark.slow
-def test_jobs_run_by_themselves(tmp_path):
-    assert timing.job("large_products", size=64, one_core=True)["gigaflops"] > 0
-    small = {"batch_size": 8, "hidden_dim": 8, "members": 2, "seconds": 0.01}
-    assert timing.job("growth", **small)["microseconds"] > 0
-    for name in ("training_by_chunks", "training_by_calls"):
-        assert timing.job(name, steps=1000)["microseconds"] > 0
-    json.dumps(timing.machine())

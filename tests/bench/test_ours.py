@@ -1,0 +1,24 @@
+"""What is measured of mm_jax: small jobs return numbers of what they did."""
+
+from mm_jax.bench import ours
+
+
+def test_the_operations_of_a_step_are_those_of_six_products():
+    # (32, 30) @ (30, 200) and (32, 200) @ (200, 27) forward, and backward two for each of them.
+    forward = 2 * 32 * 30 * 200 + 2 * 32 * 200 * 27
+    assert ours.step_flops(27, 3, 10, 200, 32) == 3 * forward
+
+
+def test_the_lectures_job_has_its_vocabulary_and_its_training_examples():
+    vocab_size, data = ours.lecture_data()
+    assert vocab_size == 27
+    assert data.tokens.shape == (len(data.targets), 3)
+    assert 180_000 < len(data.targets) < 190_000
+
+
+def test_encoding_counts_the_windows(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("emma\nolivia\n")
+    result = ours.encoding(str(path))
+    assert result["examples"] == 5 + 7
+    assert all(result[f"{part}_seconds"] > 0 for part in ("read", "vocab", "window"))
