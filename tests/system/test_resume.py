@@ -337,13 +337,28 @@ def code_of(*args):
 # Real processes
 
 
+STARTED: list[subprocess.Popen] = []
+
+
 def start(*args, cores=None, module=True, **options):
     env = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     command = [sys.executable, *(["-m", "mm_jax"] if module else []), *args]
     if cores:
         command = ["taskset", "-c", ",".join(map(str, cores)), *command]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": env}
-    return subprocess.Popen(command, **pipes, **options)
+    process = subprocess.Popen(command, **pipes, **options)
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def end_processes():
+    """Whatever a test has started ends with it."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait(60)
 
 
 def wait_until(check, seconds=120):
@@ -366,7 +381,7 @@ def test_sigterm_stops_after_the_chunk_and_what_it_says_goes_on(folder):
     wait_for(folder / "long/metrics.jsonl")
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)  # schedulers do that
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 143
     first, last = err.splitlines()
     assert first == "stopping after this chunk, which is kept; Ctrl-C again leaves at once"
@@ -375,7 +390,7 @@ def test_sigterm_stops_after_the_chunk_and_what_it_says_goes_on(folder):
     process = start("train", "--resume", "--out", "long")
     wait_for(folder / "long/metrics.jsonl", (folder / "long/metrics.jsonl").stat().st_size)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert f"resumed    after step {int(step):,}\n" in out
     assert checkpoint_steps(folder / "long")[0] > int(step)
@@ -404,14 +419,11 @@ def test_a_second_ctrl_c_leaves_at_once_and_loses_at_most_the_chunk(folder):
     """The first one keeps what was before the chunk in work."""
     command = ["-c", ENDLESS_CHUNK, *LONG, "--checkpoint-seconds", "1000", "--out", "long"]
     process = start(*command, module=False)
-    try:
-        wait_until((folder / "in the second chunk").exists)
-        process.send_signal(signal.SIGINT)
-        wait_until(lambda: checkpoint_steps(folder / "long"))
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    wait_until((folder / "in the second chunk").exists)
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: checkpoint_steps(folder / "long"))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err.splitlines()[1:] == ["left at once; the last checkpoint is kept"]
     assert checkpoint_steps(folder / "long") == [1000]
@@ -422,7 +434,7 @@ def test_a_directory_that_is_deleted_while_training_is_one_line(folder):
     process = start(*LONG, "--out", "long")
     wait_for(folder / "long/metrics.jsonl")
     os.rename("long", "away")
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert err.startswith("mm-jax train: error: cannot write long/metrics.jsonl: No such file")
     assert err.count("\n") == 1
@@ -452,7 +464,7 @@ def test_a_disk_that_fills_up_while_training_keeps_the_last_checkpoint(folder, s
         except OSError as error:
             full = error.errno
     assert full == errno.ENOSPC
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "No space left on device; put that right, and resume with: mm-jax train --resume" in err
     assert err.count("\n") == 1
@@ -462,7 +474,7 @@ def test_a_disk_that_fills_up_while_training_keeps_the_last_checkpoint(folder, s
     process = start("train", "--resume", "--checkpoint-every", "1000", "--out", "disk/run")
     wait_for(small_disk / f"run/checkpoints/step-{step + 3000:010}.safetensors")
     process.send_signal(signal.SIGTERM)
-    assert f"resumed    after step {step:,}\n" in process.communicate(timeout=60)[0]
+    assert f"resumed    after step {step:,}\n" in process.communicate(timeout=120)[0]
 
 
 def test_a_run_that_will_not_fit_is_refused_before_its_first_step(folder, small_disk):

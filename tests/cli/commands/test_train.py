@@ -30,13 +30,27 @@ from mm_jax.training.step import chunk_length, fit
 from tests.cli.commands.conftest import LINES, SMALL, STEPS, USUAL, loss_by_hand
 from tests.helpers import call, record_of, strict_json
 
+STARTED: list[subprocess.Popen] = []
+
 
 def start(*args, cwd, env=None, **kwargs):
     """Start a command in a process of its own, which compiles quickly."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     env = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", **(env or {})}
     command = [sys.executable, "-m", "mm_jax", *args]
-    return subprocess.Popen(command, cwd=cwd, env=env, **{**pipes, **kwargs})
+    process = subprocess.Popen(command, cwd=cwd, env=env, **{**pipes, **kwargs})
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def end_processes():
+    """Whatever a test has started ends with it."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait(60)
 
 
 def test_train_says_what_it_did(trained, splits, folder):
@@ -208,7 +222,7 @@ def test_a_terminal_sees_a_progress_bar(folder, tmp_path, monkeypatch):
     assert "\x1b[" in seen.decode()
     assert re.search(r"━+ 300/300 steps loss \d\.\d{4} .*steps/s", plain)
     assert "step 300/300" not in plain
-    assert "loss in nats a symbol: . of minibatches, o their mean; + dev" in plain
+    assert "loss in nats per symbol: . of minibatches, o their mean; + dev" in plain
     assert err == b""
 
 
