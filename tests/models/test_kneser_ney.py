@@ -16,6 +16,7 @@ from mm_jax.config.base import InputError
 from mm_jax.data.batches import rows, windows
 from mm_jax.data.ngram_counts import count_lines
 from mm_jax.data.splits import split_lines
+from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.models.kneser_ney import (
     FALLBACK_DISCOUNTS,
@@ -239,22 +240,23 @@ def test_discounts_by_hand_and_where_there_are_none():
 
 
 @pytest.fixture(scope="module")
-def lecture_splits(lecture_text):
-    return split_lines(lecture_text.lines)
+def shipped():
+    """The names that ship with the package, which is what everybody has."""
+    return read_lines("names").lines
 
 
 @pytest.fixture(scope="module")
-def lecture_counts(lecture_splits):
+def shipped_counts(shipped):
     """Counts of order 6 of train and of dev."""
-    vocab = build_vocab([*lecture_splits.train, *lecture_splits.dev])
-    return [count_lines(part, vocab, 6) for part in (lecture_splits.train, lecture_splits.dev)]
+    train, dev, _ = split_lines(shipped)
+    vocab = build_vocab([*train, *dev])
+    return [count_lines(part, vocab, 6) for part in (train, dev)]
 
 
-def test_the_lectures_discounts_are_estimated_for_all_orders_but_the_first(
-    lecture_splits, lecture_counts
-):
-    slow = Slow(lecture_splits.train, 6)
-    levels = estimate(lecture_counts[0]).levels
+def test_discounts_of_names_are_estimated_for_all_orders_but_the_first(shipped):
+    lines = split_lines(shipped).train[:4000]
+    slow = Slow(lines, 6)
+    levels = estimate(count_lines(lines, build_vocab(lines), 6)).levels
     for order, level in enumerate(levels, 1):
         _, discounts, fell_back = slow.levels[order]
         assert level.fell_back == fell_back == (order == 1)
@@ -264,10 +266,10 @@ def test_the_lectures_discounts_are_estimated_for_all_orders_but_the_first(
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_names_have_the_probabilities_of_the_definition(lecture_text, order):
+def test_names_have_the_probabilities_of_the_definition(shipped, order):
     # Learned from some, asked about others, whose contexts are seen and unseen.
-    lines, others = lecture_text.lines[:400], lecture_text.lines[20_000:20_060]
-    slow, vocab = Slow(lines, order), build_vocab(lecture_text.lines)
+    lines, others = shipped[:400], shipped[20_000:20_060]
+    slow, vocab = Slow(lines, order), build_vocab(shipped)
     assert slow.symbols == list(vocab.symbols)
     counts = count_lines(others, vocab, order)
     ours = ngram_log_probs(estimate(count_lines(lines, vocab, order)), counts.keys)
@@ -276,8 +278,8 @@ def test_names_have_the_probabilities_of_the_definition(lecture_text, order):
     np.testing.assert_allclose(ours, expected, rtol=1e-10)
 
 
-def test_the_dev_loss_falls_with_the_order_and_is_below_that_of_added_counts(lecture_counts):
-    train, dev = lecture_counts
+def test_the_dev_loss_falls_with_the_order_and_is_below_that_of_added_counts(shipped_counts):
+    train, dev = shipped_counts
     losses, added = [], []
     for order in ORDERS:
         asked, counts = dev.lower(order), train.lower(order)
@@ -395,10 +397,10 @@ def test_no_lines_are_refused():
 
 def test_tables_that_do_not_fit_are_refused(monkeypatch):
     tables = estimate(count_lines(["ab", "b", "ba"], build_vocab(["ab"]), 3))
-    room = "mm_jax.models.kneser_ney.memory_bytes"
+    memory = "mm_jax.models.kneser_ney.memory_bytes"
     # 8 contexts of 3 symbols; a logit and a state take 8 bytes, and that four times.
-    monkeypatch.setattr(room, lambda: 32 * 3 * 8)
+    monkeypatch.setattr(memory, lambda: 32 * 3 * 8)
     assert from_tables(tables)["logits"].shape == (8, 3)
-    monkeypatch.setattr(room, lambda: 32 * 3 * 8 - 1)
+    monkeypatch.setattr(memory, lambda: 32 * 3 * 8 - 1)
     with pytest.raises(InputError, match=r"order 3 has 8 contexts of 3 symbols.*lower"):
         from_tables(tables)

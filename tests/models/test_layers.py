@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mm_jax.models.layers import MAX_TRANSPOSED_SIZE, matmul
-from tests.helpers import assert_trees_close, quick_jit
+from mm_jax.models.layers import MAX_TRANSPOSED_SIZE, dense, dropout, embed, matmul
+from tests.helpers import V, as64, assert_trees_close, quick_jit
 
 SHAPES = [(5, 3, 7), (5, 7, 3), (4, 6, 6), (1, 1, 1)]  # wide, tall, square, and all alike
 
@@ -54,9 +54,54 @@ def test_those_of_many_models_at_once_too(shape):
 
 
 @pytest.mark.parametrize(
-    ("shape", "special"), [((8, 3, 7), True), ((8, 7, 3), True), ((1, 1, MAX_TRANSPOSED_SIZE + 1), False)]
+    ("shape", "special"),
+    [((8, 3, 7), True), ((8, 7, 3), True), ((1, 1, MAX_TRANSPOSED_SIZE + 1), False)],
 )
 def test_small_products_alone_have_a_backward_pass_of_their_own(shape, special):
     x, weight, _, _, g = pieces(shape)
     backward = jax.make_jaxpr(lambda x, w: jax.vjp(matmul, x, w)[1](g))(x, weight)
     assert ("optimization_barrier" in str(backward)) == (special and jax.default_backend() == "cpu")
+
+
+def test_the_embedding_is_the_product_with_one_hot_rows_in_values_and_gradients():
+    draw = np.random.default_rng(0).standard_normal
+    table, direction = draw((V, 2), np.float32), draw((2, 3, 2), np.float32)
+    tokens = np.array([[5, 13, 13], [1, 0, 5]], np.int32)
+
+    def product(table, tokens):
+        return jnp.einsum("ntv,vd->ntd", jax.nn.one_hot(tokens, V), table)
+
+    def value_and_gradient(function):
+        values, pull = jax.vjp(lambda table: function(table, jnp.asarray(tokens)), table)
+        return values, pull(direction)
+
+    one, other = quick_jit(lambda: [value_and_gradient(f) for f in (embed, product)])()
+    assert_trees_close(one, other)
+
+
+def test_dense_is_the_matrix_product_whatever_the_leading_axes():
+    draw = np.random.default_rng(0).standard_normal
+    weight, bias = draw((4, 6), np.float32), draw(6, np.float32)
+    for leading in (), (5,), (2, 3), (2, 1, 3):
+        x = draw((*leading, 4), np.float32)
+        expected = as64(x) @ as64(weight) + as64(bias)
+        assert_trees_close(np.asarray(quick_jit(dense)(x, weight, bias)), expected)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.99])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
+    x = jnp.ones((100, 1003))  # no multiple of the four that a random word decides for
+    y = np.asarray(quick_jit(dropout, static_argnums=2)(jax.random.key(0), x, rate))
+    share = round(256 * rate) / 256
+    sigma = (share * (1 - share) / x.size) ** 0.5
+    assert abs((y == 0).mean() - share) < 5 * sigma
+    kept = y[y != 0]
+    np.testing.assert_allclose(kept, 1 / (1 - share), rtol=1e-6)
+    assert abs(y.mean() - 1) < 5 * sigma / (1 - share)
+
+
+def test_what_is_dropped_does_not_hang_together():
+    """Neighbours, along both axes, are dropped together as often as chance says."""
+    y = np.asarray(dropout(jax.random.key(1), jnp.ones((512, 512)), 0.5)) == 0
+    for a, b in ((y[1:], y[:-1]), (y[:, 1:], y[:, :-1]), (y[:, 4:], y[:, :-4])):
+        assert abs((a & b).mean() - 0.25) < 5 * (0.25 * 0.75 / a.size) ** 0.5

@@ -6,7 +6,7 @@ import pytest
 from mm_jax.config.base import InputError
 from mm_jax.config.models import MLPConfig
 from mm_jax.models.base import num_params
-from mm_jax.models.layers import dense, dropout, embed
+from mm_jax.models.layers import dropout
 from mm_jax.models.mlp import mlp
 from mm_jax.models.registry import build_model
 from tests.helpers import V, as64, assert_trees_close, first_params, mlp64, quick_jit
@@ -79,31 +79,6 @@ def test_another_key_gives_other_parameters():
     assert all(not np.array_equal(one[name], other[name]) for name in one)
 
 
-def test_the_embedding_is_the_product_with_one_hot_rows_in_values_and_gradients():
-    draw = np.random.default_rng(0).standard_normal
-    table, direction = draw((V, 2), np.float32), draw((2, 3, 2), np.float32)
-    tokens = np.array([[5, 13, 13], [1, 0, 5]], np.int32)
-
-    def product(table, tokens):
-        return jnp.einsum("ntv,vd->ntd", jax.nn.one_hot(tokens, V), table)
-
-    def value_and_gradient(function):
-        values, pull = jax.vjp(lambda table: function(table, jnp.asarray(tokens)), table)
-        return values, pull(direction)
-
-    one, other = quick_jit(lambda: [value_and_gradient(f) for f in (embed, product)])()
-    assert_trees_close(one, other)
-
-
-def test_dense_is_the_matrix_product_whatever_the_leading_axes():
-    draw = np.random.default_rng(0).standard_normal
-    weight, bias = draw((4, 6), np.float32), draw(6, np.float32)
-    for leading in (), (5,), (2, 3), (2, 1, 3):
-        x = draw((*leading, 4), np.float32)
-        expected = as64(x) @ as64(weight) + as64(bias)
-        assert_trees_close(np.asarray(quick_jit(dense)(x, weight, bias)), expected)
-
-
 def test_equal_arguments_give_the_same_model_so_that_nothing_is_traced_twice():
     assert mlp(V, 3, 10, 200, "scaled") is mlp(V, 3, 10, 200, "scaled")
     assert mlp(V, 3, 10, 200) is not mlp(V, 3, 10, 100)
@@ -123,25 +98,6 @@ def test_an_unknown_init_is_refused_with_those_there_are():
 
 
 # Dropout
-
-
-@pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.99])
-def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
-    x = jnp.ones((100, 1003))  # no multiple of the four that a random word decides for
-    y = np.asarray(quick_jit(dropout, static_argnums=2)(jax.random.key(0), x, rate))
-    share = round(256 * rate) / 256
-    sigma = (share * (1 - share) / x.size) ** 0.5
-    assert abs((y == 0).mean() - share) < 5 * sigma
-    kept = y[y != 0]
-    np.testing.assert_allclose(kept, 1 / (1 - share), rtol=1e-6)
-    assert abs(y.mean() - 1) < 5 * sigma / (1 - share)
-
-
-def test_what_is_dropped_does_not_hang_together():
-    """Neighbours, along both axes, are dropped together as often as chance says."""
-    y = np.asarray(dropout(jax.random.key(1), jnp.ones((512, 512)), 0.5)) == 0
-    for a, b in ((y[1:], y[:-1]), (y[:, 1:], y[:, :-1]), (y[:, 4:], y[:, :-4])):
-        assert abs((a & b).mean() - 0.25) < 5 * (0.25 * 0.75 / a.size) ** 0.5
 
 
 def test_a_training_step_sees_the_net_with_hidden_units_left_out():

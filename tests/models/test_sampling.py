@@ -241,7 +241,7 @@ def test_it_works_under_jit_and_vmap_over_parameters(names):
 
 @pytest.mark.parametrize("prefix", [None, [2, 1]])
 def test_lines_that_take_turns_are_those_drawn_one_by_one(prefix, monkeypatch):
-    monkeypatch.setattr(sampling, "SLOTS", 7)
+    monkeypatch.setattr(sampling, "CPU_SLOTS", 7)
     weights = np.random.default_rng(0).standard_normal((V, V)).astype(np.float32)
     params, given = {"W": jnp.asarray(weights)}, prefix or []
     tokens, ended = quick_sample(
@@ -266,12 +266,12 @@ def test_lines_that_take_turns_are_those_drawn_one_by_one(prefix, monkeypatch):
 
 
 def test_parts_side_by_side_are_the_lines_of_one_call(monkeypatch):
-    monkeypatch.setattr(sampling, "SLOTS", 7)
+    monkeypatch.setattr(sampling, "CPU_SLOTS", 7)
     monkeypatch.setattr(sampling, "num_cores", lambda: 3)
     params = {"W": jnp.asarray(np.random.default_rng(1).standard_normal((V, V)), jnp.float32)}
     whole = quick_sample(bigram(), params, KEY, num=100, max_len=20)
     for symbols in (2**20, 11 * 20):  # a part on each core; more parts than cores
-        monkeypatch.setattr(sampling, "SYMBOLS", symbols)
+        monkeypatch.setattr(sampling, "MAX_CHUNK_SYMBOLS", symbols)
         options = {"num": 100, "max_len": 20, "temperature": 1.0, "prefix": None}
         parts = list(sample_in_chunks(bigram(), params, KEY, **options))
         assert [len(tokens) for tokens, _ in parts] == (
@@ -279,14 +279,6 @@ def test_parts_side_by_side_are_the_lines_of_one_call(monkeypatch):
         )
         for each, all_of_it in zip(zip(*parts, strict=True), whole, strict=True):
             assert np.array_equal(np.concatenate(each), all_of_it)
-
-
-def test_a_prefix_as_long_as_a_line_may_be_is_the_line():
-    tokens, ended = quick_sample(
-        forced((3, 1, 2), 5), {}, KEY, num=2, max_len=2, prefix=jnp.array([4, 1])
-    )
-    assert tokens.tolist() == [[4, 1]] * 2
-    assert not ended.any()
 
 
 def test_the_likeliest_is_what_argmax_says():
