@@ -180,8 +180,8 @@ class GroupTraining(SliceObserver):
         saved = self.population.checkpoints.find(ids, self.end_step, self.start_step)
         if saved is None:
             return None
-        first = {name: array[0] for name, array in saved.arrays.items()}
-        check_arrays(first, self.state_spec.leaves, "a part of the population", "its choices")
+        first = {name: array[0, ...] for name, array in saved.arrays.items()}
+        check_arrays(first, self.state_spec.leaves, "a checkpoint of the population", "its choices")
         for member, means, pending in zip(
             members.tolist(), saved.means, saved.pending, strict=True
         ):

@@ -1,9 +1,5 @@
 """The range test: against training step by step, and against bowls whose best rate is known."""
 
-import importlib.util
-import math
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,18 +13,16 @@ from mm_jax.data.splits import split_lines
 from mm_jax.data.vocab import Vocab, build_vocab
 from mm_jax.experiments.lr_range import (
     find_learning_rate,
-    follow,
-    following,
     lr_range_test,
     range_optimizer,
+    set_rates,
+    with_set_rates,
 )
 from mm_jax.models.mlp import mlp
-from mm_jax.population.grid import fit_members
 from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import fit, init_state, minibatch_ids
 from tests.helpers import (
     FIVE_NAMES,
-    assert_trees_close,
     assert_trees_identical,
     bigram,
     gru,
@@ -49,14 +43,6 @@ def states(model, num, optimizer=SGD):
 
 def one(tree, i):
     return jax.tree.map(lambda leaf: leaf[i], tree)
-
-
-def script(name):
-    path = Path(__file__).parents[2] / "scripts" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_sweep_is_the_lectures_loop_for_every_seed():
@@ -149,24 +135,6 @@ def test_of_one_state_each_seed_draws_minibatches_of_its_own_from_the_same_param
     assert len(set(small.losses[:, 0].tolist())) > 3
 
 
-@pytest.mark.slow
-def test_progress_ends_with_all_steps_of_all_members_in_chunks_of_any_length():
-    seen = []
-    values = jnp.geomspace(0.01, 1, 6)[:, None]
-    population = states(bigram(), 2)
-
-    def losses(**options):
-        return fit_members(bigram(), following(SGD), population, follow, values, BATCH, **options)
-
-    options = {"num_steps": 25, "batch_size": 8, "members_per_slice": 4}
-    whole = losses(**options, update=lambda done, loss: seen.append((done, loss)))
-    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
-    assert seen[-1][0] == 2 * 6 * 25
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mm_jax.population.scheduler.chunk_length", lambda *_: 7)
-        np.testing.assert_allclose(losses(**options), whole, rtol=1e-6)
-
-
 def test_rates_that_diverge_are_shown_and_do_not_spoil_the_suggestion():
     model = mlp(27, 1, 4, 16, "scaled")
     config = LRRangeConfig("grid", min=1e-4, max=1e8, num=60, steps=100)
@@ -241,8 +209,10 @@ def test_the_rate_of_every_optimizer_can_follow_the_test(name):
     optimizer = range_optimizer(BaseOptimizerConfig(name, clip_norm=1.0))
 
     def take(key):
-        state = follow(init_state(bigram(), optimizer, key), jnp.ones(5))
-        after, losses = fit(bigram(), following(optimizer), state, BATCH, num_steps=5, batch_size=8)
+        state = set_rates(init_state(bigram(), optimizer, key), jnp.ones(5))
+        after, losses = fit(
+            bigram(), with_set_rates(optimizer), state, BATCH, num_steps=5, batch_size=8
+        )
         return after.params, losses
 
     params, losses = jax.eval_shape(take, jax.random.key(0))
@@ -284,77 +254,6 @@ def test_more_losses_than_memory_holds_and_slices_of_nothing_are_refused(monkeyp
     monkeypatch.undo()
     with pytest.raises(InputError, match="members-per-slice 0 must be from 1 to the 2 members"):
         lr_range_test(bigram(), SGD, states(bigram(), 2), BATCH, batch_size=8, members_per_slice=0)
-
-
-# Where the best rate is known
-
-
-@pytest.fixture(scope="module")
-def rules():
-    return script("lr_rules")
-
-
-def test_the_bowls_closed_form_is_what_its_formula_does_on_average(rules):
-    """The model, its gradient and the expected losses against a simulation in float64."""
-    drawn = rules.draw(0)
-    model, data = rules.bowl(), rules.data()
-    x = np.random.default_rng(0).standard_normal(rules.SIZE)
-    params = {"x": x, "h": drawn.h, "noise": np.array([drawn.noise])}
-    params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
-
-    def mean(params, tokens):
-        logits = model.apply(params, tokens)
-        targets = jnp.zeros(logits.shape[:-1], int)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
-
-    loss, grads = jax.jit(jax.value_and_grad(mean))(params, data.tokens)
-    expected = 1 + (drawn.h * (x**2 + drawn.noise**2)).sum() / 2  # e has mean 0 and variance 1
-    assert float(loss) == pytest.approx(expected, rel=1e-4)
-    assert_trees_close(grads["x"], jnp.asarray(drawn.h * x, jnp.float32))
-    assert not grads["h"].any()
-    assert not grads["noise"].any()
-
-    generator = np.random.default_rng(1)
-    rates, num, steps = np.array([0.02, 0.2]), 4000, 30
-    simulated = []
-    for rate in rates:
-        x = generator.standard_normal((num, rules.SIZE))
-        for _ in range(steps):
-            e = generator.standard_normal((num, rules.SIZE)) / math.sqrt(rules.BATCH)
-            x = x - rate * drawn.h * (x - drawn.noise * e)
-        simulated.append(1 + (drawn.h * (x**2 + drawn.noise**2)).sum(1).mean() / 2)
-    closed = rules.expected_losses(drawn, rates, np.array([steps]))[:, 0]
-    np.testing.assert_allclose(closed, simulated, rtol=0.02)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "config",
-    [
-        LRRangeConfig("sweep", min=1e-4, max=1e2, seeds=16),
-        LRRangeConfig("grid", min=1e-4, max=1e2, seeds=8, steps=200),
-    ],
-    ids=lambda config: config.mode,
-)
-def test_the_suggestion_is_within_a_factor_of_two_in_95_of_100_bowls(rules, config, monkeypatch):
-    monkeypatch.setattr(rules, "PEERS", {})
-    ratios = next(iter(rules.measure(config, 100).values()))
-    near = [ratio is not None and 0.5 <= ratio <= 2 for ratio in ratios]
-    assert len(near) == 100
-    assert sum(near) >= 95
-
-
-def test_the_peers_rules_do_what_their_documentation_says(rules, monkeypatch):
-    monkeypatch.setattr(rules, "moving_average", lambda lrs, losses: (lrs, losses))
-    lrs = np.geomspace(1e-4, 1, 400)
-    x = np.log10(lrs)
-    falls = 3 - 1 / (1 + np.exp(-8 * (x + 2)))  # steepest in log rate at 0.01
-    assert rules.fastai_steep(lrs, falls) == pytest.approx(0.01, rel=0.05)
-    # d loss / d rate is steepest where the falling logistic in x, over the rate, is: left of it
-    assert rules.lightning(lrs, falls) < 0.01
-    assert rules.lightning(lrs, falls, over_rate=False) == pytest.approx(0.01, rel=0.05)
-    bowl = np.abs(x + 1)  # falls from the first rate looked at, place 40, to place 300
-    assert rules.fastai_valley(lrs, bowl) == pytest.approx(lrs[40 + 260 // 2], rel=0.05)
 
 
 @pytest.mark.parametrize("mode", ["sweep", "grid"])

@@ -1,10 +1,6 @@
 import dataclasses
-import itertools
 import math
-import random
 
-import hypothesis
-import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -18,8 +14,6 @@ from mm_jax.experiments.search_space import (
     seeds_of,
     sweepable_fields,
 )
-from mm_jax.experiments.statistics import spread_of
-from mm_jax.experiments.successive_halving import rungs
 
 CONFIG = RunConfig()
 
@@ -147,27 +141,16 @@ def test_seeds_are_counted_from_the_first():
         seeds_of(dataclasses.replace(CONFIG, seed=2**32 - 2, seeds=3))
 
 
-@pytest.mark.parametrize(  # two-sided 95% quantiles of Student's t, from any table of it
-    ("num", "quantile"), [(2, 12.706), (3, 4.303), (8, 2.365), (16, 2.131)]
+@pytest.mark.parametrize(
+    ("name", "text", "written"),
+    [
+        ("hidden_dim", "64,128", "64,128"),
+        ("init", "lecture, scaled", "lecture,scaled"),
+        ("learning_rate", "0.01:1:log", "0.01:1.0:log"),
+        ("context", "2:4", "2:4"),
+        ("dropout", "0:0.4:3", "0.0,0.2,0.4"),
+    ],
 )
-def test_the_interval_is_students(num, quantile):
-    losses = [random.Random(num).gauss(2, 0.1) for _ in range(num)]
-    mean, half = spread_of(losses)
-    assert mean == pytest.approx(np.mean(losses), rel=1e-12)
-    assert half == pytest.approx(quantile * np.std(losses, ddof=1) / num**0.5, rel=1e-4)
-
-
-def test_one_loss_has_no_interval_and_one_that_diverged_no_mean():
-    assert spread_of([2.0]) == (2.0, None)
-    assert spread_of([2.0, math.nan]) == (math.inf, None)
-
-
-@hypothesis.given(st.integers(1, 1000), st.integers(0, 8))
-def test_halving_drops_half_at_each_rung_and_ends_with_all_steps(num, halvings):
-    steps = list(rungs(num, halvings))
-    assert len(steps) == halvings + 1
-    assert steps[0] == (num, 2**halvings)
-    assert steps[-1][1] == 1
-    for (count, share), (after, next_share) in itertools.pairwise(steps):
-        assert share == 2 * next_share
-        assert after == max(1, count // 2)
+def test_values_are_written_as_a_flag_that_gives_them_again(name, text, written):
+    assert axis(name, text).text == written
+    assert axis(name, written) == axis(name, text)

@@ -1,4 +1,4 @@
-"""Parts of a population: what is kept is what comes back, from one file or several."""
+"""Checkpoints of a population: what is saved is what comes back, from one file or several."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ from mm_jax.runs.population_checkpoints import (
 )
 
 
-def part(*members, until=10, step=10, dev=True):
-    """A part whose every number tells whose it is."""
+def checkpoint(*members, end_step=10, step=10, dev=True):
+    """A checkpoint whose every number tells whose it is."""
     rows = np.array(members, np.float32)
     return SliceCheckpoint(
         members,
-        until,
+        end_step,
         step,
         {
             "params.W": rows[:, None] + np.zeros((1, 3), np.float32),
@@ -43,75 +43,77 @@ def same(one, other):
 
 
 @pytest.fixture(params=["a directory", "memory"])
-def parts(request, tmp_path):
+def checkpoints(request, tmp_path):
     return PopulationCheckpoints(tmp_path if request.param == "a directory" else None, "mine")
 
 
-def test_a_part_on_its_way_comes_back_as_it_is(parts):
-    going = part(3, 4, step=6, dev=False)
-    parts.save(going)
-    assert same(parts.find([3, 4], 10, 0), going)
-    assert parts.find([3], 10, 0) is None  # other slices begin anew
-    assert parts.find([4, 3], 10, 0) is None
-    assert parts.ended(10, [3, 4]) == []
-    assert parts.taken == 12
-    parts.save(part(3, 4, step=8, dev=False))
-    assert parts.find([3, 4], 10, 0).step == 8
+def test_a_checkpoint_within_a_rung_comes_back_as_it_is(checkpoints):
+    before = checkpoint(3, 4, step=6, dev=False)
+    checkpoints.save(before)
+    assert same(checkpoints.find([3, 4], 10, 0), before)
+    assert checkpoints.find([3], 10, 0) is None  # other slices begin anew
+    assert checkpoints.find([4, 3], 10, 0) is None
+    assert checkpoints.ended(10, [3, 4]) == []
+    assert not checkpoints.is_empty
+    assert checkpoints.steps_taken == 12
+    checkpoints.save(checkpoint(3, 4, step=8, dev=False))
+    assert checkpoints.find([3, 4], 10, 0).step == 8
 
 
-def test_members_that_have_ended_are_found_in_any_slice_of_the_next_rung(parts):
+def test_members_that_have_ended_are_found_in_any_slice_of_the_next_rung(checkpoints):
     for members in ((0, 1), (2, 5), (7, 3)):
-        parts.save(part(*members))
-    parts.flush()
-    assert parts.ended(10, range(9)) == [0, 1, 2, 3, 5, 7]
-    found = parts.find([5, 0, 3], 20, 10)
-    assert same(found, part(5, 0, 3, until=20, dev=False))
-    assert parts.find([5, 6], 20, 10) is None
-    assert same(parts.member(10, 7), part(7))
-    assert parts.member(10, 7).dev_losses == [0.7]
+        checkpoints.save(checkpoint(*members))
+    checkpoints.flush()
+    assert checkpoints.ended(10, range(9)) == [0, 1, 2, 3, 5, 7]
+    found = checkpoints.find([5, 0, 3], 20, 10)
+    assert same(found, checkpoint(5, 0, 3, end_step=20, dev=False))
+    assert checkpoints.find([5, 6], 20, 10) is None
+    assert same(checkpoints.ended_member(10, 7), checkpoint(7))
+    assert checkpoints.ended_member(10, 7).dev_losses == [0.7]
 
 
-def test_what_waits_goes_into_one_file_and_can_be_asked_for_meanwhile(tmp_path):
-    parts = PopulationCheckpoints(tmp_path, "mine")
-    parts.cost = 1e9  # as if writing took long, so that all wait
-    parts.at = float("inf")
-    parts.save(part(8, step=4, dev=False))
+def test_slices_that_ended_go_into_one_file_and_are_found_before_that(tmp_path):
+    checkpoints = PopulationCheckpoints(tmp_path, "mine")
+    checkpoints.flush_seconds = 1e9  # as if writing took long, so that none is written yet
+    checkpoints.flushed_at = float("inf")
+    checkpoints.save(checkpoint(8, step=4, dev=False))
     for number in (8, 1, 5):
-        parts.save(part(number))
-    assert same(parts.member(10, 5), part(5))
+        checkpoints.save(checkpoint(number))
+    assert same(checkpoints.ended_member(10, 5), checkpoint(5))
     folder = tmp_path / "checkpoints"
-    assert len(list(folder.iterdir())) == 1  # of 8, on its way
-    parts.flush()
+    assert len(list(folder.iterdir())) == 1  # of 8, within the rung
+    checkpoints.flush()
     assert sorted(path.name for path in folder.iterdir()) == [
         "members-0000000010-000008.safetensors"
     ]
     again = PopulationCheckpoints(tmp_path, "mine")
     again.open(pytest.fail)
-    for each in (parts, again):
+    for each in (checkpoints, again):
         assert each.ended(10, range(9)) == [1, 5, 8]
-        assert each.taken == 30
-        assert all(same(each.member(10, number), part(number)) for number in (1, 5, 8))
+        assert each.steps_taken == 30
+        assert all(same(each.ended_member(10, number), checkpoint(number)) for number in (1, 5, 8))
     arrays, count = finished_members(tmp_path, 10)
     assert count == 3
     assert arrays["W"][:, 0].tolist() == [1, 5, 8]
-    parts.remove()
+    checkpoints.remove()
     assert list(tmp_path.iterdir()) == []
+    checkpoints.remove()  # there is nothing to remove, and no error
 
 
-def test_a_damaged_part_is_told_and_one_of_another_population_refused(tmp_path):
-    parts = PopulationCheckpoints(tmp_path, "mine")
-    parts.save(part(0))
-    parts.save(part(1))
-    parts.flush()
+def test_a_damaged_file_is_reported_and_one_of_another_population_refused(tmp_path):
+    checkpoints = PopulationCheckpoints(tmp_path, "mine")
+    checkpoints.save(checkpoint(0))
+    checkpoints.save(checkpoint(1))
+    checkpoints.flush()
     path = tmp_path / "checkpoints/members-0000000010-000000.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    told = []
+    damaged = []
     again = PopulationCheckpoints(tmp_path, "mine")
-    again.open(told.append)
-    assert [type(error) for error in told] == [DamagedError]
+    again.open(damaged.append)
+    assert [type(error) for error in damaged] == [DamagedError]
     assert again.ended(10, [0, 1]) == [1]
     with pytest.raises(InputError, match="of a population with other choices, or on other data"):
-        PopulationCheckpoints(tmp_path, "other").open(told.append)
+        PopulationCheckpoints(tmp_path, "other").open(damaged.append)
 
 
 def test_the_digest_tells_choices_data_and_vocabulary_apart():

@@ -236,7 +236,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(line, complaint, tmp_path, mon
 
 
 def test_what_does_not_fit_says_how_many_would(monkeypatch):
-    monkeypatch.setattr("mm_jax.population.scheduler.device_bytes", lambda _: 200_000)
+    monkeypatch.setattr("mm_jax.population.planning.device_bytes", lambda _: 200_000)
     flags = ["--hidden-dim", "8:400:9", "--members-per-slice", "9", "--out", "made"]
     _, err = call("sweep", *DATA, *flags, code=2)
     assert err.count("\n") == 1
@@ -254,7 +254,7 @@ def test_a_sweep_that_diverges_everywhere_says_so(monkeypatch):
 
 def test_members_that_diverge_are_left_out_of_the_ensemble(monkeypatch):
     losses = iter([2.5, math.nan, 2.6])
-    monkeypatch.setattr("mm_jax.population.scheduler.num_cores", lambda: 1)  # one after another
+    monkeypatch.setattr("mm_jax.population.planning.num_cores", lambda: 1)  # one after another
     monkeypatch.setattr(
         "mm_jax.experiments.population_loop.slice_losses", lambda *_: [next(losses)]
     )
