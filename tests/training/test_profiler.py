@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from mm_jax.data.text import read_lines
 from mm_jax.training.profiler import OTHER, SCOPES, name_events, scope_of, scopes_of
 from tests.helpers import call, record_of
 
@@ -41,7 +42,9 @@ def test_time_is_that_of_operations_not_of_loops_that_hold_them_nor_of_waiting()
 
 
 def test_a_run_is_traced_scope_by_scope_and_has_the_bits_of_one_that_is_not(tmp_path):
-    flags = ["--steps", "30", "--hidden-dim", "16"]
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(read_lines("names").lines[:60]))
+    flags = ["--data", str(names), "--steps", "30", "--hidden-dim", "16"]
     record = record_of("train", *flags, "--profile", "--out", str(tmp_path / "seen"))
     call("train", *flags, "--out", str(tmp_path / "blind"))
     seen, blind = (tmp_path / name / "params.safetensors" for name in ("seen", "blind"))
