@@ -38,9 +38,7 @@ class TrainState:
     params: Params
     opt_state: Any
     key: Key[Array, "..."]  # ()
-    regularization: Float[Array, "..."] | None = (
-        None  # () times mean_square(params) is added
-    )
+    regularization: Float[Array, "..."] | None = None  # () times mean_square(params) is added
     label_smoothing: Float[Array, "..."] | None = None  # () see training_loss
     average: Params | None = None  # moving average of the parameters
     average_decay: Float[Array, "..."] | None = None  # () share of the average that a step keeps

@@ -18,7 +18,7 @@ def predict(params, windows):
 
 
 def test_a_window_slides_over_the_row_oldest_symbol_first():
-    model = windowed(lambda key: PARAMS, predict, 2)
+    model = windowed(lambda _key: PARAMS, predict, 2)
     logits = quick_jit(model.apply)(PARAMS, ROW)
     np.testing.assert_array_equal(logits, TABLE[ROW[:-1], ROW[1:]])
     many = quick_jit(model.apply)(PARAMS, np.stack([[ROW, ROW[::-1]]]))
@@ -27,7 +27,7 @@ def test_a_window_slides_over_the_row_oldest_symbol_first():
 
 
 def test_step_reads_the_symbols_after_boundaries():
-    model = windowed(lambda key: PARAMS, predict, 2)
+    model = windowed(lambda _key: PARAMS, predict, 2)
     carry, step = model.start(PARAMS), quick_jit(model.step)
     for before, token in zip([0, *ROW], ROW, strict=False):
         carry, logits = step(PARAMS, carry, jnp.int32(token))
@@ -40,24 +40,25 @@ def test_optional_parts_slide_too_and_are_none_where_they_are_not_given(has_part
         return predict(params, windows) + jax.random.uniform(key)
 
     def hidden(params, windows):
-        return {"sum": windows.sum(-1, keepdims=True)}
+        return {"sum": 1.0 * windows.sum(-1, keepdims=True)}
 
     parts = {"predict_train": predict_train, "hidden": hidden} if has_parts else {}
-    model = windowed(lambda key: PARAMS, predict, 2, **parts)
+    model = windowed(lambda _key: PARAMS, predict, 2, **parts)
     if not has_parts:
         assert model.apply_train is model.hidden is None
         return
     key = jax.random.key(0)
     noisy = quick_jit(model.apply_train)(PARAMS, ROW, key)
     np.testing.assert_allclose(noisy - TABLE[ROW[:-1], ROW[1:]], jax.random.uniform(key), rtol=1e-5)
-    assert model.hidden(PARAMS, ROW)["sum"].tolist() == (ROW[:-1] + ROW[1:])[:, None].tolist()
+    hidden_sums = model.hidden(PARAMS, jnp.asarray(ROW))
+    assert hidden_sums["sum"].tolist() == (ROW[:-1] + ROW[1:])[:, None].tolist()
 
 
 def test_a_recurrence_is_scanned_along_each_row_from_its_start():
     model = scanned(
-        lambda key: {},
-        lambda params: jnp.int32(0),
-        lambda params, total, token: (total + token, jnp.stack([total + token, token])),
+        lambda _key: {},
+        lambda _params: jnp.int32(0),
+        lambda _params, total, token: (total + token, jnp.stack([1.0 * (total + token), token])),
         max_len=9,
     )
     logits = quick_jit(model.apply)({}, np.stack([ROW, ROW]))
