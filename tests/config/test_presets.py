@@ -3,9 +3,11 @@ import shlex
 import jax
 import pytest
 
-from mm_jax.cli.commands.sweep import Options, choose, defaults, prepare
+from mm_jax.cli.commands import sweep
+from mm_jax.cli.parsing import parse_options
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.training import RunConfig
+from mm_jax.experiments.settings import choose_settings
 from mm_jax.models.base import num_params
 from mm_jax.models.registry import build_model
 
@@ -27,18 +29,9 @@ def test_the_command_that_found_a_preset_draws_its_setting(name):
     """Among the settings of the sweep is the preset, but for its steps."""
     words = shlex.split(FOUND[name].found_by)
     assert words[:2] == ["mm-jax", "sweep"]
-    flags = dict(zip(words[2::2], words[3::2], strict=True))
-    options = defaults({"preset": flags["--preset"]})
-    _, more = prepare(words[2:], options)
-    number = {"num": int(flags["--num"])}
-    if "--max-params" in flags:
-        number["max_params"] = int(flags["--max-params"])
-    options = Options(config=options.config, preset=flags["--preset"], **more, **number)
-    seed = int(flags.get("--seed", 0))
-    drawn = [
-        (config.model, config.optimizer)
-        for _, config in choose(options, RunConfig(**{**vars(options.config), "seed": seed}), 27)
-    ]
+    options = parse_options(sweep, "mm-jax sweep", words[2:])
+    settings = choose_settings(sweep.search_config_of(options), 27)
+    drawn = [(setting.config.model, setting.config.optimizer) for setting in settings]
     config = FOUND[name].config
     assert (config.model, config.optimizer) in drawn
-    assert config.batch_size == int(flags.get("--batch-size", config.batch_size))
+    assert config.batch_size == options.config.batch_size
