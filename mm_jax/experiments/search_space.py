@@ -1,8 +1,8 @@
-"""Lists and ranges of choices -> settings to train; losses of members -> means and intervals.
+"""Lists and ranges of choices -> the settings to train.
 
 ``64,128,256`` is a list; ``0.01:1``, ``0.01:1:log`` and ``0.01:1:log:5`` are ranges, the last one
-cut into a list of 5. Lists alone are a grid; with a range among them settings are drawn. Imports no
-jax.
+cut into a list of 5. Lists alone are a grid; with a range among them settings are drawn at random.
+Imports no jax.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from mm_jax.config.training import RunConfig
 
 TABLES = ("", "optimizer", "model")  # of a RunConfig, that a sweep may change
 FIXED = ("seed", "seeds", "full_batch")  # choices that it may not
+DRAWS = 16  # settings that are drawn from ranges, where no number of them is given
 Value: TypeAlias = int | float | str
 
 
@@ -49,33 +50,33 @@ class Axis(NamedTuple):
         ends = (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
         return ":".join(map(str, ends)) + ":log" * self.log
 
-    def draw(self, source: random.Random) -> Value:
+    def draw(self, generator: random.Random) -> Value:
         """Return a random value."""
         if self.values is not None:
-            return source.choice(self.values)
+            return generator.choice(self.values)
         if self.log:
-            drawn = math.exp(source.uniform(math.log(self.low), math.log(self.high)))
+            drawn = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         else:
-            drawn = source.uniform(self.low, self.high)
+            drawn = generator.uniform(self.low, self.high)
         return round(drawn) if self.whole else float(f"{drawn:.4g}")
 
 
 def is_range(text: str) -> bool:
-    """Tell whether the value of a flag is meant as a list or a range."""
+    """Check whether the value of a flag is meant as a list or a range."""
     return "," in text or ":" in text
 
 
 def sweepable_fields(config: RunConfig) -> dict[str, tuple[str, type]]:
     """Return the choices that a sweep may change: name -> (table, int, float or str)."""
-    found = {}
+    sweepable = {}
     for table in TABLES:
         choices = getattr(config, table) if table else config
         hints = typing.get_type_hints(type(choices), include_extras=True)
         for field in dataclasses.fields(choices):
             kind = _kind(hints[field.name])
             if kind and field.name not in FIXED:
-                found[field.name] = table, kind
-    return found
+                sweepable[field.name] = table, kind
+    return sweepable
 
 
 def _kind(hint: Any) -> type | None:
@@ -97,15 +98,27 @@ def read_axis(config: RunConfig, name: str, text: str) -> Axis:
     if "," in text and ":" in text:
         raise InputError(f"{what} is a list and a range at once; write A,B,C or LOW:HIGH")
     if "," in text:
-        parts = text.split(",")
-        if not all(part.strip() for part in parts):
-            raise InputError(f"{what} has an empty place; write A,B,C")
-        values = tuple(_read(kind, part, what) for part in parts)
-        if len(set(values)) < len(values):
-            raise InputError(f"{what} has a value twice")
-        return Axis(table, name, values)
+        return Axis(table, name, _read_list(kind, text, what))
     if kind is str:
         raise InputError(f"{what}: only numbers have ranges; write A,B,C")
+    low, high, log, count = _read_range(kind, text, what)
+    if count is None:
+        return Axis(table, name, None, low, high, log, kind is int)
+    return Axis(table, name, _spaced(low, high, log, count, kind is int, what))
+
+
+def _read_list(kind: type, text: str, what: str) -> tuple[Value, ...]:
+    words = text.split(",")
+    if not all(word.strip() for word in words):
+        raise InputError(f"{what} has an empty place; write A,B,C")
+    values = tuple(_read_value(kind, word, what) for word in words)
+    if len(set(values)) < len(values):
+        raise InputError(f"{what} has a value twice")
+    return values
+
+
+def _read_range(kind: type, text: str, what: str) -> tuple[float, float, bool, int | None]:
+    """Return both ends of a range, whether it is log, and how many values it is cut into."""
     low, high, *rest = text.split(":")
     if not low.strip() or not high.strip():
         end = "beginning" if high.strip() else "end"
@@ -117,14 +130,12 @@ def read_axis(config: RunConfig, name: str, text: str) -> Axis:
         raise InputError(
             f"{what}: after LOW:HIGH comes log or lin, then how many; {rest[0]!r} is not"
         )
-    ends = float(_read(kind, low, what)), float(_read(kind, high, what))
+    ends = float(_read_value(kind, low, what)), float(_read_value(kind, high, what))
     if ends[0] >= ends[1]:
         raise InputError(f"{what}: {low} must be below {high}")
     if log and ends[0] <= 0:
         raise InputError(f"{what}: a log range begins above 0")
-    if not rest:
-        return Axis(table, name, None, *ends, log, kind is int)
-    return Axis(table, name, _spaced(*ends, log, int(rest[0]), kind is int, what))
+    return *ends, log, int(rest[0]) if rest else None
 
 
 def _spaced(
@@ -141,7 +152,7 @@ def _spaced(
     return tuple(dict.fromkeys(rounded))
 
 
-def _read(kind: type, text: str, what: str) -> Value:
+def _read_value(kind: type, text: str, what: str) -> Value:
     try:
         value = kind(text.strip())
     except ValueError:
@@ -165,34 +176,31 @@ def list_settings(axes: Sequence[Axis], num: int | None, seed: int) -> list[dict
             raise InputError(f"a grid of {size:,} settings; draw some of them with --num")
         products = itertools.product(*(axis.values or () for axis in axes))
         return [dict(zip(names, values, strict=True)) for values in products]
-    source, found = random.Random(seed), {}
-    wanted = DRAWS if num is None else num
-    for _ in range(100 * wanted):  # a few whole numbers can be drawn again and again
-        drawn = {axis.name: axis.draw(source) for axis in axes}
-        found[tuple(drawn.values())] = drawn
-        if len(found) == wanted:
+    generator, settings = random.Random(seed), {}
+    num = DRAWS if num is None else num
+    for _ in range(100 * num):  # where there are few whole numbers they are drawn repeatedly
+        drawn = {axis.name: axis.draw(generator) for axis in axes}
+        settings[tuple(drawn.values())] = drawn
+        if len(settings) == num:
             break
-    return list(found.values())
-
-
-DRAWS = 16  # settings, where ranges are drawn from and nothing else is said
+    return list(settings.values())
 
 
 def apply_setting(
     config: RunConfig, axes: Sequence[Axis], setting: Mapping[str, Value]
 ) -> RunConfig:
-    """Return the choices with a setting's own values. Raises InputError where one cannot be."""
+    """Return the choices with a setting's own values. Raises InputError for a wrong value."""
     tables: dict[str, dict[str, Value]] = {}
     for axis in axes:
         tables.setdefault(axis.table, {})[axis.name] = setting[axis.name]
-    whole: dict[str, Any] = dict(tables.pop("", {}))
+    changes: dict[str, Any] = dict(tables.pop("", {}))
     for table, values in tables.items():
-        whole[table] = dataclasses.replace(getattr(config, table), **values)
-    return dataclasses.replace(config, **whole)
+        changes[table] = dataclasses.replace(getattr(config, table), **values)
+    return dataclasses.replace(config, **changes)
 
 
 def seeds_of(config: RunConfig) -> list[RunConfig]:
-    """Return the single runs of the seeds of a choice, from --seed on."""
+    """Return a run for each seed, counted from --seed. Raises InputError past the last seed."""
     if config.seed + config.seeds > 2**32:
         raise InputError(
             f"--seed {config.seed} and the {config.seeds} --seeds from there on go past 2**32"

@@ -8,14 +8,16 @@ CONFIDENCE = 0.95
 
 
 class Spread(NamedTuple):
-    """The mean over seeds, and half of the interval that holds the true mean 19 times of 20."""
+    """The mean over seeds, and half of its 95% interval."""
 
     mean: float
     half: float | None  # None for a single seed
 
 
 def spread_of(losses: Sequence[float]) -> Spread:
-    """Return the mean of losses and its 95% interval by Student's t; infinite where one is not.
+    """Return the mean of losses and half of its 95% interval by Student's t.
+
+    Where a loss is not finite the mean is infinite.
 
     >>> mean, half = spread_of([2.0, 2.2])
     >>> round(mean, 4), round(half, 4)

@@ -2,7 +2,7 @@
 
 ``init``, ``fit``, ``evaluate`` and ``sample`` are those of a single model, vmapped over members; on
 a mesh (mesh.py) members and batches are split over devices. Members may differ in their keys and in
-every number that is an array. ``ensemble`` makes one Model of P: it averages their probabilities.
+every number that is an array.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ from mm_jax.training.evaluate import evaluate as evaluate_one
 from mm_jax.training.step import TrainState, init_state
 from mm_jax.training.step import fit as fit_one
 
-OF_STATE = ("init_scale", "regularization", "label_smoothing", "average_decay")
-EXAMPLES = 65536  # of all members together that are evaluated at once
+STATE_NUMBERS = ("init_scale", "regularization", "label_smoothing", "average_decay")
+EVALUATION_EXAMPLES = 65536  # of all members together, that are evaluated at once
 
 
 def init_member(
@@ -41,13 +41,13 @@ def init_member(
     and those that the optimizer keeps in its state; make_optimizer's has learning_rate,
     weight_decay and clip_norm. Raises InputError where it keeps none of that name.
     """
-    of_state: dict[str, Any] = {name: numbers.pop(name) for name in OF_STATE if name in numbers}
-    state = init_state(model, optimizer, key, key_data=key_data, **of_state)
+    own: dict[str, Any] = {name: numbers.pop(name) for name in STATE_NUMBERS if name in numbers}
+    state = init_state(model, optimizer, key, key_data=key_data, **own)
     for name in numbers:
         if not optax.tree_utils.tree_get_all_with_path(state.opt_state, name):
             raise InputError(
                 f"this optimizer keeps no {name} in its state, and a member can differ only in "
-                f"what is there or in {', '.join(OF_STATE)}"
+                f"what is kept there or in {', '.join(STATE_NUMBERS)}"
             )
     varied = {name: jnp.asarray(number, jnp.float32) for name, number in numbers.items()}
     opt_state = optax.tree_utils.tree_set(state.opt_state, **varied)
@@ -88,10 +88,10 @@ def fit(
     limit: int | Int[Array, ""] | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Float[Array, "P steps"]]:
-    """Take ``num_steps`` steps with every member: train.fit, vmapped.
+    """Take ``num_steps`` steps with every member: training.step.fit, vmapped.
 
     A member is what it would be alone, but for rounding: matrices that are multiplied together are
-    added up in another order. slices.py trains members one by one where that is as fast. On a
+    summed in another order. scheduler.py trains members one by one where that is as fast. On a
     ``mesh`` P has to be a multiple of its axis "models", the batch one of its axis "data".
     """
     one = partial(fit_one, num_steps=num_steps, batch_size=batch_size, limit=limit, mesh=mesh)
@@ -105,7 +105,7 @@ def evaluate(
 ) -> Float[Array, " P"]:
     """Return the mean nats per symbol of each member over the whole of ``data``."""
     num = jax.tree.leaves(params)[0].shape[0] // (1 if mesh is None else mesh.shape["models"])
-    size = max(1, min(4096, EXAMPLES // num))
+    size = max(1, min(4096, EVALUATION_EXAMPLES // num))
     one = partial(evaluate_one, model, data=data, batch_size=size, mesh=mesh)
     axis = None if mesh is None else "models"
     return jax.vmap(lambda params: one(params), spmd_axis_name=axis)(params)
@@ -114,6 +114,6 @@ def evaluate(
 def sample(
     model: Model, params: Params, key: Key[Array, " P"], **options: Any
 ) -> tuple[Int[Array, "P num max_len"], Bool[Array, "P num"]]:
-    """Draw lines from each member with its key; ``options`` are those of sample.sample."""
+    """Draw lines from each member with its key; ``options`` are those of models.sampling.sample."""
     draw = partial(sample_one, model, **options)
     return jax.vmap(lambda params, key: draw(params, key))(params, key)

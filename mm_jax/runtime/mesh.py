@@ -1,4 +1,4 @@
-"""Many devices, and many machines, as one mesh with the axes "models" and "data".
+"""All devices, of one process or of many, as one mesh with the axes "models" and "data".
 
 The members of a population are split over the first axis, the examples of a batch over the second.
 Arrays go in whole and come out whole, whatever part of them a process holds.
@@ -16,52 +16,53 @@ from jax.sharding import PartitionSpec as P
 from mm_jax.config.base import InputError
 from mm_jax.config.runtime import RuntimeConfig
 
-JOIN_SECONDS = 120  # for the other processes to appear
+JOIN_SECONDS = 120  # to wait for the other processes
 
 
 def join(config: RuntimeConfig) -> None:
-    """Make this process one of many, where the choices say so; before JAX does anything else.
+    """Make this process one of many, if ``config`` names a coordinator; before JAX is used.
 
     Raises InputError where the others cannot be found.
     """
     if config.coordinator is None:
         return
-    given: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if config.coordinator != "auto":
-        given["coordinator_address"] = config.coordinator
+        options["coordinator_address"] = config.coordinator
     if config.num_processes is not None:
-        given |= {"num_processes": config.num_processes, "process_id": config.process_id}
+        options |= {"num_processes": config.num_processes, "process_id": config.process_id}
     try:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(**given, initialization_timeout=JOIN_SECONDS)
+        jax.distributed.initialize(**options, initialization_timeout=JOIN_SECONDS)
     except (RuntimeError, ValueError) as error:
-        why = str(error).partition("\n")[0]
-        raise InputError(f"--coordinator {config.coordinator}: {why}") from None
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"--coordinator {config.coordinator}: {reason}") from None
 
 
 def is_primary() -> bool:
-    """Return whether this is the process that writes files and speaks."""
+    """Return whether this is the process that writes files and prints."""
     return jax.process_index() == 0
 
 
 def make_mesh(num_models: int | None = None, num_data: int = 1) -> Mesh:
     """Return a mesh for ``num_models`` members, ``num_data`` devices of which share each batch.
 
-    Its axes are "models", as long as there are groups of devices and members for them, and "data".
-    Raises InputError where the devices cannot be divided so.
+    Its axis "models" has a group of ``num_data`` devices for each member, or all groups there are;
+    its axis "data" has the devices of a group. Raises InputError where the devices cannot be
+    divided so.
     """
     devices = jax.devices()
     if num_data > len(devices) or len(devices) % num_data:
         raise InputError(
-            f"--data-parallel {num_data} does not divide the {len(devices)} devices that there are"
+            f"--data-parallel {num_data} does not divide the {len(devices)} available devices"
         )
-    groups = len(devices) // num_data
-    if num_models is None or num_models > groups:
-        num_models = groups
-    if jax.process_count() > 1 and num_models < groups:
+    num_groups = len(devices) // num_data
+    if num_models is None or num_models > num_groups:
+        num_models = num_groups
+    if jax.process_count() > 1 and num_models < num_groups:
         raise InputError(
-            f"{num_models} of {groups} groups of devices would have work, and every process needs "
-            f"some; --data-parallel {len(devices) // num_models} shares each batch among more"
+            f"{num_models} of {num_groups} groups of devices would have work, and every process "
+            f"needs some; --data-parallel {len(devices) // num_models} shares each batch among more"
         )
     used = np.array(devices[: num_models * num_data]).reshape(num_models, num_data)
     return Mesh(used, ("models", "data"))
@@ -70,15 +71,15 @@ def make_mesh(num_models: int | None = None, num_data: int = 1) -> Mesh:
 def place(tree: Any, mesh: Mesh, *axes: str | None) -> Any:
     """Put arrays on a mesh, their first axes split over ``axes``, or whole on every device.
 
-    A population goes there with ``place(state, mesh, "models")``, a data set with
-    ``place(data, mesh)``. Every process has to have the same arrays.
+    A population is placed by ``place(state, mesh, "models")``, data by ``place(data, mesh)``.
+    Every process has to have the same arrays.
     """
     sharding = NamedSharding(mesh, P(*axes))
 
     def put(leaf: Any) -> jax.Array:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            numbers = put(jax.random.key_data(leaf))
-            return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaf))
+            key_data = put(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(leaf))
         array = np.asarray(leaf)
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 

@@ -1,17 +1,23 @@
-"""Many devices and many processes: the losses are those of one.
+"""Many devices: what is put on them and comes back, and losses that are those of one.
 
-Devices are forced on the CPU, which has to be said before JAX begins: each test is a process.
+Eight devices are forced on the CPU, which has to be said before JAX begins: in another process.
 """
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+from mm_jax.config.base import InputError
+from mm_jax.config.runtime import RuntimeConfig
+from mm_jax.runtime import mesh
+from tests.helpers import assert_trees_identical
+
 EIGHT = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 ON_EIGHT = """
 import json, sys
@@ -41,9 +47,9 @@ def after(batch_size, mesh, state, data):
     )
     return state, whole([losses, population.evaluate(model, state.params, data, mesh=mesh)])
 
-for batch_size in 16, None:
+for batch_size, ways in (16, (1, 8)), (None, (2,)):
     _, alone = after(batch_size, None, start, data)
-    for shared in 1, 2, 8:
+    for shared in ways:
         mesh = make_mesh(8, shared)
         state, ours = after(batch_size, mesh, place(start, mesh, "models"), place(data, mesh))
         far = max(float(abs(a - b).max()) for a, b in zip(ours, alone))
@@ -65,41 +71,30 @@ print(json.dumps(found))
 """
 
 
-def run(code, *args, cwd, **env):
-    """Run Python code in a process of its own; return it, its stdout and stderr."""
-    process = start(code, *args, cwd=cwd, **env)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    return out
-
-
-def start(code, *args, cwd, **env):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *args],
-        cwd=cwd,
-        env={**os.environ, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.fixture(scope="module")
 def on_eight(tmp_path_factory):
-    out = run(ON_EIGHT, cwd=tmp_path_factory.mktemp("eight"), XLA_FLAGS=EIGHT)
-    return json.loads(out.splitlines()[-1])
+    done = subprocess.run(
+        [sys.executable, "-c", ON_EIGHT],
+        cwd=tmp_path_factory.mktemp("eight"),
+        env={**os.environ, "XLA_FLAGS": EIGHT},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("batch", ["16", "None"])
-@pytest.mark.parametrize(("shared", "members"), [(1, 1), (2, 2), (8, 8)])
-def test_eight_devices_give_the_losses_of_one(on_eight, batch, shared, members):
+@pytest.mark.parametrize(("batch", "shared"), [("16", 1), ("16", 8), ("None", 2)])
+def test_eight_devices_give_the_losses_of_one(on_eight, batch, shared):
     """Members are split over devices, then batches, then both; a full batch does not divide."""
     assert on_eight["devices"] == 8
     assert on_eight["examples"] % 2 == 1
-    far, parts, shape = on_eight[f"{batch} {shared}"]
+    far, members, shape = on_eight[f"{batch} {shared}"]
     assert far < 1e-5
     assert shape == [8 // shared, shared]
-    assert parts == [members]  # of the eight that each device holds
+    assert members == [shared]  # of the eight, on each device
 
 
 def test_a_single_model_shares_its_batch_among_devices(on_eight):
@@ -107,80 +102,63 @@ def test_a_single_model_shares_its_batch_among_devices(on_eight):
 
 
 def test_devices_that_cannot_be_divided_are_refused(on_eight):
-    mesh, batch = on_eight["refused"]
-    assert mesh == "--data-parallel 3 does not divide the 8 devices that there are"
+    devices, batch = on_eight["refused"]
+    assert devices == "--data-parallel 3 does not divide the 8 available devices"
     assert batch == "8 devices do not divide a batch of 12 examples"
 
 
-MAIN = "import sys; from mm_jax.cli import main; sys.exit(main(sys.argv[1:]))"
-FLAGS = ["--steps", "40", "--embed-dim", "4", "--hidden-dim", "8", "--init", "scaled", "--json"]
+@pytest.mark.parametrize(
+    ("num_models", "num_data", "reason"),
+    [
+        (1, 3, "--data-parallel 3 does not divide the 8 available devices"),
+        (1, 16, "--data-parallel 16 does not divide the 8 available devices"),
+        (2, 2, "2 of 4 groups of devices would have work, .* --data-parallel 4 shares each batch"),
+    ],
+)
+def test_devices_of_several_processes_must_all_have_work(monkeypatch, num_models, num_data, reason):
+    monkeypatch.setattr(jax, "devices", lambda: list(range(8)))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(InputError, match=reason):
+        mesh.make_mesh(num_models, num_data)
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("localhost", 0))
-        return one.getsockname()[1]
+def test_what_is_placed_comes_back_whole_and_keys_stay_keys():
+    one = mesh.make_mesh(3)
+    assert dict(one.shape) == {"models": 1, "data": 1}
+    tree = {"W": jnp.arange(6.0).reshape(2, 3), "key": jax.random.split(jax.random.key(3), 2)}
+    placed = mesh.place(tree, one, "models")
+    assert_trees_identical(placed, tree)
+    assert all(leaf.sharding.mesh == one for leaf in jax.tree.leaves(placed))
+    whole = mesh.whole({"W": placed["W"]})
+    assert isinstance(whole["W"], np.ndarray)
+    assert mesh.split(tree, None, 0) is tree
 
 
-def in_two_processes(flags, cwd, devices=1):
-    """Run a command in two processes that find each other; return what each wrote on stdout."""
-    among = ["--coordinator", f"localhost:{free_port()}", "--num-processes", "2"]
-    force = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    both = [
-        start(MAIN, *flags, *among, "--process-id", str(i), cwd=cwd, XLA_FLAGS=force)
-        for i in range(2)
+def test_a_process_joins_the_others_where_a_coordinator_is_named(monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.config, "update", lambda *each: calls.append(each))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **each: calls.append(each))
+    mesh.join(RuntimeConfig())
+    assert calls == []
+    mesh.join(RuntimeConfig(coordinator="auto"))
+    mesh.join(RuntimeConfig(coordinator="host:1", num_processes=3, process_id=2))
+    assert [each for each in calls if isinstance(each, dict)] == [
+        {"initialization_timeout": mesh.JOIN_SECONDS},
+        {
+            "coordinator_address": "host:1",
+            "num_processes": 3,
+            "process_id": 2,
+            "initialization_timeout": mesh.JOIN_SECONDS,
+        },
     ]
-    ends = [process.communicate(timeout=200) for process in both]
-    assert [process.returncode for process in both] == [0, 0], ends[0][1] + ends[1][1]
-    return [out for out, _ in ends]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("two")
-    (path / "names.txt").write_text("\n".join(a + b for a in ("em", "av", "li") for b in "aeiou"))
-    return path
+def test_a_coordinator_that_is_not_found_is_one_line(monkeypatch):
+    def fail(**_):
+        raise RuntimeError("deadline exceeded\nand more")
 
-
-def test_two_processes_sweep_as_one_does_and_the_first_writes(folder):
-    flags = [
-        "sweep",
-        "--data",
-        "names.txt",
-        *FLAGS,
-        "--learning-rate",
-        "0.1,0.2,0.3",
-        "--seeds",
-        "2",
-    ]
-    said, silent = in_two_processes([*flags, "--out", "two"], folder)
-    two = json.loads(said)
-    one = json.loads(run(MAIN, *flags, "--out", "one", cwd=folder))
-    assert silent == ""
-    assert [each["choices"] for each in two["settings"]] == [
-        each["choices"] for each in one["settings"]
-    ]
-    for ours, alone in zip(two["settings"], one["settings"], strict=True):
-        assert ours["dev_losses"] == pytest.approx(alone["dev_losses"], abs=1e-5)
-    assert two["ensemble_dev_loss"] == pytest.approx(one["ensemble_dev_loss"], abs=1e-5)
-    names = [sorted(path.name for path in (folder / run).rglob("*")) for run in ("one", "two")]
-    assert names[0] == names[1]
-
-
-def test_two_processes_of_two_devices_share_the_batches_of_one_model(folder):
-    flags = ["train", "--data", "names.txt", *FLAGS, "--learning-rate", "0.3"]
-    said, silent = in_two_processes(
-        [*flags, "--data-parallel", "4", "--out", "shared"], folder, devices=2
-    )
-    shared = json.loads(said)
-    assert silent == ""
-    one = json.loads(run(MAIN, *flags, "--out", "alone", cwd=folder))
-    assert shared["train_loss"] == pytest.approx(one["train_loss"], abs=1e-5)
-    assert shared["dev_loss"] == pytest.approx(one["dev_loss"], abs=1e-5)
-    metrics = [
-        [json.loads(line) for line in (folder / run / "metrics.jsonl").read_text().splitlines()]
-        for run in ("shared", "alone")
-    ]
-    assert len(metrics[0]) == len(metrics[1])
-    for ours, alone in zip(*metrics, strict=True):
-        assert ours == pytest.approx(alone, abs=1e-4)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    with pytest.raises(InputError) as error:
+        mesh.join(RuntimeConfig(coordinator="auto"))
+    assert str(error.value) == "--coordinator auto: deadline exceeded"

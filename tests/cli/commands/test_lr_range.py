@@ -16,7 +16,7 @@ from mm_jax.experiments.lr_suggestion import suggest
 from mm_jax.reports import plots
 from mm_jax.training.optimizers import make_optimizer
 from tests.cli.commands.test_train import LINES, SMALL, start
-from tests.helpers import call, record_of
+from tests.helpers import call, record_of, strict_json
 
 MODEL = SMALL[: SMALL.index("--learning-rate")]
 LRS = np.geomspace(1e-3, 1, 200)
@@ -89,7 +89,6 @@ def test_a_preset_decides_the_model_the_batch_and_the_optimizer():
     assert record["config"]["model"]["hidden_dim"] == 8
 
 
-@pytest.mark.slow
 def test_where_there_is_nothing_to_suggest_the_exit_code_is_1_and_the_reason_is_told():
     flags = ["--data", "names.txt", *MODEL, "--min", "1e-9", "--max", "1e-7", "--seeds", "2"]
     out, err = call("lr-range", *flags, "--num", "100", "--figure", "flat.png", code=1)
@@ -128,10 +127,10 @@ def test_no_window_that_matplotlib_was_told_of_is_in_the_way():
 # --learning-rate auto
 
 
-@pytest.mark.slow
 def test_auto_trains_with_the_rate_that_it_found_and_records_how():
     flags = ["--data", "names.txt", *MODEL, "--steps", "50", "--schedule", "constant"]
-    record = record_of("train", *flags, "--learning-rate", "auto", "--out", "auto")
+    out, err = call("train", *flags, "--learning-rate", "auto", "--out", "auto", "--json")
+    record = strict_json(out)
     rate = record["config"]["optimizer"]["learning_rate"]
     assert record["lr_range"]["suggested_lr"] == rate
     assert 0.05 < rate < 8
@@ -146,13 +145,12 @@ def test_auto_trains_with_the_rate_that_it_found_and_records_how():
     same = [Path(name, "params.safetensors").read_bytes() for name in ("auto", "plain")]
     assert same[0] == same[1]  # the range test leaves no trace in the training
     assert record_of("eval", "auto")["loss"] == pytest.approx(record["dev_loss"], rel=1e-5)
-    out, _ = call("train", *flags, "--learning-rate", "auto", "--out", "again")
-    assert f"rate       {rate:.3g}: {record['lr_range']['reason']}" in out
+    assert f"rate       {rate:.3g}: {record['lr_range']['reason']}" in err
 
 
-def test_auto_without_a_valley_writes_nothing(monkeypatch):
+def test_auto_without_a_valley_writes_nothing_and_does_not_advise_what_train_lacks(monkeypatch):
     def refuse(*_args, **_options):
-        raise InputError("no learning rate to suggest: the curve is flat")
+        raise InputError("no learning rate to suggest: the curve is flat; widen --min to --max")
 
     monkeypatch.setattr("mm_jax.experiments.lr_range.find_learning_rate", refuse)
     flags = ["--data", "names.txt", *MODEL, "--learning-rate", "auto", "--out", "run"]
@@ -162,16 +160,6 @@ def test_auto_without_a_valley_writes_nothing(monkeypatch):
         "the curve is flat; give a number\n"
     )
     assert not Path("run").exists()
-
-
-@pytest.mark.slow
-def test_auto_does_not_advise_what_train_does_not_have():
-    Path("a.txt").write_text("a\n" * 50)
-    flags = ["--data", "a.txt", *MODEL, "--optimizer", "sgd", "--learning-rate", "auto"]
-    _, err = call("train", *flags, "--regularization", "1e30", code=2)
-    assert "--min" not in err
-    assert "--max" not in err
-    assert err.endswith("; give a number\n")
 
 
 def test_auto_is_not_for_lbfgs_and_is_no_number_until_it_is_found():

@@ -18,7 +18,6 @@ from mm_jax.reports.figures import choices_figure
 from mm_jax.reports.sweep_summary import summarize_sweep
 from tests.helpers import call, record_of
 
-pytestmark = pytest.mark.slow
 LINES = [
     a + b for a in ("em", "av", "li", "no", "ka", "so") for b in ("ma", "a", "el", "ora", "nie")
 ]
@@ -92,7 +91,7 @@ def test_the_best_member_is_an_ordinary_run(swept):
     assert not Path("swept/best/test_looks.jsonl").exists()
 
 
-def test_the_command_that_is_told_trains_the_best_again_bit_for_bit(swept):
+def test_the_command_that_is_printed_trains_the_best_again_bit_for_bit(swept):
     command = swept["train_command"].split()
     assert command[:2] == ["mm-jax", "train"]
     record_of(*command[1:], "--out", "again")
@@ -104,22 +103,15 @@ def test_the_command_that_is_told_trains_the_best_again_bit_for_bit(swept):
     assert steps == list(range(1, 61))
 
 
-def test_a_sweep_over_steps_is_drawn_with_its_best_and_nothing_dropped():
+def test_a_sweep_over_steps_of_one_seed_is_drawn_with_its_best_and_nothing_dropped():
     sweep = ["sweep", *DATA[:2], *NET, "--learning-rate", "0.3", "--steps", "5,40", "--seeds", "1"]
-    found = record_of(*sweep, "--out", "steps")["settings"]
+    record = record_of(*sweep, "--out", "steps")
+    found = record["settings"]
+    assert "ensemble_dir" not in record
+    assert not Path("steps/ensemble").exists()
     summary = summarize_sweep(Path("steps"))
     assert summary.dropped == [False, False]
     assert f"the best, {found[0]['mean_dev_loss']:.4f}" in choices_figure(summary).description
-
-
-def test_a_sweep_that_diverged_is_called_so():
-    rates = ["--learning-rate", "1e29,1e30", "--seeds", "1"]
-    call("sweep", *DATA, *NET, *rates, "--out", "hopeless", code=1)
-    assert record_of("plot", "hopeless")["figures"] == {}
-    call("report", "hopeless")
-    page = Path("hopeless/report.html").read_text()
-    assert "Training diverged in every setting" in page
-    assert "inf nats" not in page
 
 
 def test_training_seeds_is_the_sweep_of_one_setting(swept, seeds):
@@ -163,26 +155,18 @@ def test_metrics_of_an_ensemble_are_those_of_each_seed_and_of_all(seeds):
     assert [line["dev_loss"] for line in ends] == seeds["members_dev_loss"]
 
 
-def test_what_is_said_is_the_table_and_where_things_are():
-    out, err = call(*SWEEP, "--num", "2", "--out", "said")
+def test_what_is_printed_is_the_table_and_where_things_are():
+    """With a list of shapes, some of which have too many parameters."""
+    shapes = ["--hidden-dim", "16,400", "--max-params", "460"]
+    out, err = call(*SWEEP, *shapes, "--num", "4", "--out", "said")
     assert err == ""
     lines = [line.split() for line in out.splitlines()]
     rows = [words for words in lines if words and words[0] in ("0.3", "0.1", "0.03")]
-    assert len(rows) == 2
-    assert rows[0][1:3] == ["460", "60"]
-    assert rows[0][4] == "±"
+    assert 1 <= len(rows) <= 3  # of four that were drawn from three with 460 and three with more
+    assert rows[0][1:4] == ["16", "460", "60"]
+    assert rows[0][5] == "±"
     assert "to train it again:" in out
     assert "3 seeds of the first line as one model" in out
-
-
-def test_shapes_are_swept_and_settings_that_are_too_large_left_out():
-    flags = ["--hidden-dim", "8:16:2", "--context", "2,3", "--max-params", "400", "--out", "small"]
-    record = record_of("sweep", *DATA, "--embed-dim", "4", "--init", "scaled", *flags)
-    kept = [each["choices"] for each in record["settings"]]
-    assert sorted(each["hidden_dim"] for each in kept) == [8, 8, 16]
-    assert max(each["num_params"] for each in record["settings"]) == 396
-    assert "ensemble_dir" not in record
-    assert not Path("small/ensemble").exists()
 
 
 BAD = {
@@ -250,6 +234,11 @@ def test_a_sweep_that_diverges_everywhere_says_so(monkeypatch):
     assert "training diverged in every setting; lower --learning-rate" in err
     assert len(Path("diverged/members.csv").read_text().splitlines()) == 3
     assert not Path("diverged/best").exists()
+    assert record_of("plot", "diverged")["figures"] == {}
+    call("report", "diverged")
+    page = Path("diverged/report.html").read_text()
+    assert "Training diverged in every setting" in page
+    assert "inf nats" not in page
 
 
 def test_members_that_diverge_are_left_out_of_the_ensemble(monkeypatch):
@@ -277,6 +266,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_the_members_that_are_whole(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(LINES))
     flags = ["--data", "names.txt", *NET, "--steps", "20000", "--seeds", "500", "--out", "run"]
@@ -288,14 +278,17 @@ def test_an_interrupt_keeps_the_members_that_are_whole(tmp_path):
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    for line in process.stdout:
-        if line.startswith("step"):
-            break
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    try:
+        for line in process.stdout:
+            if line.startswith("step"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert "of 500 members are trained" in err
-    assert "go on with: mm-jax train --resume --out run" in err
+    assert "resume with: mm-jax train --resume --out run" in err
     found = record_of("eval", str(tmp_path / "run"))
     assert math.isfinite(found["loss"])
     one = 20_000  # the step of those members that are whole
