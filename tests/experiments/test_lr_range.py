@@ -235,18 +235,6 @@ def test_the_range_optimizer_is_the_one_of_training_without_its_schedule():
     assert range_optimizer(config) is make_optimizer(plain, 0)
 
 
-# Memory
-
-
-def test_more_losses_than_memory_holds_and_slices_of_nothing_are_refused(monkeypatch):
-    monkeypatch.setattr(grid, "memory_bytes", lambda: 1000)
-    with pytest.raises(InputError, match="2 seeds x 1 values x 1,000 steps"):
-        lr_range_test(bigram(), SGD, states(bigram(), 2), BATCH, batch_size=8)
-    monkeypatch.undo()
-    with pytest.raises(InputError, match="members-per-slice 0 must be from 1 to the 2 members"):
-        lr_range_test(bigram(), SGD, states(bigram(), 2), BATCH, batch_size=8, members_per_slice=0)
-
-
 @pytest.mark.parametrize("mode", ["sweep", "grid"])
 def test_the_lectures_model_on_names(mode):
     """The lecture picks 0.1 by eye, with 1,000 steps from 0.001 to 1."""

@@ -10,7 +10,7 @@ import pytest
 
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import from_dict
-from mm_jax.config.training import RunConfig
+from mm_jax.config.training import NUM_SEEDS, RunConfig
 from mm_jax.experiments.lr_range import RangeTest
 from mm_jax.experiments.lr_suggestion import suggest
 from mm_jax.reports import plots
@@ -127,7 +127,8 @@ def test_no_window_that_matplotlib_was_told_of_is_in_the_way():
 # --learning-rate auto
 
 
-def test_auto_trains_with_the_rate_that_it_found_and_records_how():
+def test_auto_trains_with_the_rate_that_it_found_and_records_how(monkeypatch):
+    monkeypatch.setitem(NUM_SEEDS, "sweep", 4)
     flags = ["--data", "names.txt", *MODEL, "--steps", "50", "--schedule", "constant"]
     out, err = call("train", *flags, "--learning-rate", "auto", "--out", "auto", "--json")
     record = strict_json(out)
