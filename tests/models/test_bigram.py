@@ -166,7 +166,7 @@ def divergence_from_uniform(distribution):
 
 def test_regularization_and_smoothing_both_lead_to_uniform(counts, everything):
     config = OptimizerConfig(optimizer="lbfgs")
-    strengths, smoothings = [0.0, 0.01, 0.1, 1.0, 10.0, 1e4], [0.0, 1.0, 5.0, 50.0, 500.0, 1e7]
+    strengths, smoothings = [0.0, 0.01, 1.0, 1e4], [0.0, 1.0, 5.0, 50.0, 500.0, 1e7]
     by_strength = [
         divergence_from_uniform(softmax64(trained(everything, config, 40, s)[0].params["W"]))
         for s in strengths

@@ -1,7 +1,7 @@
-"""Laws that every model keeps; a new rung of MODELS is tested by being registered.
+"""Laws that every model keeps; a new model of MODELS is tested by being registered.
 
-Laws of reading hold for all, laws of learning for those that gradients train. A law is a function
-of a model. Beside each stands a broken twin, which shows that the law can fail.
+Laws of reading hold for all models, laws of learning for those trained by gradients. A law is a
+function of a model. Each has a broken twin, a model that shows that the law can fail.
 """
 
 import dataclasses
@@ -39,13 +39,13 @@ def small(name):
     return build_model(dataclasses.replace(config, **changes), V)
 
 
-def counts_of_chance(key):
-    """Parameters of a trigram model in which every trigram came, by chance how often."""
+def random_counts(key):
+    """Parameters of a trigram model in which every trigram occurred, at random how often."""
     return {"counts": jax.random.randint(key, (V, V, V), 1, 1000)}
 
 
-def states_of_chance(key):
-    """Parameters of a Kneser-Ney model of order 3 in which every context came."""
+def random_states(key):
+    """Parameters of a Kneser-Ney model of order 3 in which every context occurred."""
     one, two = np.arange(V) + 1, np.arange(V * V).reshape(V, V) + V + 1
     following = np.concatenate([one[None], two, np.tile(two, (V, 1))])
     return {
@@ -54,18 +54,18 @@ def states_of_chance(key):
     }
 
 
-OF_CHANCE = {"ngram": counts_of_chance, "kneser-ney": states_of_chance}
+RANDOM_PARAMS = {"ngram": random_counts, "kneser-ney": random_states}
 
 
 def counted(name):
-    """A registered model of counts, of order 3; its init, which knows nothing, takes chance."""
-    return build_model(COUNTED[name](order=3), V)._replace(init=OF_CHANCE[name])
+    """A registered count model of order 3, whose init draws random counts in place of none."""
+    return build_model(COUNTED[name](order=3), V)._replace(init=RANDOM_PARAMS[name])
 
 
-TAUGHT = {name: small(name) for name in TRAINED}
-TAUGHT |= {"test-gru": helpers.gru()}
-ALL = TAUGHT | {name: counted(name) for name in COUNTED}
-ALL["ensemble"] = ensemble(TAUGHT["mlp"], 3)
+TRAINABLE = {name: small(name) for name in TRAINED}
+TRAINABLE |= {"test-gru": helpers.gru()}
+ALL = TRAINABLE | {name: counted(name) for name in COUNTED}
+ALL["ensemble"] = ensemble(TRAINABLE["mlp"], 3)
 
 
 def random_tokens(*shape):
@@ -205,10 +205,10 @@ def law_of_populations(model):
         state, losses = fit(model, OPTIMIZER, state, data, num_steps=2, batch_size=4)
         return state.params, losses
 
-    together = jax.device_get(quick_jit(jax.vmap(train))(keys))
+    together, alone = jax.device_get(quick_jit(jax.vmap(train))(keys)), quick_jit(train)
     for i, key in enumerate(keys):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], together)
-        assert_trees_close(one, jax.device_get(quick_jit(train)(key)))
+        assert_trees_close(one, jax.device_get(alone(key)))
 
 
 def law_of_one_trace(model):
@@ -263,9 +263,9 @@ def test_the_model_reads_by(law, name):
 
 
 @pytest.mark.parametrize("law", LEARNING, ids=named)
-@pytest.mark.parametrize("name", TAUGHT)
+@pytest.mark.parametrize("name", TRAINABLE)
 def test_the_model_learns_by(law, name):
-    law(TAUGHT[name])
+    law(TRAINABLE[name])
 
 
 @pytest.mark.parametrize("law", LAWS, ids=named)
@@ -280,7 +280,7 @@ def test_the_lectures_init_is_caught_by_the_law_of_the_first_loss():
         law_of_the_first_loss(mlp(V, init="lecture"))
 
 
-def test_the_floor_of_the_32_examples_is_the_lectures():
+def test_the_least_loss_of_the_32_examples_is_the_lectures():
     # "..." leads to e, o, a, i, s and nothing else is open: five times ln 5 in 32.
     assert entropy_of_five_names(3) == pytest.approx(5 / 32 * math.log(5))
     assert 5 / 32 * math.log(5) == pytest.approx(0.2515, abs=5e-5)
