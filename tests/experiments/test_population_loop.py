@@ -43,7 +43,7 @@ def test_a_member_is_its_single_run_bit_for_bit(trained, i):
     assert [line["step"] for line in trained[i].lines] == list(range(1, STEPS + 1))
 
 
-@pytest.mark.parametrize("members", [2, 3])
+@pytest.mark.parametrize("members", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_larger_slices_train_the_same_members_to_rounding(three, members):
     groups = group_members(THREE, dataset(), members_per_slice=members)
     assert [group.plan.members for group in groups] == [members]
@@ -57,7 +57,7 @@ def test_progress_counts_the_steps_of_all_members(three):
     assert three[1].steps == [STEPS, 2 * STEPS, 3 * STEPS]
 
 
-@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("members", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_resuming_equals_not_stopping(members):
     """With dropout, an average, adam's moments, a schedule: all of a state is kept."""
     configs = [

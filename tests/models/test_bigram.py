@@ -102,7 +102,7 @@ def test_weighted_examples_have_the_loss_and_gradient_of_all(text, everything, m
 # The bridge: the net and the counts are one model
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+@pytest.mark.parametrize("smoothing", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_log_counts_are_the_count_model(counts, everything, smoothing):
     counted = ngram(V, 2, smoothing), {"counts": jnp.asarray(counts)}
     net = MODEL, {"W": jnp.log(counts.astype(np.float32) + smoothing)}
@@ -164,6 +164,7 @@ def divergence_from_uniform(distribution):
     return float((terms.sum(1) + math.log(V)).mean())
 
 
+@pytest.mark.slow
 def test_regularization_and_smoothing_both_lead_to_uniform(counts, everything):
     config = OptimizerConfig(optimizer="lbfgs")
     strengths, smoothings = [0.0, 0.01, 1.0, 1e4], [0.0, 1.0, 5.0, 50.0, 500.0, 1e7]

@@ -199,6 +199,7 @@ def test_the_page_says_what_was_run_on_what_with_what_result(pages, folder):
     assert "Sample ten lines" not in kn
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_page(pages, folder):
     again = report(summarize_run(load_run(folder / "mlp")))
     assert again.decode() == pages["mlp"].page

@@ -167,6 +167,7 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_first_commands_do_what_the_readme_says(folder, monkeypatch):
     monkeypatch.chdir(folder)
     lines = list(commands_of("README.md"))

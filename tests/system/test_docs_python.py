@@ -62,6 +62,7 @@ def test_the_example_samples_names(example):
     assert 2 < sum(map(len, samples)) / 10 < 15  # about as long as names are
 
 
+@pytest.mark.slow
 def test_counts_are_the_net(example):
     import numpy as np
 
@@ -72,6 +73,7 @@ def test_counts_are_the_net(example):
     assert np.any(samples[0])
 
 
+@pytest.mark.slow
 def test_the_contract_of_a_model(example):
     (shapes,), (count,), (_, loss) = run_python("docs/python.md", dict(example[0]))
     params = example[0]["state"].params
@@ -132,6 +134,7 @@ def run_the_page(column, names, arrays):
     return names
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_page_do_what_the_lecture_does():
     import jax
     import jax.numpy as jnp

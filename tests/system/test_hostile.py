@@ -52,6 +52,7 @@ def test_any_text_is_learned_from_symbol_by_symbol(text, symbols):
     assert lines == dataset.text.lines
 
 
+@pytest.mark.slow
 def test_whatever_it_was_learned_from_no_terminal_is_steered():
     Path("names.txt").write_bytes("".join(text for text, _ in WORKS.values()).encode())
     train = ["train", "--data", "names.txt", "--model", "bigram", "--steps", "3", "--out", "run"]
@@ -136,6 +137,7 @@ def test_a_file_that_cannot_be_read_whole_is_refused_before_it_is_read(monkeypat
 # Numbers
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_far_too_high_stops_with_the_step_and_keeps_what_was_good():
     Path("names.txt").write_text("abc\n" * 20)
     flags = [*TINY, "--learning-rate", "1e6", "--regularization", "1", "--steps", "50"]

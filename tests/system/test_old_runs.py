@@ -78,6 +78,7 @@ def test_a_run_of_a_still_older_format_is_used(run, written):
     assert len(samples) == 3
 
 
+@pytest.mark.slow
 def test_an_old_run_that_was_stopped_is_read_and_resumed(run):
     finished, lines = load_run(run), read_lines(run / "metrics.jsonl")
     stop_at_40(run)
