@@ -61,7 +61,9 @@ def test_slices_and_chunks_of_any_length_change_nothing(usual, monkeypatch):
     seen = []
     options = {"update": lambda *each: seen.append(each)}
     np.testing.assert_allclose(losses(members_per_slice=4, **options), usual, rtol=1e-5)
-    assert [steps for steps, _ in seen] == [4 * 25, 6 * 25]
+    first, last = (steps for steps, _ in seen)
+    assert first in (4 * 25, 2 * 25)  # either slice may end first
+    assert last == 6 * 25
     monkeypatch.setattr(scheduler, "chunk_length", lambda *_: 7)
     seen.clear()
     np.testing.assert_allclose(losses(**options), usual, rtol=1e-6)

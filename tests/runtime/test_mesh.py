@@ -86,6 +86,7 @@ def on_eight(tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "shared"), [("16", 1), ("16", 8), ("None", 2)])
 def test_eight_devices_give_the_losses_of_one(on_eight, batch, shared):
     """Members are split over devices, then batches, then both; a full batch does not divide."""
@@ -97,10 +98,12 @@ def test_eight_devices_give_the_losses_of_one(on_eight, batch, shared):
     assert members == [shared]  # of the eight, on each device
 
 
+@pytest.mark.slow
 def test_a_single_model_shares_its_batch_among_devices(on_eight):
     assert on_eight["one"] < 1e-5
 
 
+@pytest.mark.slow
 def test_devices_that_cannot_be_divided_are_refused(on_eight):
     devices, batch = on_eight["refused"]
     assert devices == "--data-parallel 3 does not divide the 8 available devices"
