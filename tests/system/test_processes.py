@@ -9,7 +9,7 @@ import sys
 import pytest
 
 pytestmark = pytest.mark.slow
-MAIN = "import sys; from mm_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+MAIN = "import sys; from mm_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
 FLAGS = ["--steps", "40", "--embed-dim", "4", "--hidden-dim", "8", "--init", "scaled", "--json"]
 
 
