@@ -30,6 +30,19 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("fixed")
 
+
+@pytest.fixture(autouse=True)
+def _threads_as_before():
+    """Take back what a command of this process pins for those that it starts."""
+    before = {name: os.environ.get(name) for name in ("PJRT_NPROC", "XLA_FLAGS")}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 BESIDE = Path(__file__).parents[2] / "shared" / "data" / "names.txt"
 
 

@@ -32,7 +32,7 @@ json.dump({"value": float(value), "hits": events.count("cache_hits"),
 
 
 def start(folder, script=SCRIPT, **more):
-    dropped = {*compilation_cache.VARIABLES, "JAX_ENABLE_COMPILATION_CACHE"}
+    dropped = {*compilation_cache.VARIABLES, "JAX_ENABLE_COMPILATION_CACHE", "PJRT_NPROC"}
     env = {name: value for name, value in os.environ.items() if name not in dropped}
     env |= {"XDG_CACHE_HOME": str(folder), **more}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
