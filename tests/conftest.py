@@ -1,13 +1,19 @@
 """Every test sees checked shapes, no rank promotion, and the same examples from hypothesis."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-# Most of the time goes into compiling. XLA_FLAGS="" make test compiles as users do.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Most of the time goes into compiling what runs for a moment only. So LLVM optimizes nothing, and
+# XLA's older emitters write the code, in a third of the time. XLA_FLAGS="" compiles as users do.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
+)
 
 # Commands in processes of their own keep what they compile, but not in the cache of who tests.
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -29,6 +35,7 @@ hypothesis.settings.register_profile(
     "fixed", derandomize=True, deadline=None, max_examples=50, database=None
 )
 hypothesis.settings.load_profile("fixed")
+gc.set_threshold(50_000, 20, 100)  # or it looks at all that is imported again and again
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import json
+import threading
 from pathlib import Path
 
 import jax
@@ -28,6 +29,19 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}  # of what is compared, the less
 
 # Most of a test's time goes into compiling, and what runs once need not be fast.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@contextlib.contextmanager
+def ended_within(seconds, process):
+    """Kill a process at the end of the block, or earlier: a read from it never waits for ever."""
+    watchdog = threading.Timer(seconds, process.kill)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait(60)
 
 
 @functools.cache

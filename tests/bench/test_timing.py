@@ -14,7 +14,7 @@ from mm_jax.bench import timing
 from mm_jax.bench.timing import Bench, Row, markdown, number
 from mm_jax.config.base import InputError
 from mm_jax.runtime.console import Console
-from tests.helpers import record_of
+from tests.helpers import ended_within, record_of
 
 
 @pytest.fixture
@@ -89,14 +89,12 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    try:
+    with ended_within(120, process):
         for line in process.stderr:  # a note that PyTorch is not installed may come first
             if line.startswith("bench 1/5"):
                 break
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
-    finally:
-        process.kill()
+        _, err = process.communicate()
     assert process.returncode == 130
     assert err.splitlines()[-1] == "mm-jax bench: error: interrupted"
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """The range test: against training step by step, and against bowls whose best rate is known."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +39,9 @@ BATCH = windows(FIVE_NAMES, VOCAB, 1)
 SGD = range_optimizer(BaseOptimizerConfig())
 
 
+@functools.cache
 def states(model, num, optimizer=SGD):
+    """The states of so many seeds, which no test may change."""
     keys = jax.vmap(jax.random.key)(jnp.arange(num, dtype=jnp.uint32))
     return jax.jit(jax.vmap(lambda key: init_state(model, optimizer, key)))(keys)
 
@@ -241,7 +245,7 @@ def test_the_lectures_model_on_names(mode):
     lines = read_lines().lines
     vocab = build_vocab(lines)
     model, data = mlp(len(vocab), 3, 10, 200), windows(split_lines(lines).train, vocab, 3)
-    seeds, more = (4, {}) if mode == "sweep" else (1, {"num": 20, "steps": 300})
+    seeds, more = (4, {}) if mode == "sweep" else (1, {"num": 15, "steps": 200})
     config = LRRangeConfig(mode, **more)
     test = lr_range_test(model, SGD, states(model, seeds), data, config, batch_size=32)
     assert 0.03 < test.suggested_lr < 0.3

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm_jax.experiments.lr_suggestion import loss_limits, suggest
@@ -17,6 +17,7 @@ def valley(best, lrs=LRS, num_seeds=16, noise=0.1, seed=0):
     return curve + noise * generator.standard_normal((num_seeds, len(lrs)))
 
 
+@settings(max_examples=20)
 @given(st.floats(0.01, 0.1), st.integers(1, 20), st.sampled_from([50, 64, 300, 1000, 1234]))
 def test_a_symmetric_valley_is_found_in_its_middle(best, num_seeds, num):
     lrs = np.geomspace(1e-3, 1, num)

@@ -25,8 +25,10 @@ DRAWS = 20_000
 quick_sample = quick_jit(sample, static_argnames=("model", "num", "max_len"))
 
 
-def first_symbols(**options):
+def first_symbols(temperature=1.0, top_k=4, top_p=1.0):
+    """What is drawn first, by one program for every choice."""
     params = {"logits": jnp.asarray(LOGITS)}
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     return np.asarray(quick_sample(STUB, params, KEY, num=DRAWS, max_len=1, **options)[0])[:, 0]
 
 

@@ -18,7 +18,7 @@ from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.runtime import mesh
 from tests.helpers import assert_trees_identical
 
-EIGHT = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+EIGHT = "--xla_force_host_platform_device_count=8"
 ON_EIGHT = """
 import json, sys
 import jax, jax.numpy as jnp, numpy as np
@@ -76,7 +76,7 @@ def on_eight(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-c", ON_EIGHT],
         cwd=tmp_path_factory.mktemp("eight"),
-        env={**os.environ, "XLA_FLAGS": EIGHT},
+        env={**os.environ, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {EIGHT}"},
         capture_output=True,
         text=True,
         timeout=600,

@@ -44,7 +44,7 @@ def free_port():
 def in_two_processes(flags, cwd, devices=1):
     """Run a command in two processes that find each other; return what each wrote on stdout."""
     among = ["--coordinator", f"localhost:{free_port()}", "--num-processes", "2"]
-    force = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    force = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     both = [
         start(*flags, *among, "--process-id", str(i), cwd=cwd, XLA_FLAGS=force) for i in range(2)
     ]

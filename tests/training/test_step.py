@@ -44,6 +44,7 @@ LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 MODEL, BIGRAM = mlp(V, 3, 4, 16, "scaled"), bigram()
 SGD = make_optimizer(OptimizerConfig(learning_rate=0.1), 1000)  # 0.1, then 0.01 from step 500
 draw_ids = quick_jit(minibatch_ids, static_argnums=(2, 3))
+LOSS = quick_jit(loss, static_argnums=0)
 
 
 @pytest.fixture(scope="module")
@@ -416,15 +417,15 @@ def test_every_step_drops_other_units(data):
     _, losses = fit(DROPPING, still, state, data, num_steps=20, batch_size=None)
     assert len(set(np.asarray(losses).tolist())) == 20
     mean = float(np.mean(losses))
-    used = float(loss(MODEL, state.params, data))
+    used = float(LOSS(MODEL, state.params, data))
     assert abs(mean - used) < 0.2  # and about the loss of the net in use
 
 
 def test_label_smoothing_is_minimised_and_reported_losses_are_without_it(pairs):
     state = init_state(BIGRAM, FAST, jax.random.key(0), label_smoothing=0.9)
     _, losses = fit(BIGRAM, FAST, state, pairs, num_steps=1, batch_size=None)
-    assert float(losses[0]) == pytest.approx(float(loss(BIGRAM, state.params, pairs)), rel=1e-6)
+    assert float(losses[0]) == pytest.approx(float(LOSS(BIGRAM, state.params, pairs)), rel=1e-6)
     smooth, _ = trained_with(pairs, label_smoothing=0.9)
     plain, _ = trained_with(pairs)
-    losses = [float(loss(BIGRAM, one.params, pairs)) for one in (smooth, plain)]
+    losses = [float(LOSS(BIGRAM, one.params, pairs)) for one in (smooth, plain)]
     assert losses[0] > losses[1] + 0.1
