@@ -10,7 +10,7 @@ SECOND = $(shell for p in python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.12
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo $$p && break; done)
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all second lint bench clean
 
 help:
 	@echo "make demo      train the lecture's MLP on names and sample 20 new ones"
@@ -25,11 +25,15 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow" $(ARGS)
 
-# Another Python compiles as users do (see tests/conftest.py); its quick suite is enough to find what differs.
+# Of another Python, and the newest JAX, the quick suite is enough to find what differs.
 test-all: $(VENV)/.installed-test
 	$(PYTEST) $(ARGS)
-	@if [ -n "$(SECOND)" ]; then XLA_FLAGS="" $(MAKE) test VENV=.venv-3.12 PYTHON="$(SECOND)"; \
+	@if [ -n "$(SECOND)" ]; then $(MAKE) test VENV=.venv-3.12 PYTHON="$(SECOND)"; \
 	else echo "There is no Python 3.12 here: the suite ran on $$($(BIN)/python --version) alone."; fi
+
+# What test-all needs of the other Python.
+second:
+	@if [ -n "$(SECOND)" ]; then $(MAKE) .venv-3.12/.installed-test VENV=.venv-3.12 PYTHON="$(SECOND)"; fi
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

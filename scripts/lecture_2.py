@@ -231,7 +231,7 @@ def time_steps(num: int, batch_size: int | None) -> Callable[[], jax.Array]:
 
 
 few, many = 2, walk.steps(5000)
-of_all, of_32 = seconds(time_steps(few, None), time_steps(many, 32), repeat=3)
+of_all, of_32 = seconds(time_steps(few, None), time_steps(many, 32), repeat=1 if walk.quick else 3)
 of_all, of_32 = of_all / few * 1e3, of_32 / many * 1e3
 ratio = f"{of_all:.1f} ms / {of_32:.3f} ms = {of_all / of_32:,.0f}"
 walk.may("a step of all / of 32, time", "slow / nearly instant", ratio, why="measured here")

@@ -38,6 +38,11 @@ hypothesis.settings.load_profile("fixed")
 gc.set_threshold(50_000, 20, 100)  # or it looks at all that is imported again and again
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the long ones, so that no core waits for another at the end."""
+    items.sort(key=lambda item: "system" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def _threads_as_before():
     """Take back what a command of this process pins for those that it starts."""

@@ -19,8 +19,5 @@ def test_a_job_prints_its_result_and_its_peak_memory(tmp_path, capsys):
 @pytest.mark.slow
 def test_jobs_run_by_themselves(tmp_path):
     assert timing.job("large_products", size=64, one_core=True)["gigaflops"] > 0
-    small = {"batch_size": 8, "hidden_dim": 8, "members": 2, "seconds": 0.01}
-    assert timing.job("growth", **small)["microseconds"] > 0
-    for name in ("training_by_chunks", "training_by_calls"):
-        assert timing.job(name, steps=1000)["microseconds"] > 0
+    assert timing.job("training_by_calls", steps=1000)["microseconds"] > 0
     json.dumps(timing.machine())
