@@ -102,7 +102,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path):
 
 @pytest.mark.slow
 def test_a_section_is_measured_for_real():
-    record = record_of("bench", "evaluation", "encoding", "--repeats", "1")
+    record = record_of("bench", "encoding", "--repeats", "1")
     assert record["machine"]["cores"] >= 1
     rows = {row["what"]: row for row in record["rows"]}
     assert all(row["median"] > 0 for row in rows.values())

@@ -4,12 +4,12 @@ Needs chromium and chromedriver (Debian: chromium, chromium-driver), and is skip
 not installed.
 """
 
+import functools
 import json
 import re
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -126,15 +126,15 @@ def read_bars(browser, count):
 
 def jax_probabilities(run, text, temperature=1.0):
     """What JAX says, by the model's own step, in float32."""
-    model, params = run.model, run.params
+    carry = run.model.start(run.params)
+    for token in (0, *encode(run.vocab, text)):
+        carry, logits = step_of(run.model)(run.params, carry, np.int32(token))
+    return np.asarray(jax.nn.softmax(logits / np.float32(temperature)))
 
-    def read(params, tokens):
-        carry = model.start(params)
-        (_, logits) = jax.lax.scan(lambda c, t: model.step(params, c, t), carry, tokens)
-        return jax.nn.softmax(logits[-1] / temperature)
 
-    tokens = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.asarray(encode(run.vocab, text))])
-    return np.asarray(quick_jit(read)(params, tokens))
+@functools.cache
+def step_of(model):
+    return quick_jit(model.step)
 
 
 @pytest.mark.parametrize("name", ["mlp", "ensemble", "bigram", "counts", "letters"])

@@ -263,6 +263,7 @@ def test_ctrl_c_keeps_the_run(folder, tmp_path):
 
 INTERRUPT_AN_IMPORT = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins without
 
 class Interrupts:
     def __del__(self):  # what is raised here is lost, as it is in jax's own callbacks
