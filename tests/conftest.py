@@ -5,14 +5,16 @@ import gc
 import os
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 # Most of the time goes into compiling what runs for a moment only. So LLVM optimizes nothing, and
-# XLA's older emitters write the code, in a third of the time. XLA_FLAGS="" compiles as users do.
+# XLA's older emitters, which jaxlib 0.10 still has, write the code in a third of the time.
+# XLA_FLAGS="" compiles as users do.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    " --xla_cpu_parallel_codegen_split_count=1",
+    "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
 
 # Commands in processes of their own keep what they compile, but not in the cache of who tests.
