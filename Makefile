@@ -25,10 +25,11 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow" $(ARGS)
 
-# Of another Python, and the newest JAX, the quick suite is enough to find what differs.
+# On another Python, with the newest JAX, each quick test with its first parameters is enough.
 test-all: $(VENV)/.installed-test
 	$(PYTEST) $(ARGS)
-	@if [ -n "$(SECOND)" ]; then $(MAKE) test VENV=.venv-3.12 PYTHON="$(SECOND)"; \
+	@if [ -n "$(SECOND)" ]; then \
+		$(MAKE) test VENV=.venv-3.12 PYTHON="$(SECOND)" ARGS="--first-parameters $(ARGS)"; \
 	else echo "There is no Python 3.12 here: the suite ran on $$($(BIN)/python --version) alone."; fi
 
 # What test-all needs of the other Python.

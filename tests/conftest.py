@@ -40,9 +40,22 @@ hypothesis.settings.load_profile("fixed")
 gc.set_threshold(50_000, 20, 100)  # or it looks at all that is imported again and again
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption(
+        "--first-parameters",
+        action="store_true",
+        help="run each test with the first of its parameters only",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
     """Begin with the long ones, so that no core waits for another at the end."""
     items.sort(key=lambda item: "system" not in item.path.parts)
+    if config.getoption("--first-parameters"):
+        first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
+        kept = set(first.values())
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
 
 
 @pytest.fixture(autouse=True)

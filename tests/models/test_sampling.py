@@ -46,7 +46,7 @@ def test_a_line_that_reaches_max_len_is_cut_and_says_so(max_len, ends):
     assert ended.tolist() == [ends] * 2
 
 
-def test_after_its_end_a_line_is_all_boundaries_while_others_go_on():
+def test_after_its_end_a_line_is_all_boundaries_while_others_continue():
     params = {"W": jnp.asarray(np.random.default_rng(0).standard_normal((V, V)), jnp.float32)}
     tokens, ended = map(np.asarray, quick_sample(bigram(), params, KEY, num=200, max_len=60))
     lengths = (np.cumsum(tokens == 0, axis=1) == 0).sum(1)
@@ -180,7 +180,7 @@ def test_the_second_symbol_follows_from_the_first_as_the_model_says():
 
 
 @pytest.mark.parametrize("given", [[5], [5, 13, 13]])
-def test_a_line_begins_with_its_prefix_and_goes_on_as_the_model_says(names, given):
+def test_a_line_begins_with_its_prefix_and_continues_as_the_model_says(names, given):
     model, params, _, _ = names
     prefix = jnp.asarray(given, jnp.int32)
     tokens, _ = quick_sample(model, params, KEY, num=3, max_len=12, temperature=0.0, prefix=prefix)
@@ -192,7 +192,7 @@ def test_a_line_begins_with_its_prefix_and_goes_on_as_the_model_says(names, give
     assert line[len(given) : end] == likeliest[len(given) : end].tolist()
 
 
-def test_forced_text_goes_on_after_a_prefix():
+def test_forced_text_continues_after_a_prefix():
     tokens, ended = quick_sample(
         forced((3, 1, 2), 5), {}, KEY, num=2, max_len=5, prefix=jnp.array([4])
     )

@@ -126,7 +126,7 @@ def test_a_file_that_is_cut_anywhere_is_damaged():
             deserialize(HERE, whole[:size])
 
 
-def test_a_file_that_goes_on_is_damaged():
+def test_a_file_with_bytes_after_its_end_is_damaged():
     for more in (b"\0", b"a" * 4096):
         with pytest.raises(DamagedError, match="is damaged"):
             deserialize(HERE, serialize(LARGE, RECORD) + more)

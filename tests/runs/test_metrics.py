@@ -51,7 +51,7 @@ def test_where_a_line_ends_does_not_depend_on_the_chunks(ends):
     assert len(whole) == 3
 
 
-def test_a_log_goes_on_where_another_ended():
+def test_a_log_continues_where_another_ended():
     config = OptimizerConfig("sgd", learning_rate=0.1, schedule="step")
     losses = np.random.default_rng(0).uniform(1, 3, 10)
     first, second = LossLog(config, 10, max_lines=3), LossLog(config, 10, max_lines=3)

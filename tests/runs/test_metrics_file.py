@@ -30,7 +30,7 @@ def test_its_record_is_that_of_the_file_on_disk(path):
     assert file.record == {"bytes": len(TEXT), "sha256": hashlib.sha256(TEXT).hexdigest()}
 
 
-def test_restoring_cuts_off_what_was_written_later_and_goes_on_from_there(path):
+def test_restoring_cuts_off_what_was_written_later_and_appends_from_there(path):
     before = MetricsFile(path)
     before.append(LINES[:1])
     record = before.record

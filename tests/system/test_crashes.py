@@ -18,7 +18,7 @@ from mm_jax.runs.reader import load_run
 from tests.system.command_server import LIMIT, CommandServer
 
 pytestmark = pytest.mark.slow
-STEPS, EVERY, KILLS = 8_000, 40, 20
+STEPS, EVERY, KILLS = 8_000, 40, 12
 NET = ["--hidden-dim", "16", "--data", "names.txt", "--schedule", "cosine", "--optimizer", "adamw"]
 NET += ["--learning-rate", "0.01", "--dropout", "0.1", "--average-decay", "0.999"]
 ONE = ["train", *NET, "--steps", str(STEPS)]
@@ -107,6 +107,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(command, f
 def test_a_chain_of_processes_of_one_chunk_each_is_one_run(command, folder):
     args = ["train", "--data", "names.txt", "--model", "bigram", "--split", "none"]
     args += ["--learning-rate", "0.01", "--steps", "6000"]
+    args += ["--checkpoint-seconds", "1000"]  # a slow machine would else keep more of the first
     one = files(run_whole(command, folder, args, "at-once"))
     codes = [command(*args, "--resume", "--out", "chain", stop_at=1)[0] for _ in range(6)]
     assert codes == [143] * 5 + [0]

@@ -1,4 +1,4 @@
-"""Going on with a run: with the same bits, or refused with what differs; and faults on the way."""
+"""Resuming a run: with the same bits, or refused with what differs; and faults on the way."""
 
 import contextlib
 import errno
@@ -50,7 +50,7 @@ def resume(*more, code=0):
 
 
 @pytest.mark.parametrize("step", [40, None])
-def test_a_run_goes_on_from_its_newest_checkpoint_with_the_same_bits(whole, folder, step):
+def test_a_run_resumes_from_its_newest_checkpoint_with_the_same_bits(whole, folder, step):
     run = folder / "run"
     back_to(run, 40)
     if step is None:  # killed before its first checkpoint
@@ -61,7 +61,7 @@ def test_a_run_goes_on_from_its_newest_checkpoint_with_the_same_bits(whole, fold
     assert contents(run) == contents(whole / "run")
 
 
-def test_the_command_that_began_it_goes_on_too_and_begins_where_nothing_is(whole, folder):
+def test_the_command_that_began_it_resumes_too_and_begins_where_nothing_is(whole, folder):
     shutil.rmtree(folder / "run")
     command = [part.replace("names.txt", str(whole / "names.txt")) for part in TRAIN]
     for _ in range(2):
@@ -89,7 +89,7 @@ def test_a_rate_that_was_found_is_not_looked_for_again(folder, whole, monkeypatc
     assert record_of(*command)["dev_loss"] == first["dev_loss"]
 
 
-def test_a_run_whose_data_stands_elsewhere_goes_on(whole, folder):
+def test_a_run_whose_data_stands_elsewhere_resumes(whole, folder):
     back_to(folder / "run", 40)
     shutil.move(folder / "names.txt", folder / "moved.txt")
     resume("--data", "moved.txt")
@@ -268,7 +268,7 @@ def test_lines_of_metrics_that_are_gone_are_told(folder):
     assert steps[:2] == [41, 42]
 
 
-def test_elsewhere_a_run_goes_on_and_says_that_its_bits_may_differ(folder):
+def test_elsewhere_a_run_resumes_and_says_that_its_bits_may_differ(folder):
     back_to(folder / "run", 40)
 
     def elsewhere(found):
@@ -375,7 +375,7 @@ LONG = ["train", "--data", "names.txt", "--steps", "50000000", *NET]
 
 
 @pytest.mark.slow
-def test_sigterm_stops_after_the_chunk_and_what_it_says_goes_on(folder):
+def test_sigterm_stops_after_the_chunk_and_what_it_says_resumes(folder):
     process = start(*LONG, "--out", "long")
     wait_for(folder / "long/metrics.jsonl")
     process.send_signal(signal.SIGTERM)
@@ -524,7 +524,7 @@ def test_a_sweep_of_other_settings_or_data_is_refused(folder):
     call(*sweep, "--batch-size", "8,16", "--out", "swept")
     path = folder / "swept"
     before = contents(path)
-    go_on = ["sweep", "--resume", "--out", "swept"]
+    command = ["sweep", "--resume", "--out", "swept"]
     refused = {
         ("--batch-size", "8,32"): "was made with other lists or ranges",
         ("--halvings", "1"): "was made with --halvings 0, not 1",
@@ -532,15 +532,15 @@ def test_a_sweep_of_other_settings_or_data_is_refused(folder):
         ("--seeds", "2"): "was made with --seeds 1, not 2",
     }
     for flags, words in refused.items():
-        assert words in call(*go_on, *flags, code=2)[1]
-    assert "has come to its end" in call(*go_on)[0]
+        assert words in call(*command, *flags, code=2)[1]
+    assert "has come to its end" in call(*command)[0]
     (path / "sweep.json").unlink()
     Path("names.txt").write_text("\n".join([*LINES, "zoe"]))
-    assert "names.txt is not what swept was trained on" in call(*go_on, code=2)[1]
+    assert "names.txt is not what swept was trained on" in call(*command, code=2)[1]
     text = (path / "settings.json").read_text()
     for damaged in (text[:-9], "[]", text.replace('"halvings": 0', '"halvings": "many"')):
         (path / "settings.json").write_text(damaged)
-        _, err = call(*go_on, code=2)
+        _, err = call(*command, code=2)
         assert "swept/settings.json" in err
         assert err.count("\n") == 1
     (path / "settings.json").write_text(text)

@@ -295,7 +295,7 @@ def test_an_interrupt_while_jax_is_imported_ends_the_command(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_goes_on_where_the_reader_leaves(folder, tmp_path):
+def test_training_continues_where_the_reader_leaves(folder, tmp_path):
     flags = ["--data", str(folder / "names.txt"), *USUAL, "--out", "run"]
     done = start("train", *flags, cwd=tmp_path)
     with ended_within(120, done):
