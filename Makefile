@@ -8,6 +8,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 SECOND = $(shell for p in python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.12.*/bin/python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo $$p && break; done)
+ON_SECOND = $(MAKE) VENV=.venv-3.12 PYTHON="$(SECOND)"
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test test-all second lint bench clean
@@ -28,13 +29,12 @@ test: $(VENV)/.installed-test
 # On another Python, with the newest JAX, each quick test with its first parameters is enough.
 test-all: $(VENV)/.installed-test
 	$(PYTEST) $(ARGS)
-	@if [ -n "$(SECOND)" ]; then \
-		$(MAKE) test VENV=.venv-3.12 PYTHON="$(SECOND)" ARGS="--first-parameters $(ARGS)"; \
+	@if [ -n "$(SECOND)" ]; then $(ON_SECOND) test ARGS="--first-parameters $(ARGS)"; \
 	else echo "There is no Python 3.12 here: the suite ran on $$($(BIN)/python --version) alone."; fi
 
 # What test-all needs of the other Python.
 second:
-	@if [ -n "$(SECOND)" ]; then $(MAKE) .venv-3.12/.installed-test VENV=.venv-3.12 PYTHON="$(SECOND)"; fi
+	@if [ -n "$(SECOND)" ]; then $(ON_SECOND) .venv-3.12/.installed-test; fi
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

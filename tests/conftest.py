@@ -48,6 +48,7 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(trylast=True)  # what -m leaves out is nobody's first
 def pytest_collection_modifyitems(config, items):
     """Begin with the long ones, so that no core waits for another at the end."""
     items.sort(key=lambda item: "system" not in item.path.parts)

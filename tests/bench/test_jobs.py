@@ -16,8 +16,21 @@ def test_a_job_prints_its_result_and_its_peak_memory(tmp_path, capsys):
     assert 10 < result["peak_mb"] < 10**6
 
 
+SMALL = {
+    "large_products": ({"size": 64, "one_core": True}, "gigaflops"),
+    "training_by_calls": ({"steps": 1000}, "microseconds"),
+    "training_by_chunks": ({"steps": 1000}, "microseconds"),
+    "evaluation": ({}, "milliseconds"),
+    "growth": ({"batch_size": 8, "hidden_dim": 8, "members": 2, "seconds": 0.01}, "microseconds"),
+}
+
+
 @pytest.mark.slow
-def test_jobs_run_by_themselves(tmp_path):
-    assert timing.job("large_products", size=64, one_core=True)["gigaflops"] > 0
-    assert timing.job("training_by_calls", steps=1000)["microseconds"] > 0
+@pytest.mark.parametrize("name", SMALL)
+def test_a_job_runs_by_itself(name):
+    options, unit = SMALL[name]
+    assert timing.job(name, **options)[unit] > 0
+
+
+def test_the_record_of_the_machine_is_json():
     json.dumps(timing.machine())

@@ -25,10 +25,10 @@ DRAWS = 20_000
 quick_sample = quick_jit(sample, static_argnames=("model", "num", "max_len"))
 
 
-def first_symbols(temperature=1.0, top_k=4, top_p=1.0):
-    """What is drawn first, by one program for every choice."""
+def first_symbols(**options):
+    """What is drawn first, by one program without top_k and one with it."""
     params = {"logits": jnp.asarray(LOGITS)}
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    options = {"temperature": 1.0, "top_p": 1.0, **options}
     return np.asarray(quick_sample(STUB, params, KEY, num=DRAWS, max_len=1, **options)[0])[:, 0]
 
 
