@@ -13,8 +13,12 @@ from .data.batches import Batch as Batch
 from .data.batches import distinct as distinct
 from .data.batches import rows as rows
 from .data.batches import windows as windows
+from .data.corpus import Corpus as Corpus
+from .data.corpus import encode_corpus as encode_corpus
+from .data.encoding import read_corpus as read_corpus
 from .data.ngram_counts import count_ngrams as count_ngrams
 from .data.splits import overlap as overlap
+from .data.splits import split as split
 from .data.splits import split_lines as split_lines
 from .data.text import read_lines as read_lines
 from .data.vocab import Vocab as Vocab
@@ -62,5 +66,6 @@ from .training.step import fit as fit
 from .training.step import fit_chunks as fit_chunks
 from .training.step import init_state as init_state
 from .training.step import train_step as train_step
+from .training.surprise import surprise as surprise
 
 __version__: str

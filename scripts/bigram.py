@@ -49,8 +49,8 @@ def main() -> int:
     print(f"  softmax(W) is within {off[often].max():.4f} of the normalised counts (frequent rows)")
     W = {"W": jnp.log(counts + 1.0)}
     by_count = mm.ngram(V, 2, smoothing=1.0), {"counts": counts}
-    losses = [mm.evaluate(*pair, everything) for pair in ((net, W), by_count)]
-    print(f"  W = log(counts + 1): {losses[0]:.7f}; counts with 1 added: {losses[1]:.7f}")
+    by_both = [mm.evaluate(*pair, everything) for pair in ((net, W), by_count)]
+    print(f"  W = log(counts + 1): {by_both[0]:.7f}; counts with 1 added: {by_both[1]:.7f}")
     ours, theirs = (mm.sample(*pair, key, num=5)[0] for pair in ((net, W), by_count))
     print(f"  with the same key W makes      {' '.join(mm.decode_lines(vocab, ours))}")
     print(f"  and with it the counts make    {' '.join(mm.decode_lines(vocab, theirs))}")
@@ -64,8 +64,8 @@ def main() -> int:
         state = mm.init_state(net, optimizer, key, regularization=strength)
         state, _ = mm.fit(net, optimizer, state, everything, num_steps=100, batch_size=None)
         by_net = mm.evaluate(net, state.params, everything)
-        by_count = mm.evaluate(mm.ngram(V, 2, smoothing=k), {"counts": counts}, everything)
-        print(f"  {strength:g} * mean(W**2): {by_net:.4f}    {k:g} added: {by_count:.4f}")
+        counted = mm.evaluate(mm.ngram(V, 2, smoothing=k), {"counts": counts}, everything)
+        print(f"  {strength:g} * mean(W**2): {by_net:.4f}    {k:g} added: {counted:.4f}")
     return 0
 
 

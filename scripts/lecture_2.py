@@ -418,9 +418,11 @@ longer_train, longer_dev = (mm.windows(part, vocab, modern.context) for part in 
 steps = walk.steps(preset.steps)
 optimizer = mm.make_optimizer(preset.optimizer, steps)
 state = mm.population.init(modern, optimizer, jax.random.split(jax.random.key(0), 4))
-at_once = {"num_steps": max(1, steps // 80), "batch_size": preset.batch_size}
-for _chunk in range(steps // at_once["num_steps"]):
-    state, _losses = mm.population.fit(modern, optimizer, state, longer_train, **at_once)
+chunk, size = max(1, steps // 80), preset.batch_size
+for _chunk in range(steps // chunk):
+    state, _losses = mm.population.fit(
+        modern, optimizer, state, longer_train, num_steps=chunk, batch_size=size
+    )
 members = mm.population.evaluate(modern, state.params, longer_dev)
 together = float(mm.evaluate(mm.ensemble(modern, 4), state.params, longer_dev))
 better = float(members.mean())

@@ -6,16 +6,17 @@ jax is imported where it is used, since some jobs set environment variables that
 import os
 import statistics
 import time
+from functools import partial
 from typing import Any
 
 
 def lecture_data() -> tuple[int, Any]:
     """Return the size of the vocabulary and the training examples of the lecture's job."""
     import mm_jax as mm
+    from mm_jax.data.examples import examples_of
 
-    lines = mm.read_lines("names").lines
-    vocab = mm.build_vocab(lines)
-    return len(vocab), mm.windows(mm.split_lines(lines).train, vocab, context=3)
+    corpus = mm.read_corpus("names")
+    return len(corpus.vocab), examples_of(mm.split(corpus).train, 3)
 
 
 def training_by_chunks(steps: int) -> dict[str, Any]:
@@ -29,7 +30,8 @@ def training_by_chunks(steps: int) -> dict[str, Any]:
     state = mm.init_state(model, optimizer, jax.random.key(0))
     chunk = 1000
     begun = time.perf_counter()
-    take = mm.fit.lower(model, optimizer, state, data, num_steps=chunk, batch_size=32).compile()
+    fit = partial(mm.fit, model, optimizer, num_steps=chunk, batch_size=32)
+    take = jax.jit(fit).lower(state, data).compile()
     state, _ = jax.block_until_ready(take(state, data))
     compile_seconds = time.perf_counter() - begun
     begun = time.perf_counter()
@@ -53,9 +55,8 @@ def training_by_calls(steps: int) -> dict[str, Any]:
 
     @jax.jit
     def take(state: Any, data: Any) -> Any:
-        ids = minibatch_ids(state.key, state.step, len(data.targets), 32)
-        batch = jax.tree.map(lambda array: array[ids], data)
-        return mm.train_step(model, optimizer, state, batch)
+        numbers = minibatch_ids(state.key, state.step, data.num_examples, 32)
+        return mm.train_step(model, optimizer, state, data.take(numbers))
 
     begun = time.perf_counter()
     state, _ = jax.block_until_ready(take(state, data))
@@ -91,15 +92,15 @@ def large_training(
     import optax
 
     import mm_jax as mm
+    from mm_jax.data.examples import examples_of
 
-    lines = mm.read_lines("names").lines
-    vocab = mm.build_vocab(lines)
-    data = mm.windows(mm.split_lines(lines).train, vocab, context=context)
+    corpus = mm.read_corpus("names")
+    vocab, data = corpus.vocab, examples_of(mm.split(corpus).train, context)
     model = mm.mlp(len(vocab), context, embed_dim, hidden_dim, "scaled")
     optimizer = optax.sgd(0.1)
     state = mm.init_state(model, optimizer, jax.random.key(0))
-    options = {"num_steps": steps, "batch_size": batch_size}
-    take = mm.fit.lower(model, optimizer, state, data, **options).compile()
+    fit = partial(mm.fit, model, optimizer, num_steps=steps, batch_size=batch_size)
+    take = jax.jit(fit).lower(state, data).compile()
     jax.block_until_ready(take(state, data))
     begun = time.perf_counter()
     jax.block_until_ready(take(state, data))
@@ -139,32 +140,25 @@ def sampling(run: str, num: int) -> dict[str, Any]:
 def counting(path: str) -> dict[str, Any]:
     """Count the bigrams of a file as mm-jax count does, reading it twice."""
     from mm_jax.config.data import DataConfig
+    from mm_jax.data.file_summary import summarize_splits
     from mm_jax.data.ngram_counts import count_stream
-    from mm_jax.data.streaming import Stream, summarize_file
+    from mm_jax.data.streaming import Stream
 
     begun = time.perf_counter()
-    stream = Stream(path)
-    seen = summarize_file(stream, DataConfig(split="none"))
+    stream = Stream(DataConfig(path, split="none"))
+    seen = summarize_splits(stream)
     total = count_stream(stream, seen, order=2)[0].total
     return {"total": total, "seconds": time.perf_counter() - begun}
 
 
 def encoding(path: str) -> dict[str, Any]:
-    """Read a file, build its vocabulary, and make the windows of all its lines."""
+    """Read a file, build its vocabulary, and encode all its lines."""
     import mm_jax as mm
 
     begun = time.perf_counter()
-    lines = mm.read_lines(path).lines
-    read = time.perf_counter()
-    vocab = mm.build_vocab(lines)
-    known = time.perf_counter()
-    examples = len(mm.windows(lines, vocab, context=3).targets)
-    return {
-        "read_seconds": read - begun,
-        "vocab_seconds": known - read,
-        "window_seconds": time.perf_counter() - known,
-        "examples": examples,
-    }
+    corpus = mm.read_corpus(path)
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "examples": corpus.num_predictions}
 
 
 def evaluation() -> dict[str, Any]:

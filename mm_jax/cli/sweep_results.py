@@ -17,7 +17,7 @@ def describe_sweep(
 ) -> Iterator[str]:
     """Say what is trained on what, and where."""
     config = search_config.config
-    yield from describe_dataset(config.data.data, dataset)
+    yield from describe_dataset(dataset)
     yield (
         f"sweep      {num_settings:,} settings x {config.seeds:,} seeds, {config.steps:,} steps, "
         f"in {num_groups:,} programs"

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mm_jax.cli.common import check_runtime, choose_mesh, describe_setup, range_record
+from mm_jax.cli.common import check_runtime, choose_mesh, describe_setup, note_data, range_record
 from mm_jax.config.base import InputError
 from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.config.training import LRRangeConfig, RunConfig
@@ -56,6 +56,7 @@ def make_plan(
     if metadata is not None:
         check_same_data(path, metadata, setup.dataset.record, setup.vocab.symbols)
     check_disk_space(path, setup.state_bytes, 4 * setup.num_params, num_members)
+    note_data(setup.dataset.info, console)
     for line in describe_setup(setup):
         console.say(line)
     lr_range = metadata.lr_range if metadata else None

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from mm_jax.cli.common import describe_losses, describe_members, members_record
 from mm_jax.config.base import InputError
+from mm_jax.data.samples import Samples
 from mm_jax.experiments.evaluation import EvalResult
 from mm_jax.experiments.seed_ensemble import EnsembleResult
 from mm_jax.experiments.training_loop import TrainResult
@@ -22,6 +23,7 @@ class TrainReport(NamedTuple):
     lines: list[str]
     exit_code: int = 0  # 1 where it diverged; above 1: a signal stopped it, without results
     reason: str | None = None  # where it did not reach its last step
+    samples: Samples | None = None
 
 
 def report_run(
@@ -49,7 +51,7 @@ def report_run(
     if profile is not None:
         record["profile"] = {"trace": str(profile.path), "microseconds": profile.microseconds}
         lines += describe_profile(profile)
-    return TrainReport(record, lines, 1 if end.reason else 0, end.reason)
+    return TrainReport(record, lines, 1 if end.reason else 0, end.reason, result.samples)
 
 
 def report_seeds(
@@ -65,16 +67,17 @@ def report_seeds(
         return TrainReport(record | _result_record(None), lines, stop_code, end.reason)
     record |= {"steps": num_steps, **_result_record(result), **members_record(end.members)}
     lines = [*describe_members(end.members), *describe_losses(result, "ensemble"), *lines]
-    return TrainReport(record, lines, 1 if end.reason else 0, end.reason)
+    return TrainReport(record, lines, 1 if end.reason else 0, end.reason, result.samples)
 
 
 def _result_record(result: EvalResult | None) -> dict[str, Any]:
     if result is None:
-        return {"train_loss": None, "dev_loss": None, "samples": []}
+        return {"train_loss": None, "dev_loss": None, "samples": [], "num_cut": 0}
     return {
         "train_loss": result.train_loss,
         "dev_loss": result.dev_loss,
-        "samples": result.samples,
+        "samples": result.samples.texts,
+        "num_cut": sum(result.samples.cut),
     }
 
 

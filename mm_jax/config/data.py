@@ -1,9 +1,9 @@
-"""The data to learn from: the file and how it is split. Imports no jax."""
+"""The data to learn from: the file, its items and tokens, and how it is split. Imports no jax."""
 
 import dataclasses
 from typing import Literal
 
-from mm_jax.config.base import Choices, Seed, check_path
+from mm_jax.config.base import Choices, Count, InputError, Seed, check_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,13 +11,39 @@ class DataConfig(Choices):
     """The data to learn from."""
 
     data: str = "names"
-    """A text file with one item per line; or names (ships with mm-jax), or lecture-names."""
+    """A text file, by default with one item per line; or names (ships with mm-jax), or
+    lecture-names."""
+    items: Literal["line", "paragraph", "document"] = "line"
+    """What is learned as a whole: each line; each paragraph, with blank lines between them; or the
+    file as one document, which is split 80/10/10 in its order."""
+    unit: Literal["char", "byte", "word"] = "char"
+    """What a token is: a character; a byte, so that none is unknown; or a word."""
+    lower: bool = False
+    """Make all letters small ones."""
+    min_count: Count = 1
+    """Words that occur less often than this become one unknown word."""
+    column: str | None = None
+    """The column of a CSV or TSV file that has the items: its name, or its number from 1."""
+    weights: str | None = None
+    """The column with how often each item was given, which weights its loss."""
+    block: Count = 128
+    """Tokens of a document in one example, for models that read it in rows."""
     split: Literal["lecture", "unique", "none"] = "lecture"
-    """lecture: shuffled, then 80/10/10; unique: repeated lines dropped first; none: no split."""
+    """lecture: shuffled, then 80/10/10; unique: repeated items dropped first; none: no split."""
     split_seed: Seed = 42
     """Seed of the shuffle before the split."""
 
     def __post_init__(self) -> None:
-        """Refuse a path that cannot be the name of a file."""
+        """Refuse a path that cannot be the name of a file, and choices that exclude each other."""
         super().__post_init__()
         check_path(self.data, "--data")
+        if self.min_count > 1 and self.unit != "word":
+            raise InputError("--min-count is for --unit word")
+        if self.lower and self.unit == "byte":
+            raise InputError("--lower is for --unit char or word: bytes are not letters")
+        if self.column is not None and self.items != "line":
+            raise InputError("--column reads one item per row; leave out --items")
+        if self.weights is not None and self.column is None:
+            raise InputError("--weights needs --column, the one that has the items")
+        if self.items == "document" and self.split == "unique":
+            raise InputError("--split unique is for many items, and a document is one")

@@ -1,52 +1,82 @@
-"""A data file -> its lines, splits and vocabulary, and batches on the device, each made once."""
+"""A data file -> its splits as corpora, its vocabulary, and what config.json keeps of it."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.data.batches import LAYOUTS, Batch
-from mm_jax.data.splits import Splits, load_splits, overlap
-from mm_jax.data.text import Text
-from mm_jax.data.vocab import Vocab, build_vocab
+from mm_jax.data.encoding import FileInfo, encode_file, summarize_file
+from mm_jax.data.examples import Examples, evenly, examples_of
+from mm_jax.data.mapped import is_too_large, map_file
+from mm_jax.data.samples import SampleShape, sample_shape
+from mm_jax.data.splits import Splits, overlap, split
+from mm_jax.data.streaming import Stream
+from mm_jax.data.vocab import Vocab
 
-
-def make_batch(
-    lines: list[str], vocab: Vocab, layout: Literal["windows", "rows"], context: int
-) -> Batch:
-    """Return ``lines`` as a batch in the layout of a model."""
-    return LAYOUTS[layout](lines, vocab, context)
+MAX_EVALUATED = 2**22  # predictions that a loss during or after training is measured on
 
 
 class Dataset(NamedTuple):
-    """A text file, split, with its vocabulary."""
+    """A data file, split, with its vocabulary."""
 
-    text: Text
+    config: DataConfig
+    info: FileInfo
     splits: Splits
-    vocab: Vocab
     dev_lines_in_train: float  # the share of dev lines that are in train too
-    batches: dict[Any, Batch]  # those that were made before
+    num_skipped: int = 0  # items that were left out, since they have unknown symbols
+
+    @property
+    def vocab(self) -> Vocab:
+        """Its symbols."""
+        return self.info.vocab
+
+    @property
+    def has_dev(self) -> bool:
+        """Whether items are held out for dev."""
+        return self.splits.dev.num_predictions > 0
 
     @property
     def record(self) -> dict[str, Any]:
         """What config.json keeps of the data."""
         return {
-            "path": str(self.text.path),
-            "sha256": self.text.sha256,
-            "num_lines": len(self.text.lines),
-            "num_blank": self.text.num_blank,
-            "split_lines": [len(lines) for lines in self.splits],
+            "path": str(self.info.path),
+            "sha256": self.info.sha256,
+            "num_lines": self.info.num_items,
+            "num_blank": self.info.num_blank,
+            "split_lines": [len(part) if part.num_predictions else 0 for part in self.splits],
             "dev_lines_in_train": self.dev_lines_in_train,
+            "longest": self.splits.train.longest,
         }
 
-    def batch(self, split: str, layout: Literal["windows", "rows"], context: int) -> Batch:
-        """Return a split as a batch in the layout of a model; made once per context."""
-        key = split, layout, context
-        if key not in self.batches:
-            self.batches[key] = make_batch(getattr(self.splits, split), self.vocab, layout, context)
-        return self.batches[key]
+    @property
+    def sample_shape(self) -> SampleShape:
+        """How long samples of a model of these data are."""
+        return sample_shape(self.config.items, self.splits.train.longest)
+
+    def examples(self, split: str, context: int | None) -> Examples:
+        """Return the examples of a split for a model of this context."""
+        return examples_of(getattr(self.splits, split), context)
+
+    def evaluated(self, split: str, context: int | None) -> Any:
+        """Return the examples that a loss is measured on: all, or some that are evenly spread."""
+        num = getattr(self.splits, split).num_predictions
+        return evenly(self.examples(split, context), num, MAX_EVALUATED)
 
 
-def load_dataset(config: DataConfig) -> Dataset:
-    """Read and split the data."""
-    text, splits = load_splits(config)
-    share = overlap(splits.dev, splits.train) if splits.dev else 0.0
-    return Dataset(text, splits, build_vocab(text.lines), share, {})
+def load_dataset(
+    config: DataConfig, vocab: Vocab | None = None, *, skip_unknown: bool = False
+) -> Dataset:
+    """Read and split the data; with ``vocab`` in that vocabulary. Errors name the file.
+
+    A large file is encoded once, into files of the cache directory. With ``skip_unknown`` items
+    with symbols that are not in ``vocab`` are left out.
+    """
+    stream = Stream(config)
+    if is_too_large(stream):
+        return Dataset(config, *map_file(stream, vocab, skip_unknown=skip_unknown))
+    info = summarize_file(stream, vocab)
+    corpus, num_skipped = encode_file(stream, info, skip_unknown=skip_unknown)
+    try:
+        splits = split(corpus, config.split, config.split_seed)
+    except InputError as error:
+        raise InputError(f"{info.path}: {error}") from None
+    return Dataset(config, info, splits, overlap(splits.dev, splits.train), num_skipped)

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Int32, Int64, Integer
+from jaxtyping import Float32, Int32, Int64, Integer
 
 from mm_jax.config.base import InputError
+from mm_jax.data.corpus import Corpus, as_corpus, encode_corpus
+from mm_jax.data.encoding import Encoder, encoded_pieces
+from mm_jax.data.file_summary import DEV, FileSummary, hash_items
 from mm_jax.data.ngrams import NUM_SPLITS, Counts, check_fits, highest_order, ngram_keys, sum_by
-from mm_jax.data.streaming import DEV, FileSummary, Stream
-from mm_jax.data.vocab import Vocab, encode_lines
+from mm_jax.data.streaming import Stream
+from mm_jax.data.vocab import Vocab
 
 MAX_TABLE_CELLS = 2**20  # up to which n-grams are counted in a table, and beyond by sorting
 MAX_NGRAMS = 2**23  # distinct n-grams that are held: 0.13 GB, five times that while merging
@@ -37,14 +40,26 @@ class Tally:
         self.sums, self.pending = (nothing, nothing), [(nothing, nothing)]
         self.num_pending = 0
 
-    def add(self, keys: Int64[np.ndarray, " n"], split: Integer[np.ndarray, " n"] | int) -> None:
-        """Count n-grams of the order that it began with, each in its split (0 or 1)."""
+    def add(
+        self,
+        keys: Int64[np.ndarray, " n"],
+        split: Integer[np.ndarray, " n"] | int,
+        weights: Float32[np.ndarray, " n"] | Int64[np.ndarray, " n"] | None = None,
+    ) -> None:
+        """Count n-grams of the order that it began with, each in its split (0 or 1).
+
+        With ``weights``, which are whole numbers, each as often as its weight says.
+        """
         size = self.vocab_size**self.order
         if self.table is not None:
-            self.table += np.bincount(keys + split * size, minlength=len(self.table))
+            counts = np.bincount(keys + split * size, weights, minlength=len(self.table))
+            self.table += counts.astype(np.int64)
             return
         keys = keys % size + split * size
-        self.pending.append(np.unique(keys, return_counts=True))
+        if weights is None:
+            self.pending.append(np.unique(keys, return_counts=True))
+        else:
+            self.pending.append(sum_by(keys, weights.astype(np.int64)))
         self.num_pending += len(self.pending[-1][0])
         if self.num_pending > max(2**20, len(self.sums[0])):
             self._merge()
@@ -67,6 +82,7 @@ class Tally:
         elif self.pending:
             self._merge()
         keys, counts = self.sums
+        keys, counts = keys[counts > 0], counts[counts > 0]  # a weight may be 0
         size = self.vocab_size**self.order
         ends = np.searchsorted(keys, np.arange(NUM_SPLITS + 1) * size)
         return [
@@ -75,32 +91,51 @@ class Tally:
         ]
 
 
+def count_corpus(corpus: Corpus, order: int) -> Counts:
+    """Return the counts of the n-grams of a corpus, those of an item as often as its weight says.
+
+    Raise InputError where 64 bits cannot number the n-grams of that order.
+    """
+    vocab_size = len(corpus.vocab)
+    if not 1 <= order <= highest_order(vocab_size):
+        highest = highest_order(vocab_size)
+        raise InputError(f"{vocab_size:,} symbols can have orders 1 to {highest}, not {order}")
+    weights = corpus.prediction_weights
+    if weights is not None and (weights != np.floor(weights)).any():
+        raise InputError("n-grams can be counted with weights that are whole numbers only")
+    tally = Tally(order, vocab_size, max_ngrams=len(corpus.ids))
+    for first in range(1, len(corpus.ids), CHUNK_SYMBOLS):
+        shared = min(first, order - 1)
+        keys = ngram_keys(corpus.ids[first - shared : first + CHUNK_SYMBOLS], order, vocab_size)
+        each = None if weights is None else weights[first - 1 : first - 1 + CHUNK_SYMBOLS]
+        tally.add(keys[shared:], 0, each)
+    return tally.result()[0]
+
+
 def count_lines(lines: Sequence[str], vocab: Vocab, order: int) -> Counts:
     """Return the counts of the n-grams of lines.
 
     Raise InputError where 64 bits cannot number the n-grams of that order, SymbolError as
     encode_lines does.
     """
-    if not 1 <= order <= highest_order(len(vocab)):
-        highest = highest_order(len(vocab))
-        raise InputError(f"{len(vocab):,} symbols can have orders 1 to {highest}, not {order}")
-    ids, lengths = encode_lines(vocab, lines)
-    tally = Tally(order, len(vocab))
-    tally.add(ngram_keys(np.insert(ids, np.cumsum(lengths), 0), order, len(vocab)), 0)
-    return tally.result()[0]
+    return count_corpus(encode_corpus(lines, vocab), order)
 
 
-def count_ngrams(lines: Sequence[str], vocab: Vocab, order: int = 2) -> Int32[np.ndarray, "..."]:
+def count_ngrams(
+    data: Sequence[str] | Corpus, vocab: Vocab | None = None, order: int = 2
+) -> Int32[np.ndarray, "..."]:
     """Return how often each n-gram occurs: a table with one axis of V per symbol, oldest first.
 
-    Raise InputError where the table does not fit in memory, SymbolError as encode_lines does.
+    ``data`` are lines with their ``vocab``, or a corpus. Raise InputError where the table does not
+    fit in memory, SymbolError as encode_lines does.
 
     >>> from mm_jax.data.vocab import build_vocab
     >>> count_ngrams(["emma"], build_vocab(["emma"]), order=2).tolist()  # rows and columns . a e m
     [[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 1]]
     """
-    check_fits(len(vocab), order)
-    return count_lines(lines, vocab, order).dense()
+    corpus = as_corpus(data, vocab)
+    check_fits(len(corpus.vocab), order)
+    return count_corpus(corpus, order).dense()
 
 
 def count_stream(
@@ -109,49 +144,55 @@ def count_stream(
     """Return the counts of train and of dev; test is not counted.
 
     Memory is bounded: where there are more than MAX_NGRAMS different n-grams, the counts are of a
-    lower order, unless ``in_table`` asks for a table of all possible ones.
+    lower order, unless ``in_table`` asks for a table of all possible ones. Tells the summary what
+    it learns of the items: their longest, and which of dev are in train too.
     """
-    vocab_size, split_of = len(summary.vocab), summary.split_of
+    vocab_size, split_of, weights = len(summary.vocab), summary.split_of, summary.info.weights
     tally, first = Tally(order, vocab_size, in_table=in_table), 0
-    for ids, shared in _chunks(stream, summary.vocab, order - 1):
+    hashes: list[np.ndarray] = []
+    is_document = summary.info.is_document
+    for ids, shared in _chunks(stream, summary, order - 1, hashes):
         keys = ngram_keys(ids, order, vocab_size)[shared:]
-        if split_of is None:
+        if split_of is None and weights is None:
             tally.add(keys, 0)
             continue
-        ends = ids[shared:] == 0
+        # A file that has grown has more items than splits: pieces() says so at its end.
+        ends = np.ones(len(keys), bool) if is_document else ids[shared:] == 0
         ended = np.cumsum(ends)
-        # A file that has grown has more lines than splits: pieces() says so at its end.
-        split = split_of[np.minimum(first + ended - ends, len(split_of) - 1)]
+        item = np.minimum(first + ended - ends, summary.num_splittable - 1)
         first += int(ended[-1])
+        each = None if weights is None else weights[item]
+        if split_of is None:
+            tally.add(keys, 0, each)
+            continue
+        split = split_of[item]
         counted = split <= DEV
-        tally.add(keys[counted], split[counted].astype(np.int64))
+        each = None if each is None else each[counted]
+        tally.add(keys[counted], split[counted].astype(np.int64), each)
+    if hashes:
+        summary.note_overlap(np.concatenate(hashes))
     return tally.result()
 
 
 def _chunks(
-    stream: Stream, vocab: Vocab, overlap: int
+    stream: Stream, summary: FileSummary, overlap: int, hashes: list[np.ndarray]
 ) -> Iterator[tuple[Integer[np.ndarray, " symbols"], int]]:
     """Yield the ids of the whole file in chunks, boundaries included, and their overlap.
 
     A single line may be longer than a chunk, so a chunk that does not begin a piece starts with the
-    last ``overlap`` ids of the one before.
+    last ``overlap`` ids of the one before. Where items are split, ``hashes`` get theirs.
     """
-    table = ascii_table(vocab)
-    for text in stream.pieces():
-        if text.isascii():
-            ids = np.frombuffer(text.encode("ascii").translate(table), np.uint8)
-        else:
-            codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-            ids = np.maximum(vocab.ids[np.minimum(codes, len(vocab.ids) - 1)], 0)
-        for begin in range(0, len(ids), CHUNK_SYMBOLS):
+    vocab, is_document = summary.vocab, summary.info.is_document
+    held = np.zeros(0, vocab.dtype)  # of a document: the last ids of the piece before
+    for piece in encoded_pieces(stream, Encoder(vocab, stream.config.items)):
+        if not is_document:
+            lengths = np.diff(np.flatnonzero(piece == 0), prepend=-1) - 1
+            summary.longest = max(summary.longest, int(lengths.max(initial=0)))
+            if summary.split_of is not None:
+                hashes.append(hash_items(piece, vocab))
+        ids = np.concatenate([held, piece]) if len(held) else piece
+        for begin in range(len(held), len(ids), CHUNK_SYMBOLS):
             shared = min(begin, overlap)
             yield ids[begin - shared : begin + CHUNK_SYMBOLS], shared
-
-
-def ascii_table(vocab: Vocab) -> bytes:
-    """Return the id of each byte for bytes.translate; 0, the boundary's, for a newline."""
-    table = bytearray(256)
-    for i, symbol in enumerate(vocab.symbols):
-        if i and symbol.isascii():
-            table[ord(symbol)] = i  # below 128, since sorted symbols begin with those of ASCII
-    return bytes(table)
+        if is_document:
+            held = ids[max(0, len(ids) - overlap) :]

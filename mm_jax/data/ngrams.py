@@ -50,7 +50,7 @@ class Counts(NamedTuple):
     def spell(self, key: int, vocab: Vocab) -> str:
         """Return the symbols of an n-gram."""
         powers = self.vocab_size ** np.arange(self.order)[::-1]
-        return "".join(vocab.symbols[i] for i in int(key) // powers % self.vocab_size)
+        return vocab.spell((int(key) // powers % self.vocab_size).tolist())
 
     def dense(self) -> Int32[np.ndarray, "..."]:
         """Return a table with one axis of V per symbol. Raise InputError if it is too large."""

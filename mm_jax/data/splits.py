@@ -1,61 +1,129 @@
-"""Lines -> train, dev and test. Imports no jax."""
+"""Items -> train, dev and test. Imports no jax."""
 
+import array
+import dataclasses
 import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int64, UInt64
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.data.text import Text, read_lines
+from mm_jax.data.corpus import Corpus, found_among, item_hashes
+
+SCHEMES = ("lecture", "unique", "none")
 
 
 class Splits(NamedTuple):
-    """Three lists of lines."""
+    """Three corpora, or three lists of lines, or of the numbers of items."""
 
-    train: list[str]
-    dev: list[str]
-    test: list[str]
+    train: Any
+    dev: Any
+    test: Any
+
+
+def split(
+    corpus: Corpus, scheme: str = DataConfig.split, seed: int = DataConfig.split_seed
+) -> Splits:
+    """Shuffle items and split them 80/10/10 by count, as the lecture does; of a document its parts.
+
+    An item that occurs twice can fall into two splits; ``scheme="unique"`` drops repetitions first.
+    With ``"none"`` all is for training. A document is cut 80/10/10 in its order; dev and test then
+    begin anew, after a boundary. Source: the second makemore lecture.
+    """
+    if corpus.is_document:
+        return _split_document(corpus, scheme)
+    check_scheme(scheme)
+    if scheme == "none":
+        nothing = corpus.take(np.zeros(0, np.int64))
+        return Splits(corpus, nothing, nothing)
+    hashes = item_hashes(corpus) if scheme == "unique" else None
+    splits = ordered_splits(len(corpus), seed, hashes)
+    return Splits(*(corpus.take(items) for items in splits))
+
+
+def ordered_splits(
+    num_items: int, seed: int, hashes: UInt64[np.ndarray, " items"] | None = None
+) -> Splits:
+    """Return the numbers of the items of each split, in their order.
+
+    With ``hashes`` of all items each is taken once. Raise InputError for too few items.
+    """
+    if hashes is not None:
+        kept = np.sort(np.unique(hashes, return_index=True)[1])
+        order = kept[shuffled(len(kept), seed)]
+    else:
+        order = shuffled(num_items, seed)
+    first, second = split_ends(len(order))
+    return Splits(order[:first], order[first:second], order[second:])
+
+
+def shuffled(num: int, seed: int) -> Int64[np.ndarray, " num"]:
+    """Return the numbers below ``num`` in the order that ``random.Random(seed)`` gives a list."""
+    order = array.array("I" if num < 2**32 else "Q", range(num))
+    random.Random(seed).shuffle(order)
+    return np.frombuffer(order, np.uint32 if num < 2**32 else np.uint64).astype(np.int64)
+
+
+def _split_document(corpus: Corpus, scheme: str) -> Splits:
+    check_scheme(scheme)
+    if scheme == "unique":
+        raise InputError("a document is one item, and none of it can repeat: choose another split")
+    ends = document_ends(corpus.num_predictions, scheme)
+    cut = [
+        dataclasses.replace(corpus, ids=np.concatenate([corpus.ids[:1], corpus.ids[1 + a : 1 + b]]))
+        for a, b in zip([0, *ends], [*ends, corpus.num_predictions], strict=True)
+    ]
+    return Splits(corpus if scheme == "none" else cut[0], cut[1], cut[2])
+
+
+def document_ends(num_tokens: int, scheme: str) -> list[int]:
+    """Return after which tokens train and dev end. Raise InputError for too few tokens."""
+    if scheme == "none":
+        return [num_tokens, num_tokens]
+    return [*split_ends(num_tokens, "tokens")]
+
+
+def check_scheme(scheme: str) -> None:
+    """Raise InputError for an unknown split."""
+    if scheme not in SCHEMES:
+        raise InputError(f"unknown split {scheme!r}; choose from {', '.join(SCHEMES)}")
 
 
 def split_lines(
     lines: list[str], scheme: str = DataConfig.split, seed: int = DataConfig.split_seed
 ) -> Splits:
-    """Shuffle lines and split them 80/10/10 by count, as the lecture does.
-
-    A line that occurs twice can fall into two splits; ``scheme="unique"`` drops repetitions first.
-    With ``"none"`` all lines are for training, in their order. Source: the second makemore lecture,
-    ``random.seed(42); random.shuffle(words)``.
+    """Return ``split`` of lines as strings: shuffled, then 80/10/10.
 
     >>> [len(lines) for lines in split_lines([f"line {i}" for i in range(50)])]
     [40, 5, 5]
     """
-    if scheme not in ("lecture", "unique", "none"):
-        raise InputError(f"unknown split {scheme!r}; choose from lecture, unique, none")
+    check_scheme(scheme)
     if scheme == "none":
         return Splits(list(lines), [], [])
-    shuffled = list(dict.fromkeys(lines)) if scheme == "unique" else list(lines)
-    random.Random(seed).shuffle(shuffled)
-    first, second = split_ends(len(shuffled))
-    return Splits(shuffled[:first], shuffled[first:second], shuffled[second:])
+    kept = list(dict.fromkeys(lines)) if scheme == "unique" else lines
+    first, second = split_ends(len(kept))
+    order = [kept[i] for i in shuffled(len(kept), seed).tolist()]
+    return Splits(order[:first], order[first:second], order[second:])
 
 
-def split_ends(num_lines: int) -> tuple[int, int]:
-    """Return the indices at which train and dev end. Raise InputError for too few lines."""
-    first, second = int(0.8 * num_lines), int(0.9 * num_lines)
-    if not 0 < first < second < num_lines:
-        raise InputError(f"{num_lines} lines are too few to split 80/10/10; give at least ten")
+def split_ends(num_items: int, what: str = "lines") -> tuple[int, int]:
+    """Return the indices at which train and dev end. Raise InputError for too few items."""
+    first, second = int(0.8 * num_items), int(0.9 * num_items)
+    if not 0 < first < second < num_items:
+        raise InputError(f"{num_items} {what} are too few to split 80/10/10; give at least ten")
     return first, second
 
 
-def load_splits(config: DataConfig) -> tuple[Text, Splits]:
-    """Read and split a data set; errors name its file."""
-    text = read_lines(config.data)
-    try:
-        return text, split_lines(text.lines, config.split, config.split_seed)
-    except InputError as error:
-        raise InputError(f"{text.path}: {error}") from None
-
-
-def overlap(lines: list[str], train: list[str]) -> float:
-    """Return the share of ``lines`` that are in ``train`` too, from 0 to 1."""
-    known = set(train)
-    return sum(line in known for line in lines) / len(lines)
+def overlap(lines: list[str] | Corpus, train: list[str] | Corpus) -> float:
+    """Return the share of ``lines`` that are in ``train`` too, from 0 to 1; of documents 0."""
+    if isinstance(lines, Corpus) and isinstance(train, Corpus):
+        if lines.is_document or not len(lines):
+            return 0.0
+        hashes = item_hashes(lines)
+        wanted, places = np.unique(hashes, return_inverse=True)
+        return float(found_among(wanted, train)[places].mean())
+    known = set(train.items() if isinstance(train, Corpus) else train)
+    texts = lines.items() if isinstance(lines, Corpus) else lines
+    return sum(line in known for line in texts) / len(texts)

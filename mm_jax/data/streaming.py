@@ -1,51 +1,58 @@
-"""A file of any size -> its clean lines in pieces, as often as they are needed.
+"""A file of any size -> its clean text in pieces, as often as it is needed: the one reader.
 
-The rules of cleaning and splitting are those of data/text.py and data/splits.py. One piece of the
-file is in memory, and for a split about 30 bytes per line. Imports no jax.
+UTF-8 with or without a byte order mark; how it is cut into items: items.py. One piece of the file
+is in memory. Imports no jax.
 """
 
-import array
+import errno
 import hashlib
 import io
 import os
-import random
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from jaxtyping import Int64, UInt8
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.data.splits import split_ends
-from mm_jax.data.text import (
-    BOUNDARY,
-    check_lecture_file,
-    check_not_empty,
-    clean,
-    decode_utf8,
-    unreadable,
+from mm_jax.data.items import (
+    BYTE_SPACES,
+    SPACES,
+    Meter,
+    cut_document,
+    cut_lines,
+    cut_paragraphs,
+    cut_rows,
 )
-from mm_jax.data.vocab import Vocab, build_vocab
+from mm_jax.data.plausibility import encoding_hint, refuse_binary
+from mm_jax.data.table import table_rows
 from mm_jax.runtime.paths import find_data
 
+LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
 PIECE_BYTES = 2**18  # so that results of one piece stay in the cache of the processor
-BOM = b"\xef\xbb\xbf"
-SPACES = [chr(code) for code in range(0x3001) if chr(code).isspace() and code != ord("\n")]
-TRAIN, DEV, TEST, DROPPED = range(4)
+MARK = "\ufeff"  # a byte order mark; inside a file it is left over from files that were joined
 
 
 class Stream:
-    """The lines of a data set or file (see paths.find_data for the names).
+    """The text of a data set or file (see paths.find_data for the names), in clean pieces.
 
-    A file that can be read only once, such as a pipe, is kept in memory.
+    A file that can be read only once, such as a pipe, is kept in memory; so are bytes that are
+    given as ``kept``, for which the name stands in messages only. With ``--unit byte`` the
+    symbols of the text are bytes, U+0000 to U+00FF, and nothing is decoded.
     """
 
-    def __init__(self, name: str | os.PathLike[str], piece_bytes: int = PIECE_BYTES) -> None:
-        self.name, self.path = os.fspath(name), find_data(os.fspath(name))
+    def __init__(
+        self,
+        data: DataConfig | str | os.PathLike[str],
+        piece_bytes: int = PIECE_BYTES,
+        kept: bytes | None = None,
+    ) -> None:
+        self.config = data if isinstance(data, DataConfig) else DataConfig(os.fspath(data))
         self.piece_bytes = piece_bytes
+        self.kept: bytes | None
+        if kept is not None:
+            self.path, self.kept, self.num_bytes = Path(self.config.data), kept, len(kept)
+            return
+        self.path = find_data(self.config.data)
         try:
             status = self.path.stat()
             regular = stat.S_ISREG(status.st_mode)
@@ -55,16 +62,84 @@ class Stream:
         self.stamp = status.st_size, status.st_mtime_ns
         self.num_bytes = status.st_size if self.kept is None else len(self.kept)
 
-    def _open(self) -> io.RawIOBase | io.BytesIO:
-        return io.BytesIO(self.kept) if self.kept is not None else self.path.open("rb", buffering=0)
+    def pieces(self, meter: Meter | None = None) -> Iterator[str]:
+        """Yield clean pieces in order; ``meter`` counts and hashes what is read.
+
+        Raise InputError where the file cannot be read, is no text, and where it has changed since
+        the stream was made.
+        """
+        meter = Meter() if meter is None else meter
+        try:
+            yield from self._cut(meter)
+            if self.kept is not None:
+                return
+            status = self.path.stat()
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+        if self.stamp != (status.st_size, status.st_mtime_ns):
+            raise InputError(f"{self.path} has changed while it was read; start again")
+
+    def sha256(self) -> str:
+        """Return the hash of the file. Raise InputError where it cannot be read."""
+        digest = hashlib.sha256()
+        try:
+            with self._open() as file:
+                while data := file.read(2**20):
+                    digest.update(data)
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+        return digest.hexdigest()
+
+    def _cut(self, meter: Meter) -> Iterator[str]:
+        config, in_bytes = self.config, self.config.unit == "byte"
+        spaces = BYTE_SPACES if in_bytes else SPACES
+        if config.column is not None:
+            texts = self._decoded(meter)
+            rows = table_rows(self.path, texts, config.column, config.weights)
+            yield from cut_rows(rows, meter, self.piece_bytes, in_bytes=in_bytes)
+            return
+        texts = self._as_symbols(meter) if in_bytes else self._decoded(meter)
+        if config.items == "line":
+            yield from cut_lines(texts, meter, spaces)
+        elif config.items == "paragraph":
+            yield from cut_paragraphs(texts, meter, spaces)
+        elif in_bytes:
+            for text in texts:
+                meter.num_items = 1
+                yield text
+        else:
+            yield from cut_document(texts, meter, in_words=config.unit == "word")
+
+    def _as_symbols(self, meter: Meter) -> Iterator[str]:
+        for data in self._raw():
+            meter.hash.update(data)
+            yield data.decode("latin-1")
+
+    def _decoded(self, meter: Meter) -> Iterator[str]:
+        """Yield the text of the file without byte order marks; with --lower in small letters."""
+        offset = 0
+        for data in self._raw():
+            meter.hash.update(data)
+            refuse_binary(self.path, data, offset)
+            text = decode_utf8(self.path, data, offset)
+            if not text.isascii():
+                text = text.removeprefix(MARK * (offset == 0))
+                if MARK in text:
+                    meter.num_marks += text.count(MARK)
+                    text = text.replace(MARK, "")
+            offset += len(data)
+            yield text.lower() if self.config.lower else text
 
     def _raw(self) -> Iterator[bytes]:
-        """Yield the bytes of whole lines; only the last piece may lack the end of its line."""
+        """Yield the bytes of whole lines; only the last piece may lack the end of its line.
+
+        A piece of a document ends anywhere between two symbols.
+        """
+        find_cut = _last_symbol if self.config.items == "document" else _last_line_end
         held: list[bytes] = []
         with self._open() as file:
             while data := file.read(self.piece_bytes):
-                # A \r at the very end may be half of \r\n, so it waits for the next piece.
-                cut = max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
+                cut = find_cut(data)
                 if not cut:
                     held.append(data)
                     continue
@@ -73,130 +148,50 @@ class Stream:
         if held:
             yield b"".join(held)
 
-    def pieces(self, meter: "Meter | None" = None) -> Iterator[str]:
-        """Yield pieces of clean lines in order, each line ended by a newline.
-
-        A ``meter`` counts and hashes what is read. Raise InputError where text.read_lines does, and
-        where the file has changed since the stream was made.
-        """
-        offset, metered = 0, meter is not None
-        meter = meter or Meter()
-        try:
-            for data in self._raw():
-                if metered:
-                    meter.hash.update(data)
-                marked = offset == 0 and data.startswith(BOM)
-                decoded = decode_utf8(self.path, data, offset).removeprefix("\ufeff" * marked)
-                offset += len(data)
-                if decoded and not decoded.endswith(("\n", "\r")):
-                    decoded += "\n"
-                if _is_clean(decoded):
-                    num_raw = num_lines = decoded.count("\n")
-                else:
-                    lines, _, num_raw = clean(self.path, decoded, meter.num_raw)
-                    num_lines, decoded = len(lines), "".join(line + "\n" for line in lines)
-                meter.num_raw += num_raw
-                meter.num_lines += num_lines
-                if decoded:
-                    yield decoded
-            status = self.path.stat()
-        except OSError as error:
-            raise unreadable(self.path, error) from None
-        if self.kept is None and self.stamp != (status.st_size, status.st_mtime_ns):
-            raise InputError(f"{self.path} has changed while it was read; start again")
+    def _open(self) -> io.RawIOBase | io.BytesIO:
+        return io.BytesIO(self.kept) if self.kept is not None else self.path.open("rb", buffering=0)
 
 
-class Meter:
-    """The hash and the number of lines of what ``Stream.pieces`` has read."""
-
-    def __init__(self) -> None:
-        self.hash = hashlib.sha256()
-        self.num_raw = self.num_lines = 0
+def _last_line_end(data: bytes) -> int:
+    """Return the place behind the last line that ends in ``data``."""
+    # A \r at the very end may be half of \r\n, so it waits for the next piece.
+    return max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
 
 
-def _is_clean(text: str) -> bool:
-    """Check whether ``clean`` would change nothing; these searches are twenty times as fast."""
-    if not text or "\r" in text or BOUNDARY in text or "\n\n" in text or text[0] == "\n":
-        return False
-    return not any(
-        space in text and (text[0] == space or "\n" + space in text or space + "\n" in text)
-        for space in SPACES
-    )
+def _last_symbol(data: bytes) -> int:
+    """Return the place behind the last symbol of UTF-8 that surely ends in ``data``."""
+    for place in range(len(data) - 1, max(-1, len(data) - 5), -1):
+        if data[place] < 0x80:
+            return place + 1
+        if data[place] >= 0xC0:  # it begins a symbol, which may go on in the next piece
+            return place
+    return len(data)
 
 
-class FileSummary(NamedTuple):
-    """What one pass over a file finds: its vocabulary, its lines and their splits."""
-
-    path: Path
-    vocab: Vocab
-    num_lines: int  # without blank ones
-    num_blank: int
-    sha256: str
-    split_of: UInt8[np.ndarray, " lines"] | None  # TRAIN, DEV, ... of each line; None: all TRAIN
-    dev_lines_in_train: float  # the share of dev that is in train too
-
-    @property
-    def split_lines(self) -> list[int]:
-        """The number of lines in train, dev and test."""
-        if self.split_of is None:
-            return [self.num_lines, 0, 0]
-        return np.bincount(self.split_of, minlength=4)[:3].tolist()
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What config.json keeps of the data; the same as ``Dataset.record``."""
-        return {
-            "path": str(self.path),
-            "sha256": self.sha256,
-            "num_lines": self.num_lines,
-            "num_blank": self.num_blank,
-            "split_lines": self.split_lines,
-            "dev_lines_in_train": self.dev_lines_in_train,
-        }
+def decode_utf8(path: Path, data: bytes, offset: int = 0) -> str:
+    """Decode the bytes of a file from byte ``offset`` on. Raise InputError with the position."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte {offset + error.start} (0x{data[error.start]:02x})"
+        raise InputError(f"{path} is not UTF-8 at {byte}; {encoding_hint(data)}") from None
 
 
-def summarize_file(stream: Stream, config: DataConfig) -> FileSummary:
-    """Read all lines once: their symbols, and the split of each (as splits.split_lines has it).
-
-    Equal lines are found by their 64-bit hashes; with ``split="none"`` nothing is kept of a line.
-    Raise InputError where text.read_lines does.
-    """
-    meter, symbols, hashes = Meter(), {BOUNDARY}, array.array("q")
-    known = bytearray(b"\n")
-    for text in stream.pieces(meter):
-        # Deleting all known symbols leaves the new ones: mostly nothing.
-        new = set(text.encode("ascii").translate(None, known).decode() if text.isascii() else text)
-        symbols |= new
-        known += "".join(symbol for symbol in new if symbol.isascii()).encode()
-        if config.split != "none":
-            hashes.extend(map(hash, text[:-1].split("\n")))
-    check_not_empty(stream.path, meter.num_lines, meter.num_raw)
-    sha256 = meter.hash.hexdigest()
-    check_lecture_file(stream.name, stream.path, sha256)
-    vocab = build_vocab(symbols - {"\n"})
-    split_of, shared = None, 0.0
-    if config.split != "none":
-        lines = np.frombuffer(hashes, np.int64)
-        try:
-            split_of = _assign(lines, config)
-        except InputError as error:
-            raise InputError(f"{stream.path}: {error}") from None
-        shared = float(np.isin(lines[split_of == DEV], lines[split_of == TRAIN]).mean())
-    num_blank = meter.num_raw - meter.num_lines
-    return FileSummary(stream.path, vocab, meter.num_lines, num_blank, sha256, split_of, shared)
+def unreadable(path: Path, error: OSError) -> InputError:
+    """Return the error for a file that cannot be read."""
+    missing = error.errno == errno.ENOENT
+    hint = " (--data takes a path, names or lecture-names)" if missing else ""
+    return InputError(f"cannot read {path}: {error.strerror or error}{hint}")
 
 
-def _assign(lines: Int64[np.ndarray, " lines"], config: DataConfig) -> UInt8[np.ndarray, " lines"]:
-    """Return the split of each line, as split_lines has it, which shuffles by index alone."""
-    kept = np.arange(len(lines))
-    if config.split == "unique":
-        kept = np.sort(np.unique(lines, return_index=True)[1])
-    first, second = split_ends(len(kept))
-    indices = array.array("Q", range(len(kept)))
-    random.Random(config.split_seed).shuffle(indices)
-    shuffled = kept[np.frombuffer(indices, np.uint64)]
-    split_of = np.full(len(lines), DROPPED, np.uint8)
-    split_of[shuffled[:first]] = TRAIN
-    split_of[shuffled[first:second]] = DEV
-    split_of[shuffled[second:]] = TEST
-    return split_of
+def check_lecture_file(name: str, path: Path, sha256: str) -> None:
+    """Raise InputError where lecture-names is another file than the lectures' own."""
+    if name == "lecture-names" and sha256 != LECTURE_SHA256:
+        raise InputError(f"{path} is not the lecture's names.txt: its sha256 is {sha256}")
+
+
+def check_not_empty(path: Path, num_items: int, num_raw: int) -> None:
+    """Raise InputError where a file has only blank lines."""
+    if not num_items:
+        what = f"{num_raw} blank lines and nothing else" if num_raw else "nothing in it"
+        raise InputError(f"{path} has {what}; there is nothing to learn from")

@@ -1,18 +1,25 @@
-"""Lines <-> int32 ids: id 0 is the boundary, the other symbols follow in sorted order.
+"""Text <-> ids of tokens: characters (code points), bytes, or words. Imports no jax.
 
-Symbols are Unicode code points, looked up in one table for a whole file at once. Imports no jax.
+Id 0 is the boundary, which is no symbol of any text; the other symbols follow in sorted order, and
+last, where rare words were merged, the unknown word.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import repeat
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int, Int32
 
 from mm_jax.config.base import InputError
-from mm_jax.data.text import BOUNDARY
+from mm_jax.data.words import join_words, split_words
+
+BOUNDARIES = ".↵␄¶␃␞"  # the first that is no symbol of the data shows where items begin and end
+UNKNOWN = "<unk>"  # no word: it has three tokens
+BYTE_SYMBOLS = tuple(chr(b) if 0x20 <= b < 0x7F else f"\\x{b:02x}" for b in range(256))
 
 
 class SymbolError(InputError):
@@ -25,22 +32,61 @@ class SymbolError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Vocab:
-    """The symbols in the order of their ids; ``symbols[0]`` is the boundary."""
+    """The symbols in the order of their ids, and what a symbol is: the tokenizer.
+
+    ``symbols[0]`` is how the boundary is shown.
+    """
 
     symbols: tuple[str, ...]
+    unit: str = "char"  # char, byte or word
+    lower: bool = False  # whether text is made small letters first
 
     def __len__(self) -> int:
         """Return V, the boundary included."""
         return len(self.symbols)
 
     @cached_property
-    def ids(self) -> Int32[np.ndarray, " codepoints"]:
-        """The id of each code point up to the highest known one; -1 for unknown ones."""
-        codes = [ord(symbol) for symbol in self.symbols]
-        table = np.full(max(codes) + 1, -1, np.int32)
-        table[codes] = np.arange(len(codes), dtype=np.int32)
-        table[ord(BOUNDARY)] = -1  # no line may contain it
+    def unknown(self) -> int | None:
+        """The id of the unknown word; None where every token has to be known."""
+        is_merged = self.unit == "word" and self.symbols[-1] == UNKNOWN
+        return len(self.symbols) - 1 if is_merged else None
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of each symbol but the boundary."""
+        return {symbol: i for i, symbol in enumerate(self.symbols) if i}
+
+    @cached_property
+    def table(self) -> Int32[np.ndarray, " codepoints"]:
+        """The id of each code point up to the highest known one, and one more; -1: unknown."""
+        codes = [ord(symbol) for symbol in self.symbols[1:]]
+        table = np.full(max(codes, default=0) + 2, -1, np.int32)
+        table[codes] = np.arange(1, len(self.symbols), dtype=np.int32)
         return table
+
+    @property
+    def dtype(self) -> Any:
+        """The smallest type that holds all ids: uint8, uint16 or int32."""
+        return np.uint8 if len(self) <= 2**8 else np.uint16 if len(self) <= 2**16 else np.int32
+
+    def split(self, text: str) -> Sequence[str]:
+        """Return the tokens of text as strings."""
+        if self.unit == "byte":
+            return [BYTE_SYMBOLS[byte] for byte in utf8(text)]
+        text = text.lower() if self.lower else text
+        return split_words(text) if self.unit == "word" else text
+
+    def join(self, ids: Iterable[int]) -> str:
+        """Return the text that tokens are; bytes that are no UTF-8 become U+FFFD."""
+        if self.unit == "byte":
+            return bytes(i - 1 for i in ids).decode("utf-8", "replace")
+        symbols = [self.symbols[i] for i in ids]
+        return join_words(symbols) if self.unit == "word" else "".join(symbols)
+
+    def spell(self, ids: Iterable[int]) -> str:
+        """Return tokens as they are shown one by one, boundaries included."""
+        between = " " if self.unit == "word" else ""
+        return between.join(self.symbols[i] for i in ids)
 
 
 class Encoded(NamedTuple):
@@ -50,39 +96,115 @@ class Encoded(NamedTuple):
     lengths: Int[np.ndarray, " lines"]
 
 
-def build_vocab(lines: Iterable[str]) -> Vocab:
+def utf8(text: str) -> bytes:
+    """Return the bytes of text, also of such as came from outside and are no UTF-8."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def make_vocab(symbols: Iterable[str], unit: str = "char", *, lower: bool = False) -> Vocab:
+    """Return the vocabulary of distinct symbols, in their sorted order."""
+    known = sorted(symbols)
+    boundary = next((each for each in BOUNDARIES if each not in set(known)), "\ue000")
+    return Vocab((boundary, *known), unit, lower)
+
+
+def byte_vocab() -> Vocab:
+    """Return the vocabulary of all bytes: id 1 is byte 0."""
+    return Vocab(("↵", *BYTE_SYMBOLS), "byte")
+
+
+def word_vocab(counts: Counter[str], min_count: int = 1, *, lower: bool = False) -> Vocab:
+    """Return the vocabulary of counted words; rarer ones than ``min_count`` are the unknown one."""
+    vocab = make_vocab((w for w, n in counts.items() if n >= min_count), "word", lower=lower)
+    return vocab if min_count == 1 else Vocab((*vocab.symbols, UNKNOWN), "word", lower)
+
+
+def build_vocab(
+    lines: Iterable[str], unit: str = "char", *, min_count: int = 1, lower: bool = False
+) -> Vocab:
     """Return the vocabulary of ``lines``: the boundary, then the sorted set of symbols.
+
+    ``unit`` is char, byte or word; words that occur less often than ``min_count`` become one
+    unknown word, the last id. With ``lower`` all letters are small. Raise InputError for another
+    unit.
 
     >>> build_vocab(["emma", "ava"]).symbols
     ('.', 'a', 'e', 'm', 'v')
+    >>> build_vocab(["the cat saw the dog"], "word", min_count=2).symbols
+    ('.', 'the', '<unk>')
     """
-    symbols = set().union(*lines) - {BOUNDARY}
-    return Vocab((BOUNDARY, *sorted(symbols)))
+    if unit == "byte":
+        return byte_vocab()
+    if unit not in ("char", "word"):
+        raise InputError(f"unknown unit {unit!r}; choose char, byte or word")
+    if lower:
+        lines = (line.lower() for line in lines)
+    if unit == "char":
+        return make_vocab(set().union(*lines), lower=lower)
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(split_words(line))
+    return word_vocab(counts, min_count, lower=lower)
+
+
+def ids_of(vocab: Vocab, text: str) -> Int32[np.ndarray, " tokens"]:
+    """Return the ids of text, -1 for each token that is not in the vocabulary."""
+    if vocab.unit == "byte":
+        return np.frombuffer(utf8(text), np.uint8).astype(np.int32) + 1
+    if vocab.lower:
+        text = text.lower()
+    if vocab.unit == "char":
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        return vocab.table[np.minimum(codes, len(vocab.table) - 1)]
+    return word_ids(vocab, split_words(text))
+
+
+def word_ids(vocab: Vocab, words: Sequence[str]) -> Int32[np.ndarray, " tokens"]:
+    """Return the ids of words: for one that is not in the vocabulary the unknown id, or -1."""
+    other = -1 if vocab.unknown is None else vocab.unknown
+    return np.fromiter(map(vocab.ids.get, words, repeat(other)), np.int32, len(words))
 
 
 def encode_lines(vocab: Vocab, lines: Sequence[str]) -> Encoded:
     """Return the ids of all lines, without boundaries.
 
-    Raise SymbolError that names the first unknown symbol and its position.
+    Raise SymbolError that names the first unknown symbol, its place, and how many lines have one.
     """
-    codes = np.frombuffer("".join(lines).encode("utf-32-le", "surrogatepass"), np.uint32)
-    lengths = np.fromiter(map(len, lines), np.int64, len(lines))
-    table = vocab.ids
-    known = codes < len(table)
-    ids = np.where(known, table[np.where(known, codes, 0)], np.int32(-1))
+    if vocab.unit == "char" and not vocab.lower:
+        ids = ids_of(vocab, "".join(lines))
+        lengths = np.fromiter(map(len, lines), np.int64, len(lines))
+    else:
+        each = [ids_of(vocab, line) for line in lines]
+        ids = np.concatenate(each) if each else np.zeros(0, np.int32)
+        lengths = np.fromiter(map(len, each), np.int64, len(lines))
     if (ids < 0).any():
-        first = int(np.argmax(ids < 0))
-        ends = np.cumsum(lengths)
-        index = int(np.searchsorted(ends, first, side="right"))
-        column = first - int(ends[index] - lengths[index]) + 1
-        symbol = chr(codes[first])
-        why = "is the boundary" if symbol == BOUNDARY else "is not in the vocabulary"
-        raise SymbolError(f"symbol {symbol!r} at place {column} of {lines[index]!r} {why}", index)
+        raise _unknown_symbol(vocab, lines, ids, lengths)
     return Encoded(ids, lengths)
 
 
+def _unknown_symbol(
+    vocab: Vocab, lines: Sequence[str], ids: np.ndarray, lengths: np.ndarray
+) -> SymbolError:
+    places, ends = np.flatnonzero(ids < 0), np.cumsum(lengths)
+    affected = np.unique(np.searchsorted(ends, places, side="right"))
+    index = int(affected[0])
+    place = int(places[0] - (ends[index] - lengths[index]))
+    symbol, what = vocab.split(lines[index])[place], "word" if vocab.unit == "word" else "symbol"
+    found = f"{what} {symbol!r} at place {place + 1} of {lines[index]!r}"
+    if len(affected) == 1:
+        return SymbolError(f"{found} is not in the vocabulary", index)
+    return SymbolError(
+        f"{len(affected):,} of {len(lines):,} lines contain a {what} that is not in the "
+        f"vocabulary; the first is {found}",
+        index,
+    )
+
+
 def encode(vocab: Vocab, line: str) -> Int32[np.ndarray, " symbols"]:
-    """Return the ids of one line, without boundaries.
+    """Return the ids of one line, without boundaries. Raise SymbolError as encode_lines does.
 
     >>> encode(build_vocab(["emma", "ava"]), "emma").tolist()
     [2, 3, 3, 1]
@@ -96,12 +218,12 @@ def decode(vocab: Vocab, ids: Iterable[SupportsIndex]) -> str:
     >>> decode(build_vocab(["emma", "ava"]), [2, 3, 3, 1, 0, 4])
     'emma'
     """
-    symbols = []
+    before: list[int] = []
     for i in ids:
         if i == 0:
             break
-        symbols.append(vocab.symbols[i])
-    return "".join(symbols)
+        before.append(i.__index__())
+    return vocab.join(before)
 
 
 def decode_lines(vocab: Vocab, tokens: Int[Any, "lines length"]) -> list[str]:

@@ -9,9 +9,10 @@ import numpy as np
 
 from mm_jax.config.base import InputError
 from mm_jax.config.models import CountedConfig, KneserNeyConfig, NgramConfig
+from mm_jax.data.file_summary import FileSummary
 from mm_jax.data.ngram_counts import count_stream
 from mm_jax.data.ngrams import NUM_SPLITS, Counts, check_fits, fits, highest_order
-from mm_jax.data.streaming import FileSummary, Stream
+from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 from mm_jax.models import kneser_ney as kneser_ney_model
 from mm_jax.models import ngram as ngram_model

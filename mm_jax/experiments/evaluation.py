@@ -1,13 +1,13 @@
 """A trained model -> its exact losses on train and dev, and lines sampled from it."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
 
-from mm_jax.config.training import NUM_SAMPLES, TrainingConfig
+from mm_jax.config.training import NUM_SAMPLES
 from mm_jax.data.dataset import Dataset
-from mm_jax.data.vocab import decode_lines
+from mm_jax.data.samples import Samples, SampleShape
+from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params
 from mm_jax.models.sampling import sample
 from mm_jax.training.evaluate import evaluate
@@ -18,18 +18,24 @@ class EvalResult(NamedTuple):
 
     train_loss: float  # nats per symbol
     dev_loss: float | None  # None where no lines are held out
-    samples: list[str]
+    samples: Samples
 
 
-def evaluate_and_sample(
-    model: Model, params: Params, dataset: Dataset, config: TrainingConfig
-) -> EvalResult:
-    """Return the exact losses of a model, in nats per symbol, and lines sampled from it."""
-    # jit compiles a call anew that names other arguments: these are the training loop's.
-    exact = partial(evaluate, model, params, mesh=None)
-    train_loss = float(exact(dataset.batch("train", config.model.layout, model.context)))
+def evaluate_and_sample(model: Model, params: Params, dataset: Dataset) -> EvalResult:
+    """Return the losses of a model, in nats per symbol, and lines sampled from it.
+
+    They are exact, but for a data set so large that they are measured on a part of it.
+    """
+    train_loss = float(evaluate(model, params, dataset.evaluated("train", model.context)))
     dev_loss = None
-    if dataset.splits.dev:
-        dev_loss = float(exact(dataset.batch("dev", config.model.layout, model.context)))
-    tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
-    return EvalResult(train_loss, dev_loss, decode_lines(dataset.vocab, jax.device_get(tokens)))
+    if dataset.has_dev:
+        dev_loss = float(evaluate(model, params, dataset.evaluated("dev", model.context)))
+    samples = first_samples(model, params, dataset.vocab, dataset.sample_shape)
+    return EvalResult(train_loss, dev_loss, samples)
+
+
+def first_samples(model: Model, params: Params, vocab: Vocab, shape: SampleShape) -> Samples:
+    """Return the first lines that a model makes with seed 0."""
+    options = shape._asdict()
+    drawn = sample(model, params, jax.random.key(0), num=NUM_SAMPLES, **options)
+    return shape.samples(vocab, *jax.device_get(drawn))

@@ -7,6 +7,7 @@ array, so that one compiled program serves all.
 import dataclasses
 from collections.abc import Callable
 from functools import cache, partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -17,13 +18,15 @@ from jaxtyping import Array, Float, Float64, Int
 
 from mm_jax.config.base import InputError
 from mm_jax.config.training import BaseOptimizerConfig, LRRangeConfig, OptimizerConfig
-from mm_jax.data.batches import Batch
+from mm_jax.data.corpus import Corpus
+from mm_jax.data.examples import Examples, is_on_host
 from mm_jax.experiments.lr_suggestion import Suggestion, suggest
 from mm_jax.models.base import Model
 from mm_jax.population.grid import fit_members
+from mm_jax.training.data import read_by
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import TrainState, minibatch_ids
+from mm_jax.training.step import TrainState, gather_minibatches, minibatch_ids
 
 WIDE_RANGE = 1e-6, 1e4  # rates that are tested where no range is known
 NARROW_FACTOR = 32.0  # from what that suggests, down and up: the rates that are tested then
@@ -50,7 +53,7 @@ def lr_range_test(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    data: Batch,
+    data: Corpus | Examples,
     config: LRRangeConfig | None = None,
     *,
     batch_size: int | None,
@@ -74,6 +77,7 @@ def lr_range_test(
     one model, or all losses, do not fit in memory.
     """
     check_rate_is_free(state.opt_state)
+    examples = read_by(model, data)
     config = config or LRRangeConfig()
     if state.step.ndim == 0:
         state = copies_for_seeds(state, config.num_seeds)
@@ -87,36 +91,60 @@ def lr_range_test(
         state,
         set_rates,
         rates[None] if sweep else rates[:, None],
-        data,
+        examples,
         num_steps=config.num_steps,
         batch_size=batch_size,
         members_per_slice=members_per_slice,
         update=update,
     )
     by_rate = losses[:, 0] if sweep else losses[:, :, -num_last:].mean(-1, dtype=np.float64)
-    last_steps = jnp.arange(config.num_steps - num_last, config.num_steps)
-    untrained = np.asarray(untrained_losses(model, state, data, last_steps, batch_size=batch_size))
+    last_steps = config.num_steps - num_last, num_last
+    untrained = untrained_losses(model, state, examples, *last_steps, batch_size=batch_size)
     suggestion = suggest(lrs, by_rate, untrained, sweep=sweep)
     return RangeTest(config.mode, lrs, by_rate, untrained, suggestion)
 
 
-@partial(jax.jit, static_argnames=("model", "batch_size"))
 def untrained_losses(
     model: Model,
     state: TrainState,
-    data: Batch,
+    data: Examples,
+    first: int,
+    num_steps: int,
+    *,
+    batch_size: int | None,
+) -> Float[np.ndarray, " S"]:
+    """Return the loss of S states as they are, on the minibatches that training draws at steps.
+
+    The steps are ``num_steps`` ones from ``first`` on, counted from those of the states.
+    """
+    if not is_on_host(data) or batch_size is None:
+        steps = first + jnp.arange(num_steps)
+        return np.asarray(_untrained_losses(model, state, data, steps, batch_size=batch_size))
+    losses = []
+    for i in range(len(state.step)):
+        seed = jax.tree.map(itemgetter(i), state)
+        step = int(seed.step) + first
+        drawn = gather_minibatches(data, seed.key, step, num_steps, batch_size, num_steps).batches
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), drawn)
+        losses.append(evaluate(model, seed.params, flat))
+    return np.asarray(losses, np.float32)
+
+
+@partial(jax.jit, static_argnames=("model", "batch_size"))
+def _untrained_losses(
+    model: Model,
+    state: TrainState,
+    data: Any,
     steps: Int[Array, " steps"],
     *,
     batch_size: int | None,
 ) -> Float[Array, " S"]:
-    """Return the loss of S states as they are, on the minibatches that training draws at steps."""
-
     def loss_of(seed: TrainState) -> Float[Array, ""]:
         if batch_size is None:
             return evaluate(model, seed.params, data)
-        draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
+        draw = partial(minibatch_ids, num_examples=data.num_examples, batch_size=batch_size)
         ids = jax.vmap(draw, in_axes=(None, 0))(seed.key, seed.step + steps).reshape(-1)
-        return evaluate(model, seed.params, jax.tree.map(lambda leaf: leaf[ids], data))
+        return evaluate(model, seed.params, data.take(ids))
 
     return jax.lax.map(loss_of, state)
 
@@ -125,7 +153,7 @@ def find_learning_rate(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    data: Batch,
+    data: Corpus | Examples,
     *,
     batch_size: int | None,
     update: Callable[[int, float], None] | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 
 from mm_jax.config.training import RunConfig
 from mm_jax.data.dataset import Dataset
+from mm_jax.data.samples import to_text
 from mm_jax.experiments.evaluation import EvalResult, evaluate_and_sample
 from mm_jax.models.base import Params
 from mm_jax.models.ensemble import ensemble
@@ -89,12 +90,12 @@ def save_run_results(
     if config.seeds > 1:  # one may be all that did not diverge
         model = ensemble(model, len(members))
         params = jax.tree.map(lambda *leaves: np.stack(leaves), *(m.params for m in members))
-    result = evaluate_and_sample(model, params, dataset, config)
+    result = evaluate_and_sample(model, params, dataset)
     for member in members:
         seed = {"seed": member.config.seed} if config.seeds > 1 else {}
         last = {"step": member.steps, "dev_loss": member.dev_loss}
         append_metrics(path, [seed | line for line in (*member.lines, last)])
     losses = {"train_loss": result.train_loss, "dev_loss": result.dev_loss}
     append_metrics(path, [{"step": members[0].steps, **losses}])
-    save_results(path, params, result.samples)
+    save_results(path, params, to_text(result.samples, config.data.items))
     return result

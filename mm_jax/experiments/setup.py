@@ -15,10 +15,10 @@ from jaxtyping import Array, Integer, Key
 
 from mm_jax.config.base import InputError, flag
 from mm_jax.config.training import TrainingConfig
-from mm_jax.data.batches import Batch, distinct
+from mm_jax.data.corpus import Corpus
 from mm_jax.data.dataset import Dataset, load_dataset
-from mm_jax.data.splits import Splits
-from mm_jax.data.text import Text, num_predictions
+from mm_jax.data.distinct import distinct_examples
+from mm_jax.data.examples import Examples
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, num_params
 from mm_jax.models.registry import build_model
@@ -26,7 +26,8 @@ from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes
 from mm_jax.training.step import TrainState, init_state
 
-LINE_OVERHEAD_BYTES = 100  # of a line in a list of strings, beside its symbols
+OFFSET_BYTES = 24  # of an item: where it begins, and its hash and place while it is split
+FULL_BATCH_BYTES = 40  # of a prediction while equal ones are counted
 EVALUATION_ROWS = 4096  # examples that are evaluated at once
 
 
@@ -36,21 +37,11 @@ class Setup(NamedTuple):
     config: TrainingConfig
     dataset: Dataset
     model: Model
-    data: Batch  # of the training lines
+    data: Examples  # of the training split
     num_params: int
     state_bytes: int  # of one TrainState
     num_examples: int
     max_seeds: int  # how many seeds' states fit in memory
-
-    @property
-    def text(self) -> Text:
-        """The file."""
-        return self.dataset.text
-
-    @property
-    def splits(self) -> Splits:
-        """Its lines for training, dev and test."""
-        return self.dataset.splits
 
     @property
     def vocab(self) -> Vocab:
@@ -58,11 +49,9 @@ class Setup(NamedTuple):
         return self.dataset.vocab
 
     @property
-    def dev_data(self) -> Batch | None:
-        """The lines held out for dev, or None where there are none."""
-        if not self.dataset.splits.dev:
-            return None
-        return self.dataset.batch("dev", self.config.model.layout, self.model.context)
+    def dev_data(self) -> Examples | None:
+        """What the dev loss is measured on, or None where nothing is held out."""
+        return self.dataset.evaluated("dev", self.model.context) if self.dataset.has_dev else None
 
     @property
     def batch_size(self) -> int | None:
@@ -102,16 +91,17 @@ def load_setup(
 
     leaves, params = jax.eval_shape(arrays)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    train = dataset.splits.train
     max_seeds = check_memory(state_bytes, dataset, model.context, config, num_seeds)
-    data = dataset.batch("train", config.model.layout, model.context)
+    data = dataset.examples("train", model.context)
     return Setup(
         config=config,
         dataset=dataset,
         model=model,
-        data=distinct(data) if config.full_batch else data,
+        data=distinct_examples(train, model.context) if config.full_batch else data,
         num_params=num_params(params),
         state_bytes=state_bytes,
-        num_examples=num_predictions(dataset.splits.train),
+        num_examples=train.num_predictions,
         max_seeds=max_seeds,
     )
 
@@ -149,20 +139,21 @@ def _jitted_init(sharding: NamedSharding | None) -> Any:
 
 
 def check_memory(
-    state_bytes: int, dataset: Dataset, context: int, config: TrainingConfig, num_seeds: int
+    state_bytes: int, dataset: Dataset, context: int | None, config: TrainingConfig, num_seeds: int
 ) -> int:
     """Return how many seeds' states fit in memory beside the data, one of ``state_bytes`` each.
 
     Raises InputError where these are fewer than ``num_seeds``.
     """
     available_bytes = device_bytes(jax.local_devices()[0])
-    lines = dataset.text.lines
-    num = num_predictions(lines)
-    rows = max(min(num, EVALUATION_ROWS), 0 if config.full_batch else config.batch_size)
-    # The state before a chunk, the state in it, and gradients; text; windows as they are made,
-    # after that, and as they are evaluated; and what a block of logits becomes on its way.
-    other_bytes = 2 * state_bytes + LINE_OVERHEAD_BYTES * len(lines)
-    other_bytes += (12 * (context + 2) + 4) * num + 4 * 4 * rows * len(dataset.vocab)
+    # The state before a chunk, the state in it, and gradients; the data; and what a block of logits
+    # becomes on its way.
+    other_bytes = 2 * state_bytes + sum(map(corpus_bytes, dataset.splits))
+    predictions = sum(part.num_predictions for part in dataset.splits)
+    rows = max(min(predictions, EVALUATION_ROWS), 0 if config.full_batch else config.batch_size)
+    other_bytes += 4 * 4 * rows * len(dataset.vocab)
+    if config.full_batch:
+        other_bytes += FULL_BATCH_BYTES * predictions + 4 * ((context or 1) + 2) * predictions
     max_seeds = int((available_bytes - other_bytes) // state_bytes)
     if max_seeds < num_seeds:
         needed_bytes = other_bytes + num_seeds * state_bytes
@@ -174,3 +165,10 @@ def check_memory(
             f"{size_text(available_bytes)}; {' or '.join(remedies)} takes less"
         )
     return max_seeds
+
+
+def corpus_bytes(corpus: Corpus) -> int:
+    """Return how much memory a corpus takes: its ids, on the device and off it, and offsets."""
+    if corpus.is_mapped:
+        return 0
+    return 2 * corpus.ids.nbytes + OFFSET_BYTES * len(corpus)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import RunConfig
+from mm_jax.data.samples import to_text
 from mm_jax.experiments.evaluation import EvalResult, evaluate_and_sample
 from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.setup import Setup
@@ -79,14 +80,14 @@ class SingleRun:
         Returns both; where the exact losses are not finite that is the reason of the first.
         """
         params = end.state.best_params if self.mesh is None else whole(end.state.best_params)
-        result = evaluate_and_sample(self.setup.model, params, self.setup.dataset, self.config)
+        result = evaluate_and_sample(self.setup.model, params, self.setup.dataset)
         if not (math.isfinite(result.train_loss + (result.dev_loss or 0)) or end.reason):
             losses = f"train {result.train_loss}, dev {result.dev_loss}"
             reason = f"the loss at the end is not finite ({losses}); lower --learning-rate"
             end = end._replace(reason=reason)
         line = {"step": end.step, "train_loss": result.train_loss, "dev_loss": result.dev_loss}
         append_metrics(self.path, [line])
-        save_results(self.path, params, result.samples)
+        save_results(self.path, params, to_text(result.samples, self.config.data.items))
         return end, result
 
     def profile(self, end: TrainResult) -> Profile:

@@ -18,13 +18,13 @@ import optax
 from jax.sharding import Mesh
 
 from mm_jax.config.training import RunConfig
-from mm_jax.data.batches import Batch
+from mm_jax.data.examples import Examples
 from mm_jax.experiments.evaluation import evaluate_and_sample
 from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.run_diagnostics import diagnostics_interval, diagnostics_line
 from mm_jax.experiments.setup import Setup
+from mm_jax.population.scheduler import on_mesh
 from mm_jax.runs.checkpoint_manager import CheckpointManager
-from mm_jax.runtime.mesh import place
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.step import (
     NotFiniteError,
@@ -70,10 +70,9 @@ class TrainingLoop:
     ) -> None:
         self.config, self.setup, self.optimizer = config, setup, optimizer
         self.manager, self.mesh, self.diagnostics = manager, mesh, diagnostics
-        self.data, self.dev_data = setup.data, setup.dev_data
-        if mesh is not None:
-            self.data = place(self.data, mesh)
-            self.dev_data = None if self.dev_data is None else place(self.dev_data, mesh)
+        self.data, self.dev_data = on_mesh(setup.data, mesh), setup.dev_data
+        if self.dev_data is not None:
+            self.dev_data = on_mesh(self.dev_data, mesh)
         self.state, self.first_step = state, int(state.step)
         self.step = self.first_step
         self.running = False
@@ -164,7 +163,7 @@ class TrainingLoop:
         model, size = self.setup.model, self.setup.batch_size
         return diagnostics_line(model, self.optimizer, self.state, self.data, size)
 
-    def _evaluate_on_dev(self, dev_data: Batch) -> dict[str, Any]:
+    def _evaluate_on_dev(self, dev_data: Examples) -> dict[str, Any]:
         """Return a line with the dev loss; where it is not finite, that is a reason to end."""
         params = self.state.best_params
         dev_loss = float(evaluate(self.setup.model, params, dev_data, mesh=self.mesh))
@@ -197,7 +196,7 @@ class TrainingLoop:
         if self.mesh is None and self.step < self.config.steps:
             aside = ThreadPoolExecutor(1)
             params, dataset = self.state.best_params, self.setup.dataset
-            aside.submit(evaluate_and_sample, self.setup.model, params, dataset, self.config)
+            aside.submit(evaluate_and_sample, self.setup.model, params, dataset)
             aside.shutdown(wait=False)
 
     def _result(self, timer: "StepTimer", interrupted: bool) -> TrainResult:

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from safetensors.numpy import load_file
 
 from mm_jax.config.base import InputError
-from mm_jax.data.text import LECTURE_SHA256, read_lines
+from mm_jax.data.streaming import LECTURE_SHA256
+from mm_jax.data.text import read_lines
 from mm_jax.lectures.comparison import Row, agree, format_value, row_lines, table, to_python
 from mm_jax.models.base import Params
 from mm_jax.reports.plots import save

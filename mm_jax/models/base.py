@@ -1,8 +1,9 @@
 """The Model contract: a bundle of pure functions, all that the package needs of a model.
 
-``apply`` is a valid convolution along time: T tokens give T - context + 1 predictions. ``start``
-and ``step`` compute the same, one token at a time. An author writes whichever half is natural,
-and ``windowed`` or ``scanned`` derives the other.
+A model with a ``context`` of C reads windows of C tokens: its ``apply`` is a valid convolution
+along time, T tokens give T - C + 1 predictions. One without reads whole rows: T predictions, each
+from all tokens up to it. ``start`` and ``step`` compute the same, one token at a time. An author
+writes whichever half is natural, and ``windowed`` or ``scanned`` derives the other.
 """
 
 from collections.abc import Callable
@@ -19,15 +20,20 @@ class Model(NamedTuple):
     """A language model over V symbols. It holds functions, so it is static: close over it."""
 
     init: Callable[..., Any]  # (key) -> params
-    apply: Callable[..., Any]  # (params, tokens (..., T)) -> logits (..., T - context + 1, V)
-    start: Callable[..., Any]  # (params) -> carry, after context - 1 boundaries
+    apply: Callable[..., Any]  # (params, tokens (..., T)) -> logits (..., T - lead + 1, V)
+    start: Callable[..., Any]  # (params) -> carry, after lead - 1 boundaries
     step: Callable[..., Any]  # (params, carry, token ()) -> (carry, logits (V,))
-    context: int  # tokens needed before the first prediction
+    context: int | None  # tokens that a prediction reads; None: all since the row began
     max_len: int | None  # longest row that apply and step are right for; None: any
     # (params, tokens, key) -> logits as from apply, with dropout; None: training uses apply
     apply_train: Callable[..., Any] | None = None
-    # (params, tokens) -> {name: activations (..., T - context + 1, H) of a hidden layer}, -1 to 1
+    # (params, tokens) -> {name: activations (..., T - lead + 1, H) of a hidden layer}, -1 to 1
     hidden: Callable[..., Any] | None = None
+
+    @property
+    def lead(self) -> int:
+        """How many boundaries a row begins with, before its first symbol."""
+        return 1 if self.context is None else self.context
 
 
 def windowed(
@@ -89,7 +95,7 @@ def scanned(
     step: Callable[..., Any],
     max_len: int | None = None,
 ) -> Model:
-    """Build a Model of context 1 from its recurrence; ``apply`` scans ``step`` along time."""
+    """Build a Model of whole rows from its recurrence; ``apply`` scans ``step`` along time."""
 
     def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... T V"]:
         def read_row(row: Int[Array, " T"]) -> Float[Array, "T V"]:
@@ -98,7 +104,7 @@ def scanned(
         logits = jax.vmap(read_row)(tokens.reshape(-1, tokens.shape[-1]))
         return logits.reshape(*tokens.shape, -1)
 
-    return Model(init, apply, start, step, 1, max_len)
+    return Model(init, apply, start, step, None, max_len)
 
 
 def num_params(params: Params) -> int:

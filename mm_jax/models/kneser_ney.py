@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Float, Float64, Int, Int64
 
 from mm_jax.config.base import InputError
 from mm_jax.config.models import KneserNeyConfig
-from mm_jax.data.ngram_counts import count_lines
+from mm_jax.data.corpus import Corpus, as_corpus
+from mm_jax.data.ngram_counts import count_corpus
 from mm_jax.data.ngrams import Counts, find, sum_by
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, windowed
@@ -143,10 +144,13 @@ def kneser_ney(vocab_size: int, order: int = KneserNeyConfig.order) -> Model:
 
 
 def fit_kneser_ney(
-    lines: Sequence[str], vocab: Vocab, order: int = KneserNeyConfig.order
+    data: Sequence[str] | Corpus, vocab: Vocab | None = None, order: int = KneserNeyConfig.order
 ) -> Params:
-    """Return the parameters of ``kneser_ney`` fitted to lines in closed form."""
-    return from_tables(estimate(count_lines(lines, vocab, order)))
+    """Return the parameters of ``kneser_ney`` fitted in closed form.
+
+    ``data`` are lines with their ``vocab``, or a corpus.
+    """
+    return from_tables(estimate(count_corpus(as_corpus(data, vocab), order)))
 
 
 def from_tables(tables: Tables) -> Params:

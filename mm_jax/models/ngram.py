@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Integer
 from mm_jax.config.base import InputError
 from mm_jax.config.models import NgramConfig
 from mm_jax.data.batches import Batch
+from mm_jax.data.corpus import Corpus
 from mm_jax.data.ngram_counts import count_ngrams
 from mm_jax.data.ngrams import Counts, check_fits
 from mm_jax.data.vocab import Vocab
@@ -74,9 +75,14 @@ def ngram(
     return windowed(init, predict, context)
 
 
-def fit_ngram(lines: Sequence[str], vocab: Vocab, order: int = NgramConfig.order) -> Params:
-    """Return the parameters of ``ngram`` fitted to lines in closed form: their counts."""
-    return {"counts": jnp.asarray(count_ngrams(lines, vocab, order))}
+def fit_ngram(
+    data: Sequence[str] | Corpus, vocab: Vocab | None = None, order: int = NgramConfig.order
+) -> Params:
+    """Return the parameters of ``ngram`` fitted in closed form: the counts.
+
+    ``data`` are lines with their ``vocab``, or a corpus.
+    """
+    return {"counts": jnp.asarray(count_ngrams(data, vocab, order))}
 
 
 def from_counts(counts: Counts) -> Params:

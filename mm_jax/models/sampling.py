@@ -53,7 +53,7 @@ def likeliest(scores: Float[Array, " V"]) -> Int[Array, ""]:
     return jnp.min(jnp.where(highest, ids, scores.size - 1))
 
 
-@partial(jax.jit, static_argnames=("model", "num", "max_len"))
+@partial(jax.jit, static_argnames=("model", "num", "max_len", "endless"))
 def sample(
     model: Model,
     params: Params,
@@ -61,6 +61,7 @@ def sample(
     *,
     num: int,
     max_len: int = MAX_LEN,
+    endless: bool = False,
     temperature: float | Float[Array, ""] = 1.0,
     top_k: int | Int[Array, ""] | None = None,
     top_p: float | Float[Array, ""] | None = None,
@@ -70,23 +71,22 @@ def sample(
     """Draw ``num`` lines: ids (num, max_len), 0 after a line's end, and whether each line ended.
 
     A line begins with the ids of ``prefix`` and ends at the boundary; one that reaches ``max_len``
-    symbols is cut there, and its second value is False. ``temperature`` divides the logits; 0 is
+    symbols is cut there, and its second value is False. ``endless`` lines, as of a document, do not
+    draw the boundary and go on to ``max_len``. ``temperature`` divides the logits; 0 is
     greedy: always the likeliest symbol. ``top_k`` and ``top_p``: see filter_logits. Lines are
     numbered from ``first`` on, so that a large number can be drawn in chunks.
 
     Raises InputError where the model is not right for rows of ``max_len``, or the prefix is longer.
     """
     prefix_len = 0 if prefix is None else len(prefix)
-    if model.max_len is not None and max_len + model.context > model.max_len:
-        raise InputError(
-            f"the model reads at most {model.max_len - model.context} symbols per line"
-        )
+    if model.max_len is not None and max_len + model.lead > model.max_len:
+        raise InputError(f"the model reads at most {model.max_len - model.lead} symbols per line")
     if prefix_len > max_len:
         raise InputError(f"the prefix has {prefix_len} symbols, more than max_len, {max_len}")
     if prefix_len == max_len:
         row = jnp.asarray(prefix, jnp.int32)[None, :]
         return jnp.broadcast_to(row, (num, max_len)), jnp.zeros(num, bool)
-    draw = _make_draw(temperature, top_k, top_p)
+    draw = _make_draw(temperature, top_k, top_p, endless=endless)
     start, tokens = _read_prefix(model, params, prefix, jnp.zeros((num, max_len), jnp.int32))
 
     def next_token(
@@ -132,11 +132,15 @@ def _make_draw(
     temperature: float | Float[Array, ""],
     top_k: int | Int[Array, ""] | None,
     top_p: float | Float[Array, ""] | None,
+    *,
+    endless: bool,
 ) -> Callable[[Key[Array, ""], Float[Array, " V"]], Int[Array, ""]]:
     """Return the function (key, logits) -> id of the next symbol."""
     greedy = jnp.asarray(temperature) == 0
 
     def draw(key: Key[Array, ""], logits: Float[Array, " V"]) -> Int[Array, ""]:
+        if endless:
+            logits = logits.at[0].set(-jnp.inf)
         scaled = logits / jnp.where(greedy, 1, temperature)
         if top_k is not None or top_p is not None:
             k = logits.size if top_k is None else top_k
@@ -185,6 +189,7 @@ def sample_in_chunks(
     *,
     num: int,
     max_len: int = MAX_LEN,
+    endless: bool = False,
     **options: Any,
 ) -> Iterator[tuple[Int[np.ndarray, "chunk max_len"], Bool[np.ndarray, " chunk"]]]:
     """Draw the lines of ``sample`` in chunks that fit in memory, on a CPU one chunk per core.
@@ -193,7 +198,7 @@ def sample_in_chunks(
     """
     workers = num_cores() if jax.default_backend() == "cpu" and num > CPU_SLOTS else 1
     chunk = min(-(-num // workers), max(1, MAX_CHUNK_SYMBOLS // max_len))
-    sizes = {"num": chunk, "max_len": max_len}
+    sizes = {"num": chunk, "max_len": max_len, "endless": endless}
     draw = sample.lower(model, params, key, first=jnp.int32(0), **options, **sizes).compile()
 
     def draw_chunk(first: int) -> tuple[np.ndarray, np.ndarray]:

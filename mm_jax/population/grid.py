@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Float
 
 from mm_jax.config.base import InputError
-from mm_jax.data.batches import Batch
+from mm_jax.data.examples import Examples
 from mm_jax.models.base import Model
 from mm_jax.population.planning import make_plan, member_bytes
 from mm_jax.population.scheduler import PopulationSpec, SliceObserver, run_jobs, train_slices
@@ -30,7 +30,7 @@ def fit_members(
     state: TrainState,
     vary: Callable[[TrainState, Array], TrainState],
     values: Float[Array, "R ..."],
-    data: Batch,
+    data: Examples,
     *,
     num_steps: int,
     batch_size: int | None,

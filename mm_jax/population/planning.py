@@ -17,7 +17,6 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from mm_jax.config.base import InputError
-from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model, Params
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes, num_cores
@@ -87,25 +86,25 @@ def cut_into_slices(members: np.ndarray, plan: SlicePlan) -> list[np.ndarray]:
 
 
 def member_bytes(
-    model: Model, initialize: Callable[[], TrainState], data: Batch, batch_size: int | None
+    model: Model, initialize: Callable[[], TrainState], data: Any, batch_size: int | None
 ) -> int:
     """Return about how many bytes one member takes: its state three times, and one step.
 
     Of a step every intermediate array is counted, as if none were freed before its end.
     ``initialize`` makes the first state; it is only traced.
     """
-    size = len(data.targets) if batch_size is None else batch_size
+    size = data.num_examples if batch_size is None else batch_size
 
-    def step(params: Params, data: Batch) -> Params:
-        batch = jax.tree.map(lambda leaf: leaf[jnp.zeros(size, int)], data)
-        return jax.grad(partial(loss, model))(params, batch)
+    def step(params: Params, data: Any) -> Params:
+        return jax.grad(partial(loss, model))(params, data.take(jnp.zeros(size, jnp.int32)))
 
     def arrays() -> tuple[list[Array], Params]:
         state = initialize()
         return jax.tree.leaves(state), state.params
 
     leaves, params = jax.eval_shape(arrays)
-    jaxpr = jax.make_jaxpr(step)(params, data)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), data)
+    jaxpr = jax.make_jaxpr(step)(params, shapes)
     return 3 * _num_bytes(leaves) + _num_bytes(_intermediates(jaxpr.jaxpr))
 
 

@@ -18,9 +18,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from mm_jax import population
-from mm_jax.data.batches import Batch
+from mm_jax.data.examples import Examples, is_on_host
 from mm_jax.models.base import Model, Params
 from mm_jax.population.planning import SlicePlan, cut_into_slices
+from mm_jax.population.vmapped import gather_each
 from mm_jax.runs.named_arrays import TreeSpec, from_arrays, named_leaves
 from mm_jax.runtime.mesh import place, whole
 from mm_jax.training.evaluate import evaluate
@@ -37,7 +38,7 @@ class PopulationSpec(NamedTuple):
     initialize: Callable[[Any, Any], TrainState]
     shared: Any  # arrays that the first state of every member is made from
     rows: Any  # NumPy arrays with an axis of P in front: what sets each member apart
-    data: Batch
+    data: Examples
     num_steps: int  # of each member, all in all
     batch_size: int | None  # None: all of the data
     plan: SlicePlan
@@ -93,7 +94,7 @@ class _SliceTrainer:
         self.spec, self.plan, self.observer = spec, spec.plan, observer
         longest = chunk_length(spec.data, spec.batch_size) // self.plan.members
         self.chunk_steps = max(1, min(spec.num_steps, longest))
-        self.data = spec.data if self.plan.mesh is None else place(spec.data, self.plan.mesh)
+        self.data = on_mesh(spec.data, self.plan.mesh)
         self.initialize = _jitted_initializer(spec.initialize, self.plan.alone, self.plan.mesh)
         self.compiling, self.compiled = threading.Lock(), threading.Event()
 
@@ -129,11 +130,17 @@ class _SliceTrainer:
     def advance(self, state: TrainState, limit: int) -> tuple[TrainState, Array]:
         """Take ``limit`` steps in a program of ``chunk_steps``; return the losses as well."""
         model, optimizer = self.spec.model, self.spec.optimizer
-        options = {"num_steps": self.chunk_steps, "batch_size": self.spec.batch_size}
+        options: dict[str, Any] = {
+            "num_steps": self.chunk_steps,
+            "batch_size": self.spec.batch_size,
+        }
         if self.plan.alone:
             return fit(model, optimizer, state, self.data, limit=jnp.int32(limit), **options)
+        data: Any = self.data
         steps, mesh = np.int32(limit), self.plan.mesh
-        return _fit_slice(model, optimizer, state, self.data, steps, mesh=mesh, **options)
+        if is_on_host(data) and self.spec.batch_size is not None:
+            data = gather_each(data, state, self.chunk_steps, self.spec.batch_size, limit)
+        return _fit_slice(model, optimizer, state, data, steps, mesh=mesh, **options)
 
 
 @cache
@@ -155,7 +162,7 @@ def _fit_slice(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    data: Batch,
+    data: Any,
     limit: Array,
     **options: Any,
 ) -> tuple[TrainState, Float[Array, "m steps"]]:
@@ -181,13 +188,18 @@ def run_jobs(jobs: list[Callable[[], None]], workers: int) -> None:
 
 
 def slice_losses(
-    model: Model, params: Params, data: Batch, plan: SlicePlan
+    model: Model, params: Params, data: Examples, plan: SlicePlan
 ) -> Float[np.ndarray, " m"]:
     """Return the mean nats per symbol of each member of a slice over the whole of ``data``."""
     if plan.alone:
         return np.asarray(evaluate(model, params, data)).reshape(1)
-    data = data if plan.mesh is None else place(data, plan.mesh)
+    data = on_mesh(data, plan.mesh)
     return whole(population.evaluate(model, params, data, mesh=plan.mesh))
+
+
+def on_mesh(data: Examples, mesh: Mesh | None) -> Examples:
+    """Return examples on a mesh, where there is one; those of a mapped file stay on the host."""
+    return data if mesh is None or is_on_host(data) else place(data, mesh)
 
 
 def slice_arrays(tree: Any, plan: SlicePlan, count: int) -> dict[str, np.ndarray]:

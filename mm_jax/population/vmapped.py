@@ -7,20 +7,25 @@ every number that is an array.
 
 import dataclasses
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
+from mm_jax.data.corpus import Corpus
+from mm_jax.data.examples import Examples, Minibatches, is_on_host
 from mm_jax.models.base import Model, Params
 from mm_jax.models.sampling import sample as sample_one
+from mm_jax.training.data import read_by
 from mm_jax.training.evaluate import evaluate as evaluate_one
-from mm_jax.training.step import TrainState, init_state
+from mm_jax.training.step import TrainState, gather_minibatches, init_state
 from mm_jax.training.step import fit as fit_one
 
 STATE_NUMBERS = ("init_scale", "regularization", "label_smoothing", "average_decay")
@@ -76,39 +81,109 @@ def init(
     )
 
 
-@partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"))
 def fit(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    data: Batch,
+    data: Corpus | Examples | Minibatches,
     *,
     num_steps: int,
     batch_size: int | None,
-    limit: int | Int[Array, ""] | None = None,
+    limit: Any = None,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Float[Array, "P steps"]]:
     """Take ``num_steps`` steps with every member: training.step.fit, vmapped.
 
+    All members learn from the same ``data``, or each from its own where a Batch has an axis of P
+    members in front of that of the examples (bagging: Breiman 1996).
     A member is what it would be alone, but for rounding: matrices that are multiplied together are
     summed in another order. scheduler.py trains members one by one where that is as fast. On a
-    ``mesh`` P has to be a multiple of its axis "models", the batch one of its axis "data".
+    ``mesh`` P has to be a multiple of its axis "models", the batch one of its axis "data". Raises
+    InputError where the data are for another number of members.
     """
-    one = partial(fit_one, num_steps=num_steps, batch_size=batch_size, limit=limit, mesh=mesh)
+    examples = read_by(model, data)
+    if batch_size is not None and is_on_host(examples):
+        examples = gather_each(examples, state, num_steps, batch_size, limit)
+    own = has_own_data(examples, len(state.step))
+    options = {"num_steps": num_steps, "batch_size": batch_size, "mesh": mesh, "own": own}
+    return _fit(model, optimizer, state, examples, limit, **options)
+
+
+@partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh", "own"))
+def _fit(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Any,
+    limit: Any,
+    *,
+    own: bool,
+    mesh: Mesh | None,
+    **options: Any,
+) -> tuple[TrainState, Float[Array, "P steps"]]:
+    def one(state: TrainState, data: Any) -> tuple[TrainState, Float[Array, " steps"]]:
+        return fit_one(model, optimizer, state, data, limit=limit, mesh=mesh, **options)
+
     axis = None if mesh is None else "models"
-    return jax.vmap(lambda state: one(model, optimizer, state, data), spmd_axis_name=axis)(state)
+    return jax.vmap(one, in_axes=(0, 0 if own else None), spmd_axis_name=axis)(state, data)
 
 
-@partial(jax.jit, static_argnames=("model", "mesh"))
+def has_own_data(data: Any, num_members: int) -> bool:
+    """Check whether each of so many members has its own examples, an axis in front of theirs.
+
+    Raise InputError where there are examples for another number of members.
+    """
+    if isinstance(data, Minibatches):
+        return True
+    if not (isinstance(data, Batch) and data.num_axes):
+        return False
+    if data.num_axes > 1 or len(data.tokens) != num_members:
+        raise InputError(
+            f"the data have {data.num_axes} axes {data.tokens.shape[:-2]} in front of their "
+            f"examples; one, of the {num_members} members, gives each its own"
+        )
+    return True
+
+
+def gather_each(
+    examples: Any, state: TrainState, num_steps: int, batch_size: int, limit: Any
+) -> Minibatches:
+    """Return the minibatches of each member, which the host gathers from a mapped file."""
+    steps = num_steps if limit is None else min(int(limit), num_steps)
+    each = [
+        gather_minibatches(examples, key, int(step), steps, batch_size, num_steps)
+        for key, step in zip(state.key, state.step, strict=True)
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+
+
 def evaluate(
-    model: Model, params: Params, data: Batch, *, mesh: Mesh | None = None
+    model: Model, params: Params, data: Corpus | Examples, *, mesh: Mesh | None = None
 ) -> Float[Array, " P"]:
-    """Return the mean nats per symbol of each member over the whole of ``data``."""
-    num = jax.tree.leaves(params)[0].shape[0] // (1 if mesh is None else mesh.shape["models"])
+    """Return the mean nats per symbol of each member over the whole of ``data``, or its own data.
+
+    ``data`` as in ``fit``; raises InputError as that does.
+    """
+    num_members = len(jax.tree.leaves(params)[0])
+    examples = read_by(model, data)
+    own = has_own_data(examples, num_members)
+    num = num_members // (1 if mesh is None else mesh.shape["models"])
     size = max(1, min(4096, EVALUATION_EXAMPLES // num))
-    one = partial(evaluate_one, model, data=data, batch_size=size, mesh=mesh)
+    if is_on_host(examples):
+        members = [jax.tree.map(itemgetter(i), params) for i in range(num_members)]
+        return jnp.stack([evaluate_one(model, each, examples) for each in members])
+    return _evaluate(model, params, examples, batch_size=size, mesh=mesh, own=own)
+
+
+@partial(jax.jit, static_argnames=("model", "batch_size", "mesh", "own"))
+def _evaluate(
+    model: Model, params: Params, data: Any, *, mesh: Mesh | None, own: bool, batch_size: int
+) -> Float[Array, " P"]:
+    def one(params: Params, data: Any) -> Float[Array, ""]:
+        return evaluate_one(model, params, data, batch_size=batch_size, mesh=mesh)
+
     axis = None if mesh is None else "models"
-    return jax.vmap(lambda params: one(params), spmd_axis_name=axis)(params)
+    return jax.vmap(one, in_axes=(0, 0 if own else None), spmd_axis_name=axis)(params, data)
 
 
 def sample(

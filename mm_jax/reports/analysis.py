@@ -5,24 +5,24 @@ baselines, lines with the surprise of each symbol, statistics of arrays.
 """
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Int
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from mm_jax.data.batches import rows
-from mm_jax.data.ngram_counts import count_lines
+from mm_jax.data.corpus import encode_corpus
+from mm_jax.data.dataset import Dataset
+from mm_jax.data.ngram_counts import count_corpus
 from mm_jax.data.ngrams import highest_order
+from mm_jax.data.samples import Samples
 from mm_jax.data.splits import Splits
-from mm_jax.data.text import BOUNDARY
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params
 from mm_jax.models.baselines import MAX_ORDER, count_baselines, reference_losses
-from mm_jax.training.loss import nats
+from mm_jax.training.surprise import surprise
 
 NUM_NEIGHBOURS = 5  # shown of a symbol
 MAX_SYMBOLS = 120  # of a large alphabet that are shown of an embedding
@@ -79,11 +79,13 @@ def project_embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Projecti
 
 def group_symbols(vocab: Vocab) -> list[str]:
     """Return the group of each symbol; vowels and consonants where all letters are Latin."""
-    letters = [symbol for symbol in vocab.symbols if symbol.isalpha()]
-    latin = all(unicodedata.name(symbol, "").startswith("LATIN") for symbol in letters)
+    boundary, *others = vocab.symbols
+    letters = [symbol for symbol in others if symbol.isalpha()]
+    latin = all(unicodedata.name(symbol[0], "").startswith("LATIN") for symbol in letters)
+    latin = latin and vocab.unit != "word"
 
     def group(symbol: str) -> str:
-        if symbol == BOUNDARY:
+        if symbol == boundary:
             return "the boundary"
         if not (latin and symbol.isalpha()):
             return "other symbols"
@@ -109,37 +111,56 @@ class AnnotatedLine(NamedTuple):
     """A sampled line with the surprise of its symbols and where it occurs in the data."""
 
     text: str
-    symbols: list[tuple[str, float]]  # each symbol and its nats; the last one is the line's end
+    symbols: list[tuple[str, float]]  # each symbol and its nats; the last is the end, if it has one
     seen: list[str]  # the splits that contain it
     nearest: str | None  # the training line with the fewest edits; None where that is not known
     distance: int | None  # edits to it: insertions, deletions, substitutions (Levenshtein 1966)
+    is_cut: bool  # whether it reached the most symbols, and has no end
 
 
 def annotate_lines(
-    texts: Sequence[str], model: Model, params: Params, vocab: Vocab, splits: Splits | None
+    samples: Samples,
+    model: Model,
+    params: Params,
+    vocab: Vocab,
+    dataset: Dataset | None,
+    *,
+    is_document: bool = False,
 ) -> list[AnnotatedLine]:
-    """Return lines with the surprise of each symbol; with ``splits`` also where they occur."""
-    texts = [text for text in texts if text]
-    if not texts:
+    """Return lines with the surprise of each symbol; with a ``dataset`` also where they occur.
+
+    Samples of a document have no end, and occur nowhere as a whole.
+    """
+    pairs = [pair for pair in zip(samples.texts, samples.cut, strict=True) if pair[0]]
+    if not pairs:
         return []
-    surprise = jax.jit(nats, static_argnums=0)(model, params, rows(texts, vocab, model.context))
-    sets = {} if splits is None else {k: set(v) for k, v in splits._asdict().items()}
-    train = [] if splits is None else list(dict.fromkeys(splits.train))
+    texts = [text for text, _ in pairs]
+    corpus = encode_corpus(texts, vocab)
+    nats = surprise(model, params, corpus).tolist()
+    seen: dict[str, list[bool]] = {}
+    train: list[str] = []
+    if dataset is not None and not is_document:
+        seen = {name: part.contains(texts) for name, part in dataset.splits._asdict().items()}
+        train = list(dict.fromkeys(dataset.splits.train.items()))
     lines = []
-    for text, row in zip(texts, np.asarray(surprise).tolist(), strict=True):
-        symbols = list(zip((*text, BOUNDARY), row, strict=False))
-        seen = [name for name, members in sets.items() if text in members]
+    for i, (text, is_cut) in enumerate(pairs):
+        first, end = corpus.offsets[i : i + 2].tolist()
+        shown = [vocab.symbols[k] for k in corpus.ids[first + 1 : end + 1].tolist()]
+        symbols = list(zip(shown, nats[first:end], strict=True))
+        if is_cut or is_document:
+            symbols = symbols[:-1]
+        where = [name for name, found in seen.items() if found[i]]
         match = process.extractOne(text, train, scorer=Levenshtein.distance) if train else None
         nearest, distance = (match[0], int(match[1])) if match else (None, None)
-        lines.append(AnnotatedLine(text, symbols, seen, nearest, distance))
+        lines.append(AnnotatedLine(text, symbols, where, nearest, distance, is_cut))
     return lines
 
 
-def baseline_losses(splits: Splits, vocab: Vocab) -> dict[str, Any]:
+def baseline_losses(splits: Splits) -> dict[str, Any]:
     """Return the losses of counting on dev, or on train where no lines are held out."""
-    order = min(highest_order(len(vocab)), MAX_ORDER)
-    train = count_lines(splits.train, vocab, order)
-    dev = count_lines(splits.dev, vocab, order) if splits.dev else None
+    order = min(highest_order(len(splits.train.vocab)), MAX_ORDER)
+    train = count_corpus(splits.train, order)
+    dev = count_corpus(splits.dev, order) if splits.dev.num_predictions else None
     return reference_losses(list(count_baselines(train, dev)))
 
 
@@ -181,8 +202,3 @@ def array_stats(arrays: Iterable[tuple[str, np.ndarray]]) -> list[ArrayStats]:
         )
         for name, array in arrays
     ]
-
-
-def count_bigrams(lines: Sequence[str], vocab: Vocab) -> Integer[np.ndarray, "V V"]:
-    """Return how often each bigram occurs."""
-    return count_lines(lines, vocab, 2).dense()

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from mm_jax.config.models import NgramConfig
 from mm_jax.config.training import RunConfig
+from mm_jax.data.ngram_counts import count_corpus
 from mm_jax.data.vocab import Vocab
 from mm_jax.reports import plots
-from mm_jax.reports.analysis import AnnotatedLine, count_bigrams, nearest_rows, project_embedding
+from mm_jax.reports.analysis import AnnotatedLine, nearest_rows, project_embedding
 from mm_jax.reports.plots.histograms import has_enough
 from mm_jax.reports.run_summary import RunSummary, diagnostics_before_and_after
 from mm_jax.reports.sweep_summary import SweepSummary
@@ -52,7 +53,7 @@ def make_figures(
         yield embedding_figure(table, summary.run.vocab)
         if tables and len(table) > 1:
             yield neighbours_figure(table, summary.run.vocab)
-    if isinstance(config, RunConfig) and config.seeds == 1 and summary.splits is not None:
+    if isinstance(config, RunConfig) and config.seeds == 1 and summary.dataset is not None:
         yield from histogram_figures(summary, config)
     if tables and summary.samples:
         yield samples_figure(summary.samples)
@@ -104,9 +105,9 @@ def bigram_counts(summary: RunSummary) -> Integer[np.ndarray, "V V"] | None:
     if isinstance(model, NgramConfig) and model.order > 1:
         counts = np.asarray(summary.run.params["counts"])
         return counts.sum(tuple(range(model.order - 2)), dtype=np.int64)
-    if summary.splits is None or len(summary.run.vocab) ** 2 > MAX_TABLE_CELLS:
+    if summary.dataset is None or len(summary.run.vocab) ** 2 > MAX_TABLE_CELLS:
         return None
-    return count_bigrams(summary.splits.train, summary.run.vocab)
+    return count_corpus(summary.dataset.splits.train, 2).dense()
 
 
 def counts_figure(counts: Integer[np.ndarray, "V V"], vocab: Vocab) -> ReportFigure:
@@ -116,7 +117,7 @@ def counts_figure(counts: Integer[np.ndarray, "V V"], vocab: Vocab) -> ReportFig
         "bigrams",
         "Counts of bigrams",
         f"How often each of {counts.sum():,} bigrams occurs in the training lines, a row for the "
-        f"first symbol; {vocab.symbols[i]}{vocab.symbols[j]} most often, {counts.max():,} times.",
+        f"first symbol; {vocab.spell([i, j])} most often, {counts.max():,} times.",
         plots.bigram_table(counts, vocab),
     )
 

@@ -144,7 +144,7 @@ def result_text(summary: RunSummary) -> str:
 def samples_text(summary: RunSummary) -> str:
     """Return a line that says how many samples there are, and how many of them are new."""
     count = len(summary.samples)
-    if summary.splits is None:
+    if summary.dataset is None:
         return f"{count} lines sampled from the model."
     new = sum(not line.seen for line in summary.samples)
     return f"{count} lines sampled from the model, {new} of which occur in none of its splits."

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from mm_jax.config.base import flag
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import CountConfig, RunConfig
+from mm_jax.data.splits import overlap
 from mm_jax.experiments.statistics import spread_of
 from mm_jax.models.base import num_params
 from mm_jax.reports.analysis import AnnotatedLine, ArrayStats, nearest_rows, readable, shortened
@@ -101,13 +102,13 @@ def data_rows(data: dict[str, Any], config: RunConfig | CountConfig) -> NamedVal
 
 def split_rows(summary: RunSummary) -> list[dict[str, str]]:
     """Return how many lines each split has, and how many of them are also in train."""
-    if summary.splits is None:
+    if summary.dataset is None or summary.dataset.info.is_document:
         return []
-    train = set(summary.splits.train)
+    splits = summary.dataset.splits
     rows = []
-    for name, lines in summary.splits._asdict().items():
-        if lines:
-            shared = sum(line in train for line in lines)
+    for name, lines in splits._asdict().items():
+        if len(lines):
+            shared = round(overlap(lines, splits.train) * len(lines))
             is_train = name == "train"
             rows.append(
                 {

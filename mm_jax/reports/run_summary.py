@@ -18,11 +18,11 @@ from flax.traverse_util import flatten_dict
 from mm_jax.config.base import MAX_FLOAT, InputError
 from mm_jax.config.training import NUM_SAMPLES, RunConfig
 from mm_jax.data.dataset import Dataset
-from mm_jax.data.splits import Splits, overlap
-from mm_jax.data.text import Text
-from mm_jax.data.vocab import SymbolError, decode_lines
+from mm_jax.data.examples import is_on_host
+from mm_jax.data.samples import Samples
+from mm_jax.data.vocab import SymbolError
+from mm_jax.experiments.evaluation import first_samples
 from mm_jax.experiments.setup import load_setup
-from mm_jax.models.sampling import sample
 from mm_jax.reports.analysis import (
     AnnotatedLine,
     ArrayStats,
@@ -33,7 +33,7 @@ from mm_jax.reports.analysis import (
 )
 from mm_jax.runs.layout import CONFIG, METRICS, SAMPLES, check_data_record
 from mm_jax.runs.metrics import LossCurve, loss_curves, read_lines
-from mm_jax.runs.reader import Run, read_samples, run_splits
+from mm_jax.runs.reader import Run, read_samples, run_dataset
 from mm_jax.runtime.paths import is_large
 from mm_jax.training.diagnostics import Diagnostics, look_inside
 from mm_jax.training.optimizers import make_optimizer
@@ -47,8 +47,7 @@ class RunSummary(NamedTuple):
     run: Run
     curves: list[LossCurve]
     losses: dict[str, float | None]  # exact, at the end: train_loss, dev_loss
-    text: Text | None  # None where the data file is gone, has changed, or is large
-    splits: Splits | None
+    dataset: Dataset | None  # None where the data file is gone, has changed, or is large
     baselines: list[tuple[str, float]]  # name and loss, the highest first
     samples: list[AnnotatedLine]
     arrays: list[ArrayStats]  # of its parameters
@@ -69,12 +68,13 @@ class RunSummary(NamedTuple):
 def summarize_run(run: Run) -> RunSummary:
     """Return the summary of a run. Raises InputError where its metrics are damaged."""
     check_data_record(run.folder / CONFIG, run.data)
-    notes, text, splits = [], None, None
+    notes: list[str] = []
+    dataset = None
     if is_large(run.config.data.data):
         notes.append("its data file is large, and was not read for this")
     else:
         try:
-            text, splits = run_splits(run)
+            dataset = run_dataset(run)
         except InputError as error:
             notes.append(str(error))
     lines = read_lines(run.folder / METRICS)
@@ -89,11 +89,16 @@ def summarize_run(run: Run) -> RunSummary:
     last = lines[-1] if lines and run.step is None else {}
     losses = {name: last.get(name) for name in ("train_loss", "dev_loss")}
     baselines = [("uniform", math.log(len(run.vocab)))]
-    if splits is not None:
-        baselines = list(named_baselines(baseline_losses(splits, run.vocab)))
+    if dataset is not None:
+        baselines = list(named_baselines(baseline_losses(dataset.splits)))
     try:
         samples = annotate_lines(
-            read_or_draw_samples(run), run.model, run.params, run.vocab, splits
+            read_or_draw_samples(run),
+            run.model,
+            run.params,
+            run.vocab,
+            dataset,
+            is_document=run.config.data.items == "document",
         )
     except SymbolError as error:
         raise InputError(f"{run.folder / SAMPLES}: {error}") from None
@@ -101,8 +106,7 @@ def summarize_run(run: Run) -> RunSummary:
         run,
         curves,
         losses,
-        text,
-        splits,
+        dataset,
         baselines,
         samples,
         array_stats((name, np.asarray(leaf)) for name, leaf in arrays.items()),
@@ -116,33 +120,24 @@ def _can_be_drawn(line: dict[str, Any], arrays: dict[str, Any]) -> bool:
     return ratios.keys() == arrays.keys() and any(0 < x < MAX_FLOAT for x in ratios.values())
 
 
-def read_or_draw_samples(run: Run) -> list[str]:
+def read_or_draw_samples(run: Run) -> Samples:
     """Return the samples stored with a run, or new ones where there are none."""
     if run.step is None and (run.folder / SAMPLES).is_file():
-        return read_samples(run.folder)[:NUM_SAMPLES]
-    tokens, _ = sample(run.model, run.params, jax.random.key(0), num=NUM_SAMPLES)
-    return decode_lines(run.vocab, jax.device_get(tokens))
+        kept = read_samples(run.folder, run.config)
+        return kept._replace(texts=kept.texts[:NUM_SAMPLES], cut=kept.cut[:NUM_SAMPLES])
+    return first_samples(run.model, run.params, run.vocab, run.sample_shape)
 
 
 def diagnostics_before_and_after(
     summary: RunSummary, config: RunConfig
 ) -> tuple[Diagnostics, Diagnostics]:
     """Return the diagnostics of the net before its first step, and with its parameters now."""
-    run, text, splits = summary.run, summary.text, summary.splits
-    assert text is not None
-    assert splits is not None
-    share = overlap(splits.dev, splits.train) if splits.dev else 0.0
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    dataset = Dataset(text, splits, run.vocab, share, {})
-    setup = load_setup(config, optimizer, dataset=dataset)
+    run, optimizer = summary.run, make_optimizer(config.optimizer, config.steps)
+    setup = load_setup(config, optimizer, dataset=summary.dataset)
     state = setup.initial_state(optimizer)
-    count = len(setup.data.targets)
-    ids = (
-        jnp.arange(count)
-        if count <= NUM_EXAMPLES
-        else jnp.arange(NUM_EXAMPLES) * count // NUM_EXAMPLES
-    )
-    batch = jax.tree.map(lambda leaf: leaf[ids], setup.data)
+    count = setup.data.num_examples
+    numbers = np.arange(min(count, NUM_EXAMPLES)) * count // min(count, NUM_EXAMPLES)
+    batch = setup.data.take(numbers if is_on_host(setup.data) else jnp.asarray(numbers))
     diagnose = jax.jit(partial(look_inside, setup.model, optimizer))
     before = diagnose(state, batch)
     return before, diagnose(dataclasses.replace(state, params=run.params), batch)

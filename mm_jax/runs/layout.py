@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from mm_jax.config.base import InputError, check_path, flag
 from mm_jax.config.serialization import from_dict, read_count, read_number, to_dict
 from mm_jax.config.training import CountConfig, RunConfig
-from mm_jax.data.text import BOUNDARY
+from mm_jax.data.vocab import byte_vocab
 
-FORMAT = 3  # of config.json; one that an older mm-jax cannot read gets a higher number
+FORMAT = 4  # of config.json; one that an older mm-jax cannot read gets a higher number
 # The choices that a format added, and what it meant when they did not exist yet.
 ADDED: dict[int, dict[str, Any]] = {
     2: {"full_batch": False, "regularization": 0.0},
@@ -25,6 +25,15 @@ ADDED: dict[int, dict[str, Any]] = {
         "average_decay": 0.0,
         "seeds": 1,
     },
+}
+ADDED_DATA = {  # by format 4, to the choices of the data
+    "items": "line",
+    "unit": "char",
+    "lower": False,
+    "min_count": 1,
+    "column": None,
+    "weights": None,
+    "block": 128,
 }
 CONFIG, METRICS, PARAMS = "config.json", "metrics.jsonl", "params.safetensors"
 SAMPLES, TEST_LOOKS, SUMS = "samples.txt", "test_looks.jsonl", "SHA256SUMS"
@@ -61,9 +70,7 @@ def metadata_from_record(record: dict[str, Any]) -> RunMetadata:
         raise InputError(f"a newer mm-jax wrote it (format {record['format']}); upgrade")
     choices, data, symbols = record["config"], record["data"], record["symbols"]
     config = from_dict(_upgraded(choices, record["format"]))
-    distinct = len({*symbols}) == len(symbols) and {*map(len, symbols)} == {1}
-    if symbols[0] != BOUNDARY or not distinct or not "".join(symbols).encode():
-        raise InputError("its symbols are not the boundary and distinct code points")
+    check_symbols(symbols, config.data.unit)
     if not isinstance(data["sha256"], str):
         raise InputError("its data has no sha256")
     fingerprint = record.get("fingerprint")
@@ -72,12 +79,27 @@ def metadata_from_record(record: dict[str, Any]) -> RunMetadata:
     return RunMetadata(config, tuple(symbols), data, record.get("lr_range"), fingerprint)
 
 
+def check_symbols(symbols: Any, unit: str) -> None:
+    """Raise InputError, or what a wrong type leads to, for symbols that no vocabulary has."""
+    are_text = all(isinstance(symbol, str) and symbol for symbol in symbols)
+    if unit == "char":
+        are_text = are_text and {*map(len, symbols)} == {1}
+    if not are_text or len({*symbols}) != len(symbols) or not "".join(symbols).encode():
+        raise InputError(f"its symbols are not the boundary and distinct {unit}s")
+    if unit == "byte" and tuple(symbols) != byte_vocab().symbols:
+        raise InputError("its symbols are not the boundary and all bytes")
+
+
 def _upgraded(choices: Any, written: int) -> Any:
     """Return the choices of the format that was ``written`` as the newest format has them."""
-    if not (isinstance(choices, dict) and "optimizer" in choices):
-        return choices  # those of a counted run have not changed
+    if not isinstance(choices, dict):
+        return choices
+    if written < 4 and isinstance(choices.get("data"), dict):
+        choices = choices | {"data": ADDED_DATA | choices["data"]}
+    if "optimizer" not in choices:
+        return choices  # those of a counted run have not changed else
     for later in range(written + 1, FORMAT + 1):
-        choices = ADDED[later] | choices
+        choices = ADDED.get(later, {}) | choices
     model = choices.get("model")
     if written < 3 and isinstance(model, dict) and model.get("name") == "mlp":
         choices["model"] = {"dropout": 0.0} | model

@@ -17,8 +17,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import CountConfig, RunConfig
-from mm_jax.data.splits import Splits, load_splits
-from mm_jax.data.text import Text, unreadable
+from mm_jax.data.dataset import Dataset, load_dataset
+from mm_jax.data.samples import Samples, SampleShape, from_text, sample_shape
+from mm_jax.data.streaming import Stream, unreadable
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, num_params
 from mm_jax.models.ensemble import ensemble
@@ -56,6 +57,13 @@ class Run(NamedTuple):
     params: Params
     data: dict[str, Any]  # path, sha256 and counts of the file it was trained on
     step: int | None = None  # of the checkpoint that was read, where training has not ended
+
+    @property
+    def sample_shape(self) -> SampleShape:
+        """How long lines that it makes are by default."""
+        longest = self.data.get("longest")
+        known = isinstance(longest, int) and longest >= 0
+        return sample_shape(self.config.data.items, longest if known else None)
 
     @property
     def folder(self) -> Path:
@@ -146,7 +154,8 @@ def _build_run(
             raise InputError(f"{file} holds no members of an ensemble")
         model = ensemble(model, num_members)
     params = _checked_params(arrays, file, model, config.model.grows)
-    return Run(path, config, Vocab(metadata.symbols), model, params, metadata.data, step)
+    vocab = Vocab(metadata.symbols, config.data.unit, config.data.lower)
+    return Run(path, config, vocab, model, params, metadata.data, step)
 
 
 def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model, grows: bool) -> Params:
@@ -181,13 +190,13 @@ def _unusable(array: np.ndarray, num_rows: int | None) -> str | None:
     return None
 
 
-def read_samples(folder: Path) -> list[str]:
+def read_samples(folder: Path, config: RunConfig | CountConfig) -> Samples:
     """Return the samples that are kept with a run. Raises InputError where they cannot be read."""
     try:
         text = (folder / SAMPLES).read_text("utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {folder / SAMPLES}: {error}") from None
-    return text.removesuffix("\n").split("\n")  # a sample may hold what splitlines splits at
+    return from_text(text, config.data.items)
 
 
 def unfinished_note(run: Run) -> str | None:
@@ -209,7 +218,7 @@ def describe(run: Run) -> dict[str, Any]:
     }
 
 
-def run_splits(run: Run) -> tuple[Text, Splits]:
+def run_dataset(run: Run) -> Dataset:
     """Read the data that a run was trained on. Raises InputError where the file has changed."""
     path = find_data(run.config.data.data)
     try:
@@ -218,7 +227,13 @@ def run_splits(run: Run) -> tuple[Text, Splits]:
         raise unreadable(path, error) from None
     if is_special:
         raise InputError(f"{path} is no regular file: what {run.path} was made from is gone")
-    text, splits = load_splits(run.config.data)
-    if text.sha256 != run.data["sha256"]:
-        raise InputError(f"{text.path} has changed since {run.path} was trained on it")
-    return text, splits
+    changed = InputError(f"{path} has changed since {run.path} was trained on it")
+    try:
+        dataset = load_dataset(run.config.data, run.vocab)
+    except InputError:
+        if path.is_file() and Stream(run.config.data).sha256() != run.data["sha256"]:
+            raise changed from None
+        raise
+    if dataset.info.sha256 != run.data["sha256"]:
+        raise changed
+    return dataset

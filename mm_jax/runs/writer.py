@@ -171,11 +171,14 @@ def append_metrics(path: Path, records: Iterable[dict[str, Any]]) -> None:
     append_lines(path / METRICS, records)
 
 
-def save_results(path: Path, params: Params, samples: list[str]) -> None:
-    """Write samples.txt and SHA256SUMS, then params.safetensors, which marks its end."""
+def save_results(path: Path, params: Params, samples: str) -> None:
+    """Write samples.txt and SHA256SUMS, then params.safetensors, which marks the end of the run.
+
+    ``samples`` is the text of the first (data/samples.py).
+    """
     if not is_primary():
         return
-    _write(path / SAMPLES, "".join(line + "\n" for line in samples).encode())
+    _write(path / SAMPLES, samples.encode())
     named = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep=".").items()}
     last = serialize(named, {})
     _write(path / SUMS, _sums(path, (CONFIG, METRICS, SAMPLES), {PARAMS: last}))

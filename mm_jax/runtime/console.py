@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -79,12 +79,20 @@ class Console:
         except BrokenPipeError:  # the reader has left, as head does; work continues
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
-    def say_samples(self, samples: list[str], train: set[str] | None) -> None:
-        """Print samples, one per line; those that are among the training lines are marked."""
-        known = train or ()
-        lines = (printable(line) + ("\t(in train)" if line in known else "") for line in samples)
-        if samples:
-            self._print("\n".join(lines))
+    def say_samples(
+        self, texts: Sequence[str], cut: Sequence[bool], in_train: Sequence[bool] | None
+    ) -> None:
+        """Print samples, marked where they were cut or are among the training lines.
+
+        Samples of several lines have blank lines between them.
+        """
+        shown = []
+        for i, text in enumerate(texts):
+            marks = "\t(cut)" * cut[i] + "\t(in train)" * bool(in_train and in_train[i])
+            shown.append("\n".join(map(printable, text.split("\n"))) + marks)
+        between = "\n\n" if any("\n" in text for text in texts) else "\n"
+        if shown:
+            self._print(between.join(shown))
 
     def note(self, line: str) -> None:
         """Print one line on stderr: something to know beside the results."""

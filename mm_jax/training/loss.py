@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model, Params
+from mm_jax.training.data import check_kind
 
 
 def predict(
@@ -15,25 +15,20 @@ def predict(
 ) -> Float[Array, "... V"]:
     """Return the logits of each prediction, (*batch.targets.shape, V); with a key, of training.
 
-    Raises InputError where the batch was made for another context.
+    Raises InputError where the batch is of a kind that the model does not read.
     """
+    check_kind(model, batch)
     if key is None or model.apply_train is None:
         logits = model.apply(params, batch.tokens)
     else:
         logits = model.apply_train(params, batch.tokens, key)
-    if logits.size // logits.shape[-1] != batch.targets.size:
-        length = batch.tokens.shape[-1]
-        raise InputError(
-            f"the batch has {length} tokens per example, and this model needs batches that were "
-            f"made with context={model.context}"
-        )
     return logits.reshape(*batch.targets.shape, logits.shape[-1])
 
 
 def nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
     """Return -log p(target) of each prediction in nats, in the shape of ``batch.targets``.
 
-    Raises InputError where the batch was made for another context.
+    Raises InputError where the batch is of a kind that the model does not read.
     """
     logits = predict(model, params, batch)
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)

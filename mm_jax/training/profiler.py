@@ -16,10 +16,10 @@ import optax
 from jax.sharding import Mesh
 
 from mm_jax.config.base import InputError
-from mm_jax.data.batches import Batch
+from mm_jax.data.examples import is_on_host
 from mm_jax.models.base import Model
 from mm_jax.runtime.atomic_files import make_dir, write_whole
-from mm_jax.training.step import TrainState, fit
+from mm_jax.training.step import TrainState, fit, gather_minibatches
 
 NUM_STEPS = 50  # traced; more make the file longer and tell nothing more
 SCOPES = ("minibatches", "embed", "hidden", "logits", "loss", "update")
@@ -40,7 +40,7 @@ def profile(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    data: Batch,
+    data: Any,
     *,
     batch_size: int | None,
     mesh: Mesh | None = None,
@@ -51,6 +51,9 @@ def profile(
     folder cannot be written to.
     """
     make_dir(folder)
+    if is_on_host(data) and batch_size is not None:
+        first = int(state.step)
+        data = gather_minibatches(data, state.key, first, NUM_STEPS, batch_size, NUM_STEPS)
     options: dict[str, Any] = {"num_steps": NUM_STEPS, "batch_size": batch_size, "mesh": mesh}
     leaves, tree = jax.tree.flatten((state, data))
 

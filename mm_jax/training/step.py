@@ -6,6 +6,7 @@ loss of every step in nats per symbol. The minibatch of step i is drawn from fol
 
 import dataclasses
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,8 +20,11 @@ from jaxtyping import Array, Float, Int, Key
 
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch, pad_batch
+from mm_jax.data.corpus import Corpus
+from mm_jax.data.examples import Examples, Minibatches, gather, is_on_host
 from mm_jax.models.base import Model, Params
 from mm_jax.runtime.mesh import split
+from mm_jax.training.data import all_of, check_shared, read_by
 from mm_jax.training.loss import mean_square, training_loss
 
 DROPOUT_FOLD = 2**32 - 1  # folded into a run's key for dropout; no step has that number
@@ -171,27 +175,85 @@ def minibatch_ids(
     return jax.random.randint(key_step, (batch_size,), 0, num_examples)
 
 
-@partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"))
 def fit(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    data: Batch,
+    data: Corpus | Examples | Minibatches,
     *,
     num_steps: int,
     batch_size: int | None,
-    limit: int | Int[Array, ""] | None = None,
+    limit: Any = None,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """Take ``num_steps`` steps in one program; return the state and the loss before each step.
 
-    Each step reads a minibatch, or all of ``data`` where ``batch_size`` is None. A pure function:
-    vmap it over states for a population. All minibatches are gathered first, so memory grows with
-    num_steps * batch_size; ``fit_chunks`` is for long runs. With ``limit`` only the first ``limit``
-    steps are taken and the other losses are NaN, so that one program serves all lengths. On a
-    ``mesh`` each batch is split over its axis "data". Raises InputError where ``batch_size`` is
+    Each step reads a minibatch of ``data``, a corpus or a Batch, or all of it where ``batch_size``
+    is None; the model decides whether it reads windows or rows. A pure function: vmap it over
+    states for a population. All minibatches are gathered first, so memory grows with num_steps *
+    batch_size; ``fit_chunks`` is for long runs. With an integer as ``limit`` only that many steps
+    are taken and the other losses are NaN, so that one program serves all lengths. On a ``mesh``
+    each batch is split over its axis "data".
+
+    Raises InputError where the data are of a kind that the model does not read, ``batch_size`` is
     below 1, or not a multiple of the devices of that axis.
     """
+    examples = read_by(model, data)
+    check_shared(examples)
+    if batch_size is None:
+        examples = all_of(examples)
+    elif is_on_host(examples):
+        steps = num_steps if limit is None else min(int(limit), num_steps)
+        examples = gather_minibatches(
+            examples, state.key, int(state.step), steps, batch_size, num_steps
+        )
+    options = {"num_steps": num_steps, "batch_size": batch_size, "limit": limit, "mesh": mesh}
+    return _fit(model, optimizer, state, examples, **options)
+
+
+def gather_minibatches(
+    examples: Any, key: Key[Array, ""], step: int, steps: int, batch_size: int, num_steps: int
+) -> Minibatches:
+    """Return the minibatches of ``steps`` steps from ``step`` on, gathered on the host.
+
+    They are those that ``fit`` would draw; what is missing to ``num_steps`` is empty.
+    """
+    num_examples = examples.num_examples
+    numbers = np.asarray(_drawn(key, np.int32(step), steps, num_examples, batch_size))
+    if num_examples >= 2**31:  # two numbers of 32 bits each
+        numbers = ((numbers[..., 0].astype(np.uint64) << 32) | numbers[..., 1]) % num_examples
+    batches = gather(examples, numbers.astype(np.int64))
+
+    def fill(leaf: np.ndarray) -> np.ndarray:
+        return np.concatenate([leaf, np.zeros((num_steps - steps, *leaf.shape[1:]), leaf.dtype)])
+
+    return Minibatches(jax.tree.map(fill, batches) if steps < num_steps else batches)
+
+
+@partial(jax.jit, static_argnames=("steps", "num_examples", "batch_size"))
+def _drawn(
+    key: Key[Array, ""], step: Int[Array, ""], steps: int, num_examples: int, batch_size: int
+) -> Array:
+    def draw(number: Int[Array, ""]) -> Array:
+        if num_examples < 2**31:
+            return minibatch_ids(key, number, num_examples, batch_size)
+        return jax.random.bits(jax.random.fold_in(key, number), (batch_size, 2), jnp.uint32)
+
+    return jax.vmap(draw)(step + jnp.arange(steps))
+
+
+@partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"))
+def _fit(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Any,
+    *,
+    num_steps: int,
+    batch_size: int | None,
+    limit: int | Int[Array, ""] | None,
+    mesh: Mesh | None,
+) -> tuple[TrainState, Float[Array, " steps"]]:
     devices = 1 if mesh is None else mesh.shape["data"]
     if batch_size is not None:
         if batch_size < 1:
@@ -199,10 +261,14 @@ def fit(
         if batch_size % devices:
             raise InputError(f"{devices} devices do not divide a batch of {batch_size} examples")
         with jax.named_scope("minibatches"):
-            steps = state.step + jnp.arange(num_steps)
-            draw = partial(minibatch_ids, num_examples=len(data.targets), batch_size=batch_size)
-            ids = jax.vmap(draw, in_axes=(None, 0))(state.key, steps)
-            batches = jax.tree.map(lambda array: array[ids], data)  # (steps, B, ...)
+            if isinstance(data, Minibatches):
+                batches = data.batches
+            else:
+                steps = state.step + jnp.arange(num_steps)
+                num_examples = data.num_examples
+                draw = partial(minibatch_ids, num_examples=num_examples, batch_size=batch_size)
+                numbers = jax.vmap(draw, in_axes=(None, 0))(state.key, steps)
+                batches = data.take(numbers)  # (steps, B, ...)
         batches = split(batches, mesh, 1)
     elif devices > 1:
         data = split(pad_batch(data, devices), mesh, 0)
@@ -219,17 +285,17 @@ def fit(
     return jax.lax.fori_loop(0, count, body, (state, jnp.full(num_steps, jnp.nan)))
 
 
-def chunk_length(data: Batch, batch_size: int | None, max_steps: int = 1000) -> int:
+def chunk_length(data: Any, batch_size: int | None, max_steps: int = 1000) -> int:
     """Return how many steps a chunk may have so that its minibatches fit CHUNK_TOKENS."""
-    examples = len(data.targets) if batch_size is None else max(1, batch_size)
-    return max(1, min(max_steps, CHUNK_TOKENS // (examples * (data.tokens.shape[-1] + 1))))
+    examples = data.num_examples if batch_size is None else max(1, batch_size)
+    return max(1, min(max_steps, CHUNK_TOKENS // (examples * data.example_size)))
 
 
 def fit_chunks(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    data: Batch,
+    data: Corpus | Examples,
     *,
     num_steps: int,
     batch_size: int | None,
@@ -239,27 +305,74 @@ def fit_chunks(
 ) -> Iterator[tuple[TrainState, Float[np.ndarray, " steps"]]]:
     """Train until ``state.step`` is ``num_steps``, yielding (state, losses) after every chunk.
 
-    A chunk ends at each multiple of ``chunk_steps`` and of ``every``; the length of a chunk changes
-    no bit of the result. Raises NotFiniteError at the first loss that is NaN or infinite, with the
-    state of the last step whose loss was finite.
+    ``data`` as in ``fit``; of a mapped corpus the minibatches of the next chunk are gathered while
+    the device computes. A chunk ends at each multiple of ``chunk_steps`` and of ``every``; the
+    length of a chunk changes no bit of the result. Raises NotFiniteError at the first loss that is
+    NaN or infinite, with the state of the last step whose loss was finite.
     """
-    length = chunk_steps or chunk_length(data, batch_size)
-    options = {"num_steps": length, "batch_size": batch_size, "mesh": mesh}
-    take_steps = partial(fit, model, optimizer, data=data, **options)
+    examples = read_by(model, data)
+    check_shared(examples)
+    if batch_size is None:
+        examples = all_of(examples)
+    length = chunk_steps or chunk_length(examples, batch_size)
+    options: dict[str, Any] = {"num_steps": length, "batch_size": batch_size, "mesh": mesh}
+    take_steps: Any = partial(fit, model, optimizer, data=examples, **options)
+
+    def end_of(step: int) -> int:
+        return min(num_steps, *(step + each - step % each for each in (length, every or length)))
+
     before, step = state, int(state.step)
-    while step < num_steps:
-        ends = (step + each - step % each for each in (length, every or length))
-        count = min(num_steps, *ends) - step
-        after, losses = take_steps(state, limit=np.int32(count))
-        losses = np.asarray(losses)[:count]
-        finite = np.isfinite(losses)
-        if not finite.all():
-            bad = int(np.argmin(finite))
-            # Steps repeat bit for bit, so the last good state is found by taking them once more.
-            if bad > 0:
-                good = take_steps(state, limit=np.int32(bad - 1))[0]
-            else:
-                good = take_steps(before, limit=np.int32(step - 1 - int(before.step)))[0]
-            raise NotFiniteError(step + bad, float(losses[bad]), good)
-        before, state, step = state, after, step + count
-        yield state, losses
+    with Prefetcher(examples, state, batch_size, length) as prefetcher:
+        while step < num_steps:
+            count = end_of(step) - step
+            following = step + count, end_of(step + count) - step - count
+            chunk = prefetcher.get(step, count, following)
+            after, losses = take_steps(state, data=chunk, limit=np.int32(count))
+            losses = np.asarray(losses)[:count]
+            finite = np.isfinite(losses)
+            if not finite.all():
+                bad = int(np.argmin(finite))
+                # Steps repeat bit for bit, so the last good state is found by taking them once
+                # more.
+                if bad > 0:
+                    good = take_steps(state, limit=np.int32(bad - 1))[0]
+                else:
+                    good = take_steps(before, limit=np.int32(step - 1 - int(before.step)))[0]
+                raise NotFiniteError(step + bad, float(losses[bad]), good)
+            before, state, step = state, after, step + count
+            yield state, losses
+
+
+class Prefetcher:
+    """Gathers the minibatches of the next chunk in a thread, where they come from the host."""
+
+    def __init__(self, data: Any, state: TrainState, batch_size: int | None, length: int) -> None:
+        self.data, self.batch_size, self.length = data, batch_size, length
+        self.key = jax.random.clone(state.key)  # of its own: a state may be donated
+        self.pool = ThreadPoolExecutor(1) if is_on_host(data) and batch_size else None
+        self.coming: tuple[int, int, Any] | None = None  # first step, steps, future
+
+    def __enter__(self) -> "Prefetcher":
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for what is being gathered, and end."""
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+    def get(self, step: int, count: int, following: tuple[int, int]) -> Any:
+        """Return the minibatches of ``count`` steps, and begin to gather the following ones."""
+        if self.pool is None:
+            return self.data
+        if self.coming is None or self.coming[:2] != (step, count):
+            self.coming = (step, count, self.pool.submit(self._gather, step, count))
+        minibatches = self.coming[2].result()
+        self.coming = (*following, self.pool.submit(self._gather, *following))
+        return minibatches
+
+    def _gather(self, step: int, count: int) -> Minibatches | None:
+        if not count:
+            return None
+        size = self.batch_size or 1
+        return gather_minibatches(self.data, self.key, step, count, size, self.length)

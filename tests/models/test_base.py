@@ -62,7 +62,7 @@ def test_a_recurrence_is_scanned_along_each_row_from_its_start():
         max_len=9,
     )
     logits = quick_jit(model.apply)({}, np.stack([ROW, ROW]))
-    assert (model.context, model.max_len) == (1, 9)
+    assert (model.context, model.lead, model.max_len) == (None, 1, 9)
     for row in np.asarray(logits):
         np.testing.assert_array_equal(row, np.stack([np.cumsum(ROW), ROW], 1))
 

@@ -73,14 +73,14 @@ def random_tokens(*shape):
 
 
 def five_rows(model):
-    return rows(FIVE_NAMES, LETTERS, model.context)
+    return rows(FIVE_NAMES, LETTERS, model.lead)
 
 
 def law_of_shapes(model):
     """T tokens give T - context + 1 float32 predictions of V logits; step keeps its carry."""
     params = jax.eval_shape(model.init, jax.random.key(0))
     for leading in (), (2,), (2, 3):
-        tokens = jax.ShapeDtypeStruct((*leading, model.context + 4), jnp.int32)
+        tokens = jax.ShapeDtypeStruct((*leading, model.lead + 4), jnp.int32)
         logits = jax.eval_shape(model.apply, params, tokens)
         assert logits.shape == (*leading, 5, V)
         assert logits.dtype == jnp.float32
@@ -103,7 +103,7 @@ def law_of_streaming(model):
             return model.step(params, carry, token)
 
         streamed = jax.lax.scan(read, model.start(params), row)[1]
-        padded = jnp.pad(row, (model.context - 1, 0))
+        padded = jnp.pad(row, (model.lead - 1, 0))
         return streamed, model.apply(params, padded)
 
     streamed, parallel = both(params, row)
@@ -114,7 +114,7 @@ def law_of_streaming(model):
 def changed_at(model):
     """Whether logits at each prediction change with each token: (tokens, predictions)."""
     params = first_params(model)
-    tokens = random_tokens(model.context + 5)
+    tokens = random_tokens(model.lead + 5)
     other = (tokens + np.eye(len(tokens), dtype=np.int32)) % V  # row i: token i is another
     logits = np.asarray(quick_jit(model.apply)(params, np.stack([tokens, *other])))
     return (logits[1:] != logits[:1]).any(-1)
@@ -122,21 +122,21 @@ def changed_at(model):
 
 def law_of_causality(model):
     """No prediction changes with a token that comes after it."""
-    token, prediction = np.indices((model.context + 5, 6))
-    assert not changed_at(model)[token > prediction + model.context - 1].any()
+    token, prediction = np.indices((model.lead + 5, 6))
+    assert not changed_at(model)[token > prediction + model.lead - 1].any()
 
 
 def law_of_the_latest_token(model):
     """Every prediction changes with the latest token, and with all that context says it needs."""
-    token, prediction = np.indices((model.context + 5, 6))
-    needed = (token >= prediction) & (token <= prediction + model.context - 1)
+    token, prediction = np.indices((model.lead + 5, 6))
+    needed = (token >= prediction) & (token <= prediction + model.lead - 1)
     assert changed_at(model)[needed].all()
 
 
 def law_of_leading_axes(model):
     """More leading axes are as good as vmap."""
     params = first_params(model)
-    tokens = random_tokens(2, 3, model.context + 3)
+    tokens = random_tokens(2, 3, model.lead + 3)
     each = jax.vmap(jax.vmap(lambda row: model.apply(params, row)))
     assert_trees_close(*quick_jit(lambda t: (model.apply(params, t), each(t)))(tokens))
 
@@ -159,7 +159,7 @@ def law_of_the_first_loss(model):
 
 def law_of_finite_logits(model):
     """Whatever is read, no logit is infinite or NaN."""
-    tokens = random_tokens(40, model.context + 3)
+    tokens = random_tokens(40, model.lead + 3)
     assert np.isfinite(quick_jit(model.apply)(first_params(model), tokens)).all()
 
 
@@ -193,7 +193,7 @@ def law_of_overfitting(model):
         params = jax.lax.scan(step, (params, optimizer.init(params)), length=300)[0][0]
         return loss(model, params, batch)
 
-    assert train(first_params(model)) < entropy_of_five_names(model.context) + 0.02
+    assert train(first_params(model)) < entropy_of_five_names(model.lead) + 0.02
 
 
 def law_of_populations(model):

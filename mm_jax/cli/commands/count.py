@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from mm_jax.cli.common import Outcome, describe_split, with_absolute_path
+from mm_jax.cli.common import (
+    Outcome,
+    describe_file,
+    describe_split,
+    note_data,
+    show_samples,
+    with_absolute_path,
+)
 from mm_jax.config.base import MAX_FLOAT, Between, Choices
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import NgramConfig
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import NUM_SAMPLES, CountConfig
+from mm_jax.config.training import CountConfig
 from mm_jax.runs.layout import RunMetadata
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.paths import LARGE_FILE_BYTES
 
 if TYPE_CHECKING:
-    from mm_jax.data.streaming import FileSummary
+    from mm_jax.data.file_summary import FileSummary
+    from mm_jax.data.samples import Samples
     from mm_jax.experiments.counting import CountResult
     from mm_jax.models.base import Params
 
@@ -52,7 +60,8 @@ class Options(Choices):
 
 def run(options: Options, console: Console) -> Outcome:
     """Count, compare with the baselines, sample, and write a run directory if one is named."""
-    from mm_jax.data.streaming import Stream, summarize_file
+    from mm_jax.data.file_summary import summarize_splits
+    from mm_jax.data.streaming import Stream
     from mm_jax.experiments import counting
     from mm_jax.models.base import num_params
     from mm_jax.runs import writer
@@ -61,13 +70,14 @@ def run(options: Options, console: Console) -> Outcome:
     data = with_absolute_path(options.data)
     path = None if options.out is None else writer.choose_dir(options.out, "count")
     counting.check_request(options.order, options.smoothing, data.split)
-    stream = Stream(data.data)
+    stream = Stream(data)
     if stream.num_bytes > LARGE_FILE_BYTES:
         console.note(f"reading {stream.num_bytes / 1e6:,.0f} MB, twice")
-    summary = summarize_file(stream, data)
+    summary = summarize_splits(stream)
+    note_data(summary.info, console)
     order = counting.order_to_count(options.order, options.smoothing, len(summary.vocab))
-    print_file(data, summary, console)
     counts = counting.count_splits(stream, summary, order)
+    print_file(data, summary, console)
     if (counted := counts.train.order) < order:
         console.say(f"           too many different n-grams to count beyond order {counted}")
     result = counting.choose_model(stream, summary, counts, options.order, options.smoothing)
@@ -81,7 +91,8 @@ def run(options: Options, console: Console) -> Outcome:
     print_samples(path, samples, console)
     record |= {
         "num_params": num_params(params),
-        "samples": samples,
+        "samples": samples.texts,
+        "num_cut": sum(samples.cut),
         "run_dir": str(path) if path else None,
         "seconds": time.perf_counter() - started,
     }
@@ -90,11 +101,11 @@ def run(options: Options, console: Console) -> Outcome:
 
 def print_file(data: DataConfig, summary: "FileSummary", console: Console) -> None:
     """Print what was read and how it is split."""
-    console.say(
-        f"data       {data.data}: {summary.num_lines:,} lines, {len(summary.vocab)} symbols, "
-        f"{summary.num_blank:,} blank lines dropped"
-    )
-    split = describe_split(summary.split_lines, summary.dev_lines_in_train)
+    counts, num_tokens = summary.split_lines, None
+    if summary.info.is_document:
+        counts, num_tokens = summary.split_tokens, sum(summary.split_tokens)
+    console.say(describe_file(data, summary.info, num_tokens))
+    split = describe_split(counts, summary.dev_lines_in_train, data.items)
     console.say(f"split      {split}")
 
 
@@ -114,7 +125,7 @@ def result_record(summary: "FileSummary", result: "CountResult") -> dict[str, An
     impossible = impossible_in_dev(result, summary.vocab)
     return {
         "vocab_size": len(summary.vocab),
-        "num_lines": summary.num_lines,
+        "num_lines": summary.info.num_items,
         "split_lines": summary.split_lines,
         "dev_lines_in_train": summary.dev_lines_in_train,
         "num_examples": train.total,
@@ -149,17 +160,15 @@ def print_result(result: "CountResult", record: dict[str, Any], console: Console
         )
 
 
-def sample_lines(config: CountConfig, summary: "FileSummary", params: "Params") -> list[str]:
+def sample_lines(config: CountConfig, summary: "FileSummary", params: "Params") -> "Samples":
     """Return the first lines that the model makes with seed 0."""
-    import jax
-
-    from mm_jax.data.vocab import decode_lines
+    from mm_jax.data.samples import sample_shape
+    from mm_jax.experiments.evaluation import first_samples
     from mm_jax.models.registry import build_model
-    from mm_jax.models.sampling import sample
 
     model = build_model(config.model, len(summary.vocab))
-    tokens, _ = sample(model, params, jax.random.key(0), num=NUM_SAMPLES)
-    return decode_lines(summary.vocab, jax.device_get(tokens))
+    shape = sample_shape(config.data.items, summary.longest)
+    return first_samples(model, params, summary.vocab, shape)
 
 
 def save_run(
@@ -169,9 +178,10 @@ def save_run(
     summary: "FileSummary",
     result: "CountResult",
     params: "Params",
-    samples: list[str],
+    samples: "Samples",
 ) -> Path:
     """Write the run directory; return its path."""
+    from mm_jax.data.samples import to_text
     from mm_jax.runs import writer
     from mm_jax.runtime.environment import fingerprint
 
@@ -181,13 +191,13 @@ def save_run(
             held, RunMetadata(config, symbols, summary.record, None, fingerprint())
         )
         writer.append_metrics(held, [model_losses(result)])
-        writer.save_results(held, params, samples)
+        writer.save_results(held, params, to_text(samples, config.data.items))
     return held
 
 
-def print_samples(path: Path | None, samples: list[str], console: Console) -> None:
+def print_samples(path: Path | None, samples: "Samples", console: Console) -> None:
     """Print the samples, and how to get more of them."""
     where = f"{path}; " if path else ""
     more = f"mm-jax sample {path}" if path else "keep the model with --out"
-    console.say(f"samples    {where}{len(samples)} new lines (more: {more}):")
-    console.say_samples(samples, None)
+    console.say(f"samples    {where}{len(samples.texts)} new ones (more: {more}):")
+    show_samples(samples, None, console)

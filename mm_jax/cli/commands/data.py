@@ -9,7 +9,8 @@ import tyro
 
 from mm_jax.cli.common import Outcome
 from mm_jax.config.base import InputError
-from mm_jax.data.text import LECTURE_SHA256, read_lines
+from mm_jax.data.streaming import LECTURE_SHA256
+from mm_jax.data.text import read_lines
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.paths import LECTURE_VARIABLE, lecture_path
 

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
-from mm_jax.cli.common import Outcome
+from mm_jax.cli.common import Outcome, note_data
 from mm_jax.config.base import Choices, InputError, OneOf
+from mm_jax.config.data import DataConfig
+from mm_jax.data.items import ITEM_NAMES
 from mm_jax.runtime.console import Console, format_loss
 
 if TYPE_CHECKING:
-    from mm_jax.data.text import Text
+    from mm_jax.config.training import CountConfig, RunConfig
+    from mm_jax.data.corpus import Corpus
+    from mm_jax.data.encoding import FileInfo
     from mm_jax.runs.reader import Run
 
 SPLITS = ("train", "dev", "test", "all")
@@ -33,6 +37,9 @@ class Options(Choices):
     """Another file to evaluate on: all its lines, unless --split-name names a split."""
     split_name: Annotated[str | None, OneOf(SPLITS), tyro.conf.arg(metavar="|".join(SPLITS))] = None
     """The lines to evaluate on."""
+    skip_unknown: bool = False
+    """Leave out lines with symbols that the run does not know, and say how many; by default they
+    are refused."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
@@ -40,9 +47,10 @@ class Options(Choices):
 class Lines(NamedTuple):
     """The lines to evaluate on."""
 
-    text: "Text"  # the file they come from
+    info: "FileInfo"  # the file they come from
     split_name: str
-    lines: list[str]
+    corpus: "Corpus"
+    num_skipped: int  # lines of the file that were left out
 
 
 class Measurement(NamedTuple):
@@ -64,7 +72,6 @@ class Measurement(NamedTuple):
 
 def run(options: Options, console: Console) -> Outcome:
     """Evaluate a run, and note it in the run where its test split was used."""
-    from mm_jax.data.text import num_predictions
     from mm_jax.runs.reader import count_test_evaluation, describe, load_run, unfinished_note
 
     started = time.perf_counter()
@@ -72,18 +79,27 @@ def run(options: Options, console: Console) -> Outcome:
     if unfinished := unfinished_note(trained):
         console.note(unfinished)
     lines = select_lines(trained, options)
-    measured = measure(trained, lines.lines)
+    note_data(lines.info, console)
+    if lines.num_skipped:
+        console.note(
+            f"{lines.num_skipped:,} of {lines.info.num_items:,} "
+            f"{ITEM_NAMES[trained.config.data.items]} left out: their symbols are not in the "
+            "vocabulary"
+        )
+    measured = measure(trained, lines.corpus)
     record = {
         "command": "eval",
         **describe(trained),
-        "data": str(lines.text.path),
+        "data": str(lines.info.path),
         "split_name": lines.split_name,
-        "num_lines": len(lines.lines),
-        "num_examples": num_predictions(lines.lines),
+        "num_lines": len(lines.corpus),
+        "num_examples": lines.corpus.num_predictions,
         "loss": measured.loss_nats,
         "bits": measured.bits,
         "perplexity": measured.perplexity,
     }
+    if options.skip_unknown:
+        record["num_skipped"] = lines.num_skipped
     if measured.impossible:
         record["impossible"] = measured.impossible[:NUM_IMPOSSIBLE]
         record["num_impossible"] = len(measured.impossible)
@@ -99,48 +115,49 @@ def select_lines(trained: "Run", options: Options) -> Lines:
 
     Raise InputError where there are none, or a symbol is not in the vocabulary of the run.
     """
-    from mm_jax.data.splits import split_lines
-    from mm_jax.data.text import read_lines
-    from mm_jax.data.vocab import SymbolError, encode_lines
-    from mm_jax.runs.reader import run_splits
+    from mm_jax.data.dataset import load_dataset
+    from mm_jax.runs.reader import run_dataset
 
-    data = trained.config.data
+    data, skips = trained.config.data, options.skip_unknown
     if data.split == "none" and options.split_name in ("dev", "test"):
         raise InputError(
             f"{options.run} holds no lines out (--split none); give --data another file"
         )
-    if options.data is None:
-        text, splits = run_splits(trained)
-        name = options.split_name or ("all" if data.split == "none" else "dev")
-        return Lines(text, name, text.lines if name == "all" else getattr(splits, name))
-    text = read_lines(options.data)
-    name = options.split_name or "all"
-    lines = text.lines
-    if name != "all":
-        lines = getattr(split_lines(text.lines, data.split, data.split_seed), name)
-    try:
-        encode_lines(trained.vocab, text.lines)
-    except SymbolError as error:
-        raise InputError(f"{text.where(error.index)}: {error} of the run") from None
-    return Lines(text, name, lines)
+    is_own, name = options.data is None, options.split_name
+    if name is None:
+        name = "dev" if is_own and data.split != "none" else "all"
+    if is_own and name != "all":
+        dataset = run_dataset(trained)
+    else:
+        chosen = dataclasses.replace(
+            data,
+            data=data.data if options.data is None else options.data,
+            split="none" if name == "all" else data.split,
+        )
+        if is_own:
+            dataset = run_dataset(trained._replace(config=with_data(trained.config, chosen)))
+        else:
+            dataset = load_dataset(chosen, trained.vocab, skip_unknown=skips)
+    corpus = getattr(dataset.splits, "train" if name == "all" else name)
+    return Lines(dataset.info, name, corpus, dataset.num_skipped)
 
 
-def measure(trained: "Run", lines: list[str]) -> Measurement:
-    """Return the loss of a run on ``lines``, and what makes it infinite where it is."""
-    import jax
-    import numpy as np
+def with_data(config: "RunConfig | CountConfig", data: DataConfig) -> "RunConfig | CountConfig":
+    """Return the choices of a run with other data."""
+    return dataclasses.replace(config, data=data)
 
-    from mm_jax.data.batches import impossible_ngrams
-    from mm_jax.data.dataset import make_batch
+
+def measure(trained: "Run", corpus: "Corpus") -> Measurement:
+    """Return the loss of a run on a corpus, and what makes it infinite where it is."""
+    from mm_jax.data.examples import impossible_ngrams
     from mm_jax.training.evaluate import evaluate
-    from mm_jax.training.loss import nats
+    from mm_jax.training.surprise import surprise
 
-    batch = make_batch(lines, trained.vocab, trained.config.model.layout, trained.model.context)
-    loss_nats = float(evaluate(trained.model, trained.params, batch))
+    loss_nats = float(evaluate(trained.model, trained.params, corpus))
     if not math.isinf(loss_nats):
         return Measurement(loss_nats, [])
-    each = np.asarray(jax.jit(nats, static_argnums=0)(trained.model, trained.params, batch))
-    return Measurement(loss_nats, impossible_ngrams(batch, each, trained.vocab))
+    each = surprise(trained.model, trained.params, corpus)
+    return Measurement(loss_nats, impossible_ngrams(corpus, each, trained.model.lead))
 
 
 def holds_test_lines(trained: "Run", lines: Lines) -> bool:
@@ -148,7 +165,7 @@ def holds_test_lines(trained: "Run", lines: Lines) -> bool:
     return (
         lines.split_name in ("test", "all")
         and trained.config.data.split != "none"
-        and lines.text.sha256 == trained.data["sha256"]
+        and lines.info.sha256 == trained.data["sha256"]
     )
 
 

@@ -12,6 +12,7 @@ from mm_jax.cli.common import (
     base_config,
     describe_setup,
     import_plots,
+    note_data,
     range_record,
     with_absolute_path,
 )
@@ -77,6 +78,7 @@ def run(options: Options, console: Console) -> Outcome:
     figure = plots.check_path(options.figure) if plots else None
     optimizer = range_optimizer(config.optimizer)
     setup = load_setup(config, optimizer, config.lr_range.num_seeds)
+    note_data(setup.dataset.info, console)
     for line in (*describe_setup(setup), describe_rates(config.lr_range)):
         console.say(line)
     begun = time.perf_counter()

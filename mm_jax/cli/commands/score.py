@@ -1,83 +1,139 @@
 """mm-jax score: show how surprised a trained model is by single lines, symbol by symbol."""
 
 import dataclasses
-import math
-from itertools import chain
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
 from mm_jax.cli.common import Outcome
 from mm_jax.config.base import InputError
-from mm_jax.data.text import BOUNDARY
 from mm_jax.runtime.console import Console
+
+if TYPE_CHECKING:
+    from mm_jax.data.corpus import Corpus
+    from mm_jax.runs.reader import Run
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Show how surprised a trained model is by single lines, in nats, symbol by symbol.
 
-    The nats of a line are -log of its probability; the last symbol, ".", ends the line.
+    The nats of a line are -log of its probability; the last symbol ends the line. Lines of a file
+    or of stdin with symbols that the run does not know are counted on stderr and left out.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """A run directory of mm-jax train or mm-jax count."""
-    lines: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="LINE")]
-    """The lines to score."""
+    lines: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="LINE")] = ()
+    """The lines to score; - reads them from stdin."""
+    data: str | None = None
+    """A file whose items to score, in place of LINE."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
 
+class Chosen(NamedTuple):
+    """What is scored."""
+
+    corpus: "Corpus"
+    texts: list[str]
+    num_skipped: int  # of the lines: their symbols are not all known
+
+
 def run(options: Options, console: Console) -> Outcome:
     """Score lines with a run."""
-    import jax
-    import numpy as np
-
-    from mm_jax.data.batches import rows
-    from mm_jax.data.vocab import SymbolError
     from mm_jax.runs.reader import describe, load_run, unfinished_note
-    from mm_jax.training.loss import nats
+    from mm_jax.training.surprise import surprise
 
-    if not options.lines:
-        raise InputError("give at least one line to score")
+    if bool(options.lines) == (options.data is not None):
+        raise InputError("give at least one line to score, - for stdin, or --data FILE")
     trained = load_run(options.run)
     if unfinished := unfinished_note(trained):
         console.note(unfinished)
-    try:
-        batch = rows(options.lines, trained.vocab, trained.model.context)
-    except SymbolError as error:
-        raise InputError(f"line {error.index + 1}: {error} of the run") from None
-    each = np.asarray(jax.jit(nats, static_argnums=0)(trained.model, trained.params, batch))
-    symbols = [
-        [(symbol, float(n)) for symbol, n in zip((*line, BOUNDARY), row, strict=False)]
-        for line, row in zip(options.lines, each, strict=True)
-    ]
-    totals = [sum(n for _, n in line) for line in symbols]
-    means = [total / len(line) for total, line in zip(totals, symbols, strict=True)]
-    for line, total, mean, pairs in zip(options.lines, totals, means, symbols, strict=True):
-        detail = "  ".join(f"{symbol} {n:.3f}" for symbol, n in pairs)
-        console.say(f"{line}: {total:.4f} nats, {mean:.4f} per symbol:  {detail}")
-    impossible = [impossible_in_line(pairs, trained.model.context) for pairs in symbols]
-    for ngram in dict.fromkeys(chain.from_iterable(impossible)):
-        console.say(f"{ngram} has no probability: {ngram[-1]!r} never follows {ngram[:-1]!r}")
+    chosen = choose(trained, options, console)
+    corpus, vocab = chosen.corpus, trained.vocab
+    each = surprise(trained.model, trained.params, corpus).tolist()
+    ids, shown = corpus.ids.tolist(), vocab.symbols
+    limits = corpus.offsets.tolist()
+    symbols, totals, impossible = [], [], []
+    for text, first, end in zip(chosen.texts, limits, limits[1:], strict=False):
+        line = [(shown[ids[k + 1]], each[k]) for k in range(first, min(end, len(each)))]
+        found = impossible_in_line(trained, ids, each, first, end)
+        symbols.append(line)
+        totals.append(sum(nats for _, nats in line))
+        impossible.append(found)
+        print_line(text, line, console)
+    for ngram in dict.fromkeys(ngram for line in impossible for ngram in line):
+        context, symbol = ngram
+        console.say(f"{context}{symbol} has no probability: {symbol!r} never follows {context!r}")
     record = {
         "command": "score",
         **describe(trained),
-        "lines": list(options.lines),
+        "lines": chosen.texts,
         "nats": totals,
-        "nats_per_symbol": means,
+        "nats_per_symbol": [total / len(line) for total, line in zip(totals, symbols, strict=True)],
         "symbols": symbols,
-        "impossible": impossible,
+        "impossible": [[context + symbol for context, symbol in line] for line in impossible],
+        "num_skipped": chosen.num_skipped,
     }
     return Outcome(record)
 
 
-def impossible_in_line(symbols: list[tuple[str, float]], context: int) -> list[str]:
-    """Return each symbol of a scored line without probability, after its ``context`` symbols.
+def choose(trained: "Run", options: Options, console: Console) -> Chosen:
+    """Return the lines that were asked for. Raise InputError where none can be scored."""
+    from mm_jax.data.corpus import encode_corpus
+    from mm_jax.data.vocab import SymbolError
 
-    >>> impossible_in_line([("e", 1.0), ("q", math.inf), (".", 2.0)], context=2)
-    ['.eq']
-    """
-    padded = BOUNDARY * context + "".join(symbol for symbol, _ in symbols)
-    positions = (i for i, (_, nats) in enumerate(symbols) if math.isinf(nats))
-    return [padded[i : i + context + 1] for i in positions]
+    if options.data is None and options.lines != ("-",):
+        try:
+            corpus = encode_corpus(options.lines, trained.vocab)
+        except SymbolError as error:
+            raise InputError(f"line {error.index + 1}: {error}") from None
+        return Chosen(corpus, list(options.lines), 0)
+    corpus, complaint, num_skipped = read_items(trained, options.data)
+    if complaint:
+        console.note(complaint)
+    return Chosen(corpus, corpus.items(), num_skipped)
+
+
+def read_items(trained: "Run", name: str | None) -> tuple["Corpus", str, int]:
+    """Return the items of a file, or of stdin, what is wrong with some, and how many these are."""
+    from mm_jax.data.encoding import Encoder, corpus_of
+    from mm_jax.data.streaming import Stream
+
+    data = trained.config.data
+    config = dataclasses.replace(data, data=name or "stdin", split="none")
+    if name is None:
+        config = dataclasses.replace(config, column=None, weights=None)
+    stream = Stream(config, kept=None if name else sys.stdin.buffer.read())
+    encoder = Encoder(trained.vocab, data.items)
+    corpus = corpus_of(stream, encoder)
+    if not encoder.num_affected:
+        return corpus, "", 0
+    error = encoder.error(stream.path)
+    if encoder.items == "document" or encoder.num_affected == encoder.num_items:
+        raise error
+    return corpus, f"{error}; left out", encoder.num_affected
+
+
+def print_line(text: str, line: Sequence[tuple[str, float]], console: Console) -> None:
+    """Print the nats of a line, as a whole and of each symbol."""
+    total = sum(nats for _, nats in line)
+    detail = "  ".join(f"{symbol} {nats:.3f}" for symbol, nats in line)
+    console.say(f"{text}: {total:.4f} nats, {total / len(line):.4f} per symbol:  {detail}")
+
+
+def impossible_in_line(
+    trained: "Run", ids: list[int], nats: list[float], first: int, end: int
+) -> list[tuple[str, str]]:
+    """Return each symbol of a line without probability, behind the context that it follows."""
+    lead, spell = trained.model.lead, trained.vocab.spell
+    found: list[Any] = []
+    for k in range(first, min(end, len(nats))):
+        if nats[k] == float("inf"):
+            begin = k + 1 - lead
+            context = [0] * max(0, first - begin) + ids[max(begin, first) : k + 1]
+            found.append((spell(context), spell([ids[k + 1]])))
+    return found

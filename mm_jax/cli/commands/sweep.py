@@ -15,6 +15,7 @@ from mm_jax.cli.common import (
     base_config,
     choose_mesh,
     join_processes,
+    note_data,
     resume_hint,
     with_absolute_path,
 )
@@ -128,6 +129,7 @@ def run(options: Options, console: Console) -> Outcome:
         if (path / SWEEP).exists():
             return finished(path, options, console)
     dataset = load_dataset(search_config.config.data)
+    note_data(dataset.info, console)
     if before is not None:
         metadata = RunMetadata(search_config.config, before.symbols, {**before.data})
         check_same_data(path, metadata, dataset.record, dataset.vocab.symbols)

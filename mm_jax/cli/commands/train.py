@@ -17,6 +17,7 @@ from mm_jax.cli.common import (
     join_processes,
     resume_command,
     resume_hint,
+    show_samples,
     with_absolute_path,
 )
 from mm_jax.cli.train_plan import Plan, make_plan, start_metadata
@@ -137,7 +138,7 @@ def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
         return None
     try:
         trained = load_run(path)
-        samples = read_samples(path)
+        samples = read_samples(path, config)
     except InputError as error:
         console.note(f"{error}; its last steps are taken again")
         return None
@@ -148,7 +149,8 @@ def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
             PopulationCheckpoints(path).remove()  # where a crash left them
     console.say(f"run        {path} has come to its end: {config.steps:,} steps")
     losses = {name: last.get(name) for name in ("train_loss", "dev_loss")}
-    results = {"steps": config.steps, **losses, "samples": samples, "stopped": None}
+    results = {"steps": config.steps, **losses, "samples": samples.texts}
+    results |= {"num_cut": sum(samples.cut), "stopped": None}
     return Outcome({"command": "train", **describe(trained), **results})
 
 
@@ -222,9 +224,11 @@ def finish(
     if report.exit_code > 1:
         complaint = f"{complaint}; resume with: {resume_command('train', path)}"
     else:
-        advice = f"{NUM_SAMPLES} lines it makes (more: mm-jax sample {path}):"
+        advice = f"{NUM_SAMPLES} samples of it (more: mm-jax sample {path}):"
         console.say(f"run        {path}; {advice}")
-        console.say_samples(report.record["samples"], set(setup.splits.train))
+        assert report.samples is not None
+        in_train = setup.dataset.splits.train.contains(report.samples.texts)
+        show_samples(report.samples, in_train, console)
         complaint = complaint and f"{complaint}; it is in {path}"
     record = {
         "command": "train",

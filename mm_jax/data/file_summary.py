@@ -1,0 +1,106 @@
+"""What counting needs to know of a file that it does not keep: the split of each item.
+
+Imports no jax.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8, UInt64
+
+from mm_jax.config.base import InputError
+from mm_jax.data.corpus import Corpus, item_hashes
+from mm_jax.data.encoding import Encoder, FileInfo, encoded_pieces, summarize_file
+from mm_jax.data.splits import document_ends, ordered_splits
+from mm_jax.data.streaming import Stream
+from mm_jax.data.vocab import Vocab
+
+TRAIN, DEV, TEST, DROPPED = range(4)
+
+
+@dataclasses.dataclass
+class FileSummary:
+    """A file: its vocabulary, and the split of each item, or of each token of a document."""
+
+    info: FileInfo
+    num_splittable: int  # items, or tokens of a document
+    split_of: UInt8[np.ndarray, " n"] | None  # TRAIN, DEV, ... of each; None: all TRAIN
+    dev_lines_in_train: float = 0.0  # this and the next are known once the items are counted
+    longest: int = 0  # tokens of the longest item
+
+    @property
+    def vocab(self) -> Vocab:
+        """Its symbols."""
+        return self.info.vocab
+
+    @property
+    def split_lines(self) -> list[int]:
+        """The number of items in train, dev and test."""
+        if self.split_of is None:
+            return [self.info.num_items, 0, 0]
+        if self.info.is_document:
+            return [1, 1, 1]
+        return np.bincount(self.split_of, minlength=4)[:3].tolist()
+
+    @property
+    def split_tokens(self) -> list[int]:
+        """The number of tokens of a document in train, dev and test."""
+        if self.split_of is None:
+            return [self.num_splittable, 0, 0]
+        return np.bincount(self.split_of, minlength=4)[:3].tolist()
+
+    def note_overlap(self, hashes: UInt64[np.ndarray, " items"]) -> None:
+        """Take the hashes of all items in their order: which of dev are in train too."""
+        if self.split_of is not None:
+            dev, train = (hashes[self.split_of == split] for split in (DEV, TRAIN))
+            self.dev_lines_in_train = float(np.isin(dev, train).mean())
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What config.json keeps of the data; the same as ``Dataset.record``."""
+        return {
+            "path": str(self.info.path),
+            "sha256": self.info.sha256,
+            "num_lines": self.info.num_items,
+            "num_blank": self.info.num_blank,
+            "split_lines": self.split_lines,
+            "dev_lines_in_train": self.dev_lines_in_train,
+            "longest": self.longest,
+        }
+
+
+def summarize_splits(stream: Stream) -> FileSummary:
+    """Read a file once, or twice to find repeated items; return its vocabulary and its splits.
+
+    Raise InputError where summarize_file does, and where there are too few items to split.
+    """
+    info, config = summarize_file(stream), stream.config
+    if config.split == "none":
+        return FileSummary(info, info.num_items, None)
+    try:
+        if info.is_document:
+            num_tokens = sum(map(len, encoded_pieces(stream, Encoder(info.vocab, config.items))))
+            ends = document_ends(num_tokens, config.split)
+            split_of = np.full(num_tokens, TEST, np.uint8)
+            split_of[: ends[1]], split_of[: ends[0]] = DEV, TRAIN
+            return FileSummary(info, num_tokens, split_of)
+        hashes = hashes_of(stream, info) if config.split == "unique" else None
+        splits = ordered_splits(info.num_items, config.split_seed, hashes)
+    except InputError as error:
+        raise InputError(f"{info.path}: {error}") from None
+    split_of = np.full(info.num_items, DROPPED, np.uint8)
+    for split, items in enumerate(splits):
+        split_of[items] = split
+    return FileSummary(info, info.num_items, split_of)
+
+
+def hashes_of(stream: Stream, info: FileInfo) -> UInt64[np.ndarray, " items"]:
+    """Read a file once more; return the hash of each item."""
+    encoder = Encoder(info.vocab, stream.config.items)
+    return np.concatenate([hash_items(ids, info.vocab) for ids in encoded_pieces(stream, encoder)])
+
+
+def hash_items(ids: np.ndarray, vocab: Vocab) -> UInt64[np.ndarray, " items"]:
+    """Return the hash of each item of a piece, which ends with a boundary."""
+    return item_hashes(Corpus(np.concatenate([np.zeros(1, ids.dtype), ids]), vocab))

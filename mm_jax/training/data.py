@@ -1,0 +1,65 @@
+"""What a model learns from or is measured on -> examples of the kind that it reads."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from mm_jax.config.base import InputError
+from mm_jax.data.batches import Batch
+from mm_jax.data.corpus import Corpus
+from mm_jax.data.examples import Examples, Minibatches, examples_of, is_on_host
+from mm_jax.models.base import Model
+
+
+def read_by(model: Model, data: Corpus | Examples | Minibatches) -> Any:
+    """Return the examples of a corpus that the model reads; of anything else that itself.
+
+    Raise InputError where a Batch is of the wrong kind for the model.
+    """
+    if isinstance(data, Corpus):
+        return examples_of(data, model.context)
+    if isinstance(data, Batch):
+        check_kind(model, data)
+    return data
+
+
+def check_kind(model: Model, batch: Batch) -> None:
+    """Raise InputError where a batch has windows and the model reads rows, or of another C."""
+    length = batch.tokens.shape[-1]
+    if batch.are_windows and model.context is None:
+        raise InputError(
+            "the batch has windows, and this model reads whole rows: make it with rows(...), or "
+            "give the corpus itself"
+        )
+    if batch.are_windows:
+        fits = length == model.context
+    else:
+        fits = length - model.lead + 1 == batch.targets.shape[-1]
+    if not fits:
+        raise InputError(
+            f"the batch has {length} tokens per example, and this model needs batches that were "
+            f"made with context={model.context}"
+        )
+
+
+def check_shared(data: Any) -> None:
+    """Raise InputError where each of several members has its own data, and one model is to learn.
+
+    Its minibatches would be drawn from the members in place of the examples.
+    """
+    if isinstance(data, Batch) and data.num_axes:
+        raise InputError(
+            f"the data have {data.tokens.ndim} axes, and one model learns from (N, length); "
+            "population.fit takes an axis of members in front"
+        )
+
+
+def all_of(data: Any) -> Batch:
+    """Return all examples as one Batch. Raise InputError for a corpus that stays on the host."""
+    if isinstance(data, Batch):
+        return data
+    if is_on_host(data):
+        raise InputError(
+            "the data are too large for steps that read all of them: give a batch size"
+        )
+    return data.exact.take(jnp.arange(data.exact.num_examples))
