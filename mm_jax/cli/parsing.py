@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import shlex
 from typing import Any
 
 from mm_jax.config.base import InputError
@@ -58,7 +59,8 @@ def parse_options(command: Any, prog: str, flags: list[str]) -> Any:
     except SystemExit as error:
         if not error.code:
             raise
-        raise InputError(f"{message_in_box(printed.getvalue())} (see {prog} --help)") from None
+        message = message_in_box(printed.getvalue()) + dash_hint(prog, flags)
+        raise InputError(f"{message} (see {prog} --help)") from None
     return dataclasses.replace(options, **extra) if extra else options
 
 
@@ -76,6 +78,21 @@ def base_flags(flags: list[str]) -> dict[str, str]:
             elif flag.startswith(f"--{name}="):
                 values[name] = flag.partition("=")[2]
     return values
+
+
+def dash_hint(prog: str, flags: list[str]) -> str:
+    """Return how to give a text that begins with "-", to commands that take any text.
+
+    >>> dash_hint("mm-jax sample", ["run", "--prefix", "-n"])
+    '; a text that begins with "-": --prefix=-n'
+    """
+    dashed = [flag for flag in flags if re.match(r"-[^-]", flag)]
+    if not dashed:
+        return ""
+    text = shlex.quote(dashed[0])
+    if prog.endswith(" sample"):
+        return f'; a text that begins with "-": --prefix={text}'
+    return f'; a line that begins with "-": RUN -- {text}' if prog.endswith(" score") else ""
 
 
 def message_in_box(box: str) -> str:

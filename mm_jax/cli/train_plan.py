@@ -57,6 +57,8 @@ def make_plan(
         check_same_data(path, metadata, setup.dataset.record, setup.vocab.symbols)
     check_disk_space(path, setup.state_bytes, 4 * setup.num_params, num_members)
     note_data(setup.dataset.info, console)
+    if (note := setup.dataset.note_on_losses()) is not None:
+        console.note(note)
     for line in describe_setup(setup):
         console.say(line)
     lr_range = metadata.lr_range if metadata else None

@@ -92,7 +92,7 @@ class Corpus:
         text = codes[self.ids[1:]].tobytes().decode("utf-32-le", "surrogatepass")
         return [text] if self.is_document else text.split(between)[:-1]
 
-    def take(self, order: Int64[np.ndarray, " m"]) -> "Corpus":
+    def take(self, order: Integer[np.ndarray, " m"]) -> "Corpus":
         """Return these items in this order, in memory."""
         lengths = self.lengths + 1  # with the boundary
         ids = np.zeros(int(lengths[order].sum()) + 1, self.ids.dtype)
@@ -171,7 +171,7 @@ def placed(
     ids: Integer[np.ndarray, " n"],
     starts: Int64[np.ndarray, " items"],
     lengths: Int64[np.ndarray, " items"],
-    order: Int64[np.ndarray, " m"],
+    order: Integer[np.ndarray, " m"],
 ) -> Iterator[Integer[np.ndarray, " block"]]:
     """Yield the ids of items in this order, in blocks of about BLOCK_IDS ids.
 

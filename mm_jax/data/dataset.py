@@ -12,7 +12,8 @@ from mm_jax.data.splits import Splits, overlap, split
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 
-MAX_EVALUATED = 2**22  # predictions that a loss during or after training is measured on
+MAX_DURING = 2**17  # predictions that a loss is measured on while a model is trained
+MAX_AT_END = 2**22  # and when it has been
 
 
 class Dataset(NamedTuple):
@@ -56,10 +57,20 @@ class Dataset(NamedTuple):
         """Return the examples of a split for a model of this context."""
         return examples_of(getattr(self.splits, split), context)
 
-    def evaluated(self, split: str, context: int | None) -> Any:
+    def evaluated(self, split: str, context: int | None, limit: int = MAX_AT_END) -> Any:
         """Return the examples that a loss is measured on: all, or some that are evenly spread."""
         num = getattr(self.splits, split).num_predictions
-        return evenly(self.examples(split, context), num, MAX_EVALUATED)
+        return evenly(self.examples(split, context), num, limit)
+
+    def note_on_losses(self) -> str | None:
+        """Return that losses are measured on a part of the data, where they are."""
+        largest = max(part.num_predictions for part in self.splits[:2])
+        if largest <= MAX_AT_END:
+            return None
+        return (
+            f"losses are measured on {MAX_AT_END:,} predictions of each split, evenly spread over "
+            "it; mm-jax eval measures all"
+        )
 
 
 def load_dataset(

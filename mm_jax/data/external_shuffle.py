@@ -7,15 +7,35 @@ which fits in memory, is put into its order. Imports no jax.
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, UInt8
+from jaxtyping import Int32, Int64, Integer, UInt8
 
 from mm_jax.data.corpus import Corpus, hash_blocks, item_hashes, placed
 from mm_jax.data.splits import Splits, ordered_splits
 
 BUCKET_BYTES = 2**26
 MAX_BUCKETS = 256  # files that are open at once
+BLOCK_ITEMS = 2**20  # that are looked at at once
+
+
+class Places(NamedTuple):
+    """Where each item of a corpus goes: 13 bytes an item, which memory has to hold."""
+
+    lengths: Int32[np.ndarray, " items"]  # with its boundary
+    split_of: UInt8[np.ndarray, " items"]  # its split; 3: it is dropped
+    starts: Int64[np.ndarray, " items"]  # where it begins in its split
+    totals: list[int]  # ids of each split
+
+    def bucket(self, split: int, bucket: int, size: int) -> Int64[np.ndarray, " m"]:
+        """Return the items that begin in one bucket of a split, in the order of the corpus."""
+        found = []
+        for first in range(0, len(self.lengths), BLOCK_ITEMS):
+            some = slice(first, first + BLOCK_ITEMS)
+            chosen = (self.split_of[some] == split) & (self.starts[some] // size == bucket)
+            found.append(np.flatnonzero(chosen) + first)
+        return np.concatenate(found)
 
 
 def write_shuffled(folder: Path, whole: Corpus, scheme: str, seed: int) -> None:
@@ -23,71 +43,67 @@ def write_shuffled(folder: Path, whole: Corpus, scheme: str, seed: int) -> None:
 
     Raise InputError for too few items.
     """
+    places = _places(whole, scheme, seed)
+    size = max(BUCKET_BYTES // whole.ids.itemsize, -(-len(whole.ids) // MAX_BUCKETS))
+    for split, name in enumerate(Splits._fields):
+        paths = [folder / f"bucket-{i}.ids" for i in range(places.totals[split] // size + 1)]
+        _fill_buckets(paths, whole, places, split, size)
+        with (folder / f"{name}.ids").open("wb") as file:
+            file.write(np.zeros(1, whole.ids.dtype).tobytes())
+            for bucket, path in enumerate(paths):
+                items = places.bucket(split, bucket, size)
+                lengths, ids = places.lengths[items].astype(np.int64), _read(path, whole)
+                order = np.argsort(places.starts[items])
+                for block in placed(ids, np.cumsum(lengths) - lengths, lengths, order):
+                    file.write(block.tobytes())
+                path.unlink()
+
+
+def _read(path: Path, whole: Corpus) -> Integer[np.ndarray, " n"]:
+    return np.fromfile(path, whole.ids.dtype)
+
+
+def _places(whole: Corpus, scheme: str, seed: int) -> Places:
     lengths = np.concatenate(
         [each.astype(np.int32) + 1 for each, _ in hash_blocks(whole, hashed=False)]
-    )  # with the boundary
+    )
     hashes = item_hashes(whole) if scheme == "unique" else None
     splits = ordered_splits(len(lengths), seed, hashes)
     del hashes
-    size = max(BUCKET_BYTES // whole.ids.itemsize, -(-len(whole.ids) // MAX_BUCKETS))
-    starts, split_of = _starts(splits, lengths)
-    del splits
-    for split, name in enumerate(Splits._fields):
-        _write_split(folder, name, whole, lengths, starts, split_of == split, size)
-
-
-def _starts(
-    splits: Splits, lengths: Int32[np.ndarray, " items"]
-) -> tuple[Int64[np.ndarray, " items"], UInt8[np.ndarray, " items"]]:
-    """Return where each item begins in its split, and which that is; 3: it was dropped."""
     starts, split_of = np.zeros(len(lengths), np.int64), np.full(len(lengths), 3, np.uint8)
+    totals = []
     for split, order in enumerate(splits):
         total = 0
-        for first in range(0, len(order), 2**20):
-            some = order[first : first + 2**20]
+        for first in range(0, len(order), BLOCK_ITEMS):
+            some = order[first : first + BLOCK_ITEMS]
             ends = np.cumsum(lengths[some], dtype=np.int64) + total
             starts[some] = ends - lengths[some]
             split_of[some], total = split, int(ends[-1])
-    return starts, split_of
+        totals.append(total)
+    return Places(lengths, split_of, starts, totals)
 
 
-def _write_split(
-    folder: Path,
-    name: str,
-    whole: Corpus,
-    lengths: Int32[np.ndarray, " items"],
-    starts: Int64[np.ndarray, " items"],
-    chosen: Bool[np.ndarray, " items"],
-    size: int,
-) -> None:
-    num_buckets = int(starts[chosen].max(initial=0)) // size + 1
-    paths = [folder / f"bucket-{i}.ids" for i in range(num_buckets)]
+def _fill_buckets(paths: list[Path], whole: Corpus, places: Places, split: int, size: int) -> None:
+    """Append each item of a split to the file of its bucket."""
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path in paths]
-        for first, last, ids in _item_blocks(whole, lengths):
-            buckets = starts[first:last] // size
-            for bucket in np.unique(buckets[chosen[first:last]]).tolist():
-                mask = chosen[first:last] & (buckets == bucket)
-                files[bucket].write(ids[np.repeat(mask, lengths[first:last])].tobytes())
-    with (folder / f"{name}.ids").open("wb") as file:
-        file.write(np.zeros(1, whole.ids.dtype).tobytes())
-        for bucket, path in enumerate(paths):
-            mine = np.flatnonzero(chosen & (starts // size == bucket))
-            ids, own_lengths = np.fromfile(path, whole.ids.dtype), lengths[mine].astype(np.int64)
-            offsets = np.concatenate([[0], np.cumsum(own_lengths)])
-            for block in placed(ids, offsets[:-1], own_lengths, np.argsort(starts[mine])):
-                file.write(block.tobytes())
-            path.unlink()
+        for items, ids in _item_blocks(whole):
+            lengths = places.lengths[items]
+            buckets = np.where(places.split_of[items] == split, places.starts[items] // size, -1)
+            order = np.argsort(buckets, kind="stable")
+            sorted_buckets = buckets[order]
+            starts = np.cumsum(lengths, dtype=np.int64) - lengths
+            for bucket in np.unique(sorted_buckets[sorted_buckets >= 0]).tolist():
+                first, last = np.searchsorted(sorted_buckets, [bucket, bucket + 1])
+                chosen = order[first:last]
+                for block in placed(ids, starts, lengths.astype(np.int64), chosen):
+                    files[bucket].write(block.tobytes())
 
 
-def _item_blocks(
-    whole: Corpus, lengths: Int32[np.ndarray, " items"]
-) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield the numbers of the first and last items of blocks, with their ids."""
-    first = 0
-    place = 1
-    for each, _ in hash_blocks(whole, hashed=False):
-        last = first + len(each)
-        end = place + int(lengths[first:last].sum(dtype=np.int64))
-        yield first, last, whole.ids[place:end]
+def _item_blocks(whole: Corpus) -> Iterator[tuple[slice, Integer[np.ndarray, " n"]]]:
+    """Yield the items of blocks and their ids, each with its boundary."""
+    first, place = 0, 1
+    for lengths, _ in hash_blocks(whole, hashed=False):
+        last, end = first + len(lengths), place + int(lengths.sum()) + len(lengths)
+        yield slice(first, last), whole.ids[place:end]
         first, place = last, end

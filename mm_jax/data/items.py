@@ -76,7 +76,7 @@ def cut_lines(texts: Iterator[str], meter: Meter, spaces: str = SPACES) -> Itera
             lines, meter.numbers, num_raw = clean_lines(text, meter.num_raw, spaces)
             num_items, text = len(lines), "".join(line + "\n" for line in lines)
         if len(meter.first_lines) < FIRST_LINES:
-            meter.first_lines += text[: 2**14].split("\n")[:FIRST_LINES]
+            meter.first_lines += text[: 2**14].split("\n")[:-1][:FIRST_LINES]
         meter.num_raw += num_raw
         meter.num_items += num_items
         meter.num_blank += num_raw - num_items

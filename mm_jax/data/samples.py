@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mm_jax.config.models import MAX_LEN
+from mm_jax.config.training import NUM_SAMPLES
+from mm_jax.data.items import ITEM_NAMES
 from mm_jax.data.vocab import Vocab, decode_lines
 
 LONGEST = 2000  # tokens after which a sampled item is cut by default, however long items are
 DOCUMENT_LEN = 500  # tokens of a document that are sampled by default
+NUM_OF_DOCUMENT = 3  # samples of that length that are kept with a run
 CUT = "\t(cut)"  # behind a line of samples.txt that was cut
 
 
@@ -22,27 +25,35 @@ class Samples(NamedTuple):
     texts: list[str]
     cut: list[bool]  # whether each reached the most tokens and was cut there
     max_len: int
+    what: str = "lines"
 
     def note(self) -> str | None:
-        """Return how many lines were cut and what to do; None where none was."""
+        """Return how many were cut and what to do; None where none was."""
         if not any(self.cut):
             return None
         return (
-            f"{sum(self.cut):,} of {len(self.cut):,} lines were cut at {self.max_len:,} symbols; "
-            f"for longer ones: --max-len {min(4 * self.max_len, 1_000_000)}"
+            f"{sum(self.cut):,} of {len(self.cut):,} {self.what} were cut at {self.max_len:,} "
+            f"symbols; for longer ones: --max-len {min(4 * self.max_len, 1_000_000)}"
         )
 
 
 class SampleShape(NamedTuple):
-    """How long samples are: the options of models.sampling.sample that the data decide."""
+    """How many samples are kept with a run, and how long they are; the data decide that."""
 
     max_len: int = MAX_LEN
-    endless: bool = False
+    endless: bool = False  # of a document, which has no end
+    num: int = NUM_SAMPLES
+    what: str = "lines"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of models.sampling.sample."""
+        return {"max_len": self.max_len, "endless": self.endless}
 
     def samples(self, vocab: Vocab, tokens: Any, ended: Any) -> Samples:
-        """Return what ``sample`` has drawn as lines; a document has no end, and so no cut."""
-        cut = [] if self.endless else (~np.asarray(ended)).tolist()
-        return Samples(decode_lines(vocab, tokens), cut or [False] * len(tokens), self.max_len)
+        """Return what ``sample`` has drawn as lines; what has no end is not cut."""
+        cut = [False] * len(tokens) if self.endless else (~np.asarray(ended)).tolist()
+        return Samples(decode_lines(vocab, tokens), cut, self.max_len, self.what)
 
 
 def sample_shape(items: str, longest: int | None) -> SampleShape:
@@ -51,8 +62,9 @@ def sample_shape(items: str, longest: int | None) -> SampleShape:
     ``longest`` is in tokens; None where it is not known.
     """
     if items == "document":
-        return SampleShape(DOCUMENT_LEN, endless=True)
-    return SampleShape(max(MAX_LEN, min(2 * (longest or 0), LONGEST)))
+        return SampleShape(DOCUMENT_LEN, endless=True, num=NUM_OF_DOCUMENT, what="samples")
+    max_len = max(MAX_LEN, min(2 * (longest or 0), LONGEST))
+    return SampleShape(max_len, what=ITEM_NAMES[items])
 
 
 def to_text(samples: Samples, items: str) -> str:

@@ -6,7 +6,7 @@ import random
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt64
+from jaxtyping import Integer, UInt64
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
@@ -59,11 +59,11 @@ def ordered_splits(
     return Splits(order[:first], order[first:second], order[second:])
 
 
-def shuffled(num: int, seed: int) -> Int64[np.ndarray, " num"]:
+def shuffled(num: int, seed: int) -> Integer[np.ndarray, " num"]:
     """Return the numbers below ``num`` in the order that ``random.Random(seed)`` gives a list."""
-    order = array.array("I" if num < 2**32 else "Q", range(num))
+    order = array.array("I" if num < 2**32 else "q", range(num))
     random.Random(seed).shuffle(order)
-    return np.frombuffer(order, np.uint32 if num < 2**32 else np.uint64).astype(np.int64)
+    return np.frombuffer(order, np.uint32 if num < 2**32 else np.int64)
 
 
 def _split_document(corpus: Corpus, scheme: str) -> Splits:

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import jax
 
-from mm_jax.config.training import NUM_SAMPLES
 from mm_jax.data.dataset import Dataset
 from mm_jax.data.samples import Samples, SampleShape
 from mm_jax.data.vocab import Vocab
@@ -36,6 +35,5 @@ def evaluate_and_sample(model: Model, params: Params, dataset: Dataset) -> EvalR
 
 def first_samples(model: Model, params: Params, vocab: Vocab, shape: SampleShape) -> Samples:
     """Return the first lines that a model makes with seed 0."""
-    options = shape._asdict()
-    drawn = sample(model, params, jax.random.key(0), num=NUM_SAMPLES, **options)
+    drawn = sample(model, params, jax.random.key(0), num=shape.num, **shape.options)
     return shape.samples(vocab, *jax.device_get(drawn))

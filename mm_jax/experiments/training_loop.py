@@ -18,8 +18,9 @@ import optax
 from jax.sharding import Mesh
 
 from mm_jax.config.training import RunConfig
+from mm_jax.data.dataset import MAX_DURING
 from mm_jax.data.examples import Examples
-from mm_jax.experiments.evaluation import evaluate_and_sample
+from mm_jax.experiments.evaluation import evaluate_and_sample, first_samples
 from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.run_diagnostics import diagnostics_interval, diagnostics_line
 from mm_jax.experiments.setup import Setup
@@ -196,7 +197,11 @@ class TrainingLoop:
         if self.mesh is None and self.step < self.config.steps:
             aside = ThreadPoolExecutor(1)
             params, dataset = self.state.best_params, self.setup.dataset
-            aside.submit(evaluate_and_sample, self.setup.model, params, dataset)
+            if dataset.splits.train.num_predictions <= MAX_DURING * 8:
+                aside.submit(evaluate_and_sample, self.setup.model, params, dataset)
+            else:  # to evaluate would take a core from training for long
+                shape = dataset.sample_shape
+                aside.submit(first_samples, self.setup.model, params, dataset.vocab, shape)
             aside.shutdown(wait=False)
 
     def _result(self, timer: "StepTimer", interrupted: bool) -> TrainResult:

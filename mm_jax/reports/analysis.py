@@ -35,7 +35,7 @@ def readable(text: str) -> str:
     >>> readable("a b\u202ec")
     'a␣bU+202Ec'
     """
-    shown = (c if c.isprintable() else f"U+{ord(c):04X}" for c in text)
+    shown = (c if c.isprintable() else f"U+{ord(c):04X}" for c in text.replace("\n", "⏎"))
     return "".join(shown).replace(" ", "␣")
 
 

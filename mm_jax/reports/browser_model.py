@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from mm_jax import __version__
 from mm_jax.config.base import InputError
-from mm_jax.config.models import MAX_LEN, MLPConfig, NgramConfig
+from mm_jax.config.models import MLPConfig, NgramConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.models.base import num_params
 from mm_jax.models.ngram import count_logits
@@ -88,9 +88,12 @@ def payload(run: Run) -> str:
     record = {
         "kind": kind,
         "symbols": run.vocab.symbols,
+        "unit": run.vocab.unit,
+        "lower": run.vocab.lower,
         "context": context,
         "members": members,
-        "max_len": MAX_LEN,
+        "max_len": run.sample_shape.max_len,
+        "endless": run.sample_shape.endless,
         "arrays": {
             name: base64.b64encode(array.astype("<f4").tobytes()).decode()
             for name, array in arrays.items()

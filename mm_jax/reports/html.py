@@ -143,11 +143,13 @@ def result_text(summary: RunSummary) -> str:
 
 def samples_text(summary: RunSummary) -> str:
     """Return a line that says how many samples there are, and how many of them are new."""
-    count = len(summary.samples)
-    if summary.dataset is None:
-        return f"{count} lines sampled from the model."
+    count, what = len(summary.samples), summary.run.sample_shape.what
+    num_cut = sum(line.is_cut for line in summary.samples)
+    cut = f" {num_cut} were cut at the most symbols." if num_cut else ""
+    if summary.dataset is None or summary.dataset.info.is_document:
+        return f"{count} {what} from the model.{cut}"
     new = sum(not line.seen for line in summary.samples)
-    return f"{count} lines sampled from the model, {new} of which occur in none of its splits."
+    return f"{count} {what} from the model, {new} of which occur in none of its splits.{cut}"
 
 
 def sweep_result_text(summary: SweepSummary) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from mm_jax.config.base import flag
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import CountConfig, RunConfig
+from mm_jax.data.items import ITEM_NAMES
 from mm_jax.data.splits import overlap
 from mm_jax.experiments.statistics import spread_of
 from mm_jax.models.base import num_params
@@ -22,6 +23,7 @@ from mm_jax.runs.layout import CONFIG
 
 NUM_SHADES = 8  # of surprise, besides none
 MAX_LINE_LENGTH = 64  # of a nearest training line
+MAX_SYMBOLS = 300  # of a sample that are shown one by one
 NamedValues: TypeAlias = list[tuple[str, str]]
 
 
@@ -73,27 +75,35 @@ def shade_of(nats: float) -> int:
 
 def sample_row(line: AnnotatedLine) -> dict[str, Any]:
     """Return a line sampled from the model, with the surprise of each symbol."""
-    symbols = [(readable(symbol), shade_of(nats), f"{nats:.2f}") for symbol, nats in line.symbols]
+    shown = line.symbols[:MAX_SYMBOLS]
+    symbols = [(readable(symbol), shade_of(nats), f"{nats:.2f}") for symbol, nats in shown]
+    if len(line.symbols) > MAX_SYMBOLS:
+        symbols.append((f"… {len(line.symbols) - MAX_SYMBOLS:,} more", 0, "0.00"))
     total = sum(nats for _, nats in line.symbols)
     return {
         "text": readable(line.text),
         "symbols": symbols,
-        "nats": f"{total / len(symbols):.2f}",
+        "nats": f"{total / len(line.symbols):.2f}",
         "seen": ", ".join(line.seen) or ("new" if line.nearest is not None else "not known"),
         "nearest": ""
         if line.nearest is None
         else readable(shortened(line.nearest, MAX_LINE_LENGTH)),
         "distance": "" if line.distance is None else line.distance,
+        "is_cut": line.is_cut,
     }
 
 
 def data_rows(data: dict[str, Any], config: RunConfig | CountConfig) -> NamedValues:
     """Return what is known of the data file and its splits."""
     pairs = zip(("train", "dev", "test"), data["split_lines"], strict=True)
-    counts = ", ".join(f"{count:,} lines for {name}" for name, count in pairs)
+    items = ITEM_NAMES[config.data.items]
+    counts = ", ".join(f"{count:,} {items} for {name}" for name, count in pairs)
+    if config.data.items == "document":
+        counts = "in its order, 80/10/10" if data["split_lines"][1] else "all for train"
     return [
         ("File", readable(str(data["path"]))),
-        ("Lines", f"{data['num_lines']:,}"),
+        ("Tokens", f"{config.data.unit}s, items are {config.data.items}s"),
+        ("Items", f"{data['num_lines']:,}"),
         ("sha256", data["sha256"]),
         ("Split", f"{config.data.split}, seed {config.data.split_seed}: {counts}"),
         ("Of dev also in train", f"{data['dev_lines_in_train']:.1%}"),

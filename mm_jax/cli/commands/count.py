@@ -199,5 +199,5 @@ def print_samples(path: Path | None, samples: "Samples", console: Console) -> No
     """Print the samples, and how to get more of them."""
     where = f"{path}; " if path else ""
     more = f"mm-jax sample {path}" if path else "keep the model with --out"
-    console.say(f"samples    {where}{len(samples.texts)} new ones (more: {more}):")
+    console.say(f"samples    {where}{len(samples.texts)} new {samples.what} (more: {more}):")
     show_samples(samples, None, console)

@@ -11,6 +11,7 @@ from mm_jax.cli.common import Outcome
 from mm_jax.config.base import InputError
 from mm_jax.data.streaming import LECTURE_SHA256
 from mm_jax.data.text import read_lines
+from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.paths import LECTURE_VARIABLE, lecture_path
 
@@ -19,16 +20,19 @@ URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Describe a named data set; download it first if it does not ship with mm-jax."""
+    """Describe a named data set, which is downloaded if it does not ship; or clean the cache."""
 
-    name: tyro.conf.Positional[Literal["names", "lecture-names"]]
-    """names: US names of 2018, shipped with mm-jax. lecture-names: the file of the lectures."""
+    name: tyro.conf.Positional[Literal["names", "lecture-names", "clean"]]
+    """names: US names of 2018, shipped with mm-jax. lecture-names: the file of the lectures.
+    clean: remove what is kept of large files to train on, which are then encoded again."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
 
 def run(options: Options, console: Console) -> Outcome:
     """Download a data set if it is missing, and describe it."""
+    if options.name == "clean":
+        return clean(console)
     has_path = options.name == "names" or os.environ.get(LECTURE_VARIABLE)
     if not has_path and not lecture_path().exists():
         console.say(f"downloading {URL}")
@@ -46,6 +50,17 @@ def run(options: Options, console: Console) -> Outcome:
         "sha256": text.sha256,
     }
     return Outcome(record)
+
+
+def clean(console: Console) -> Outcome:
+    """Remove the encoded copies of large files from the cache directory."""
+    from mm_jax.data import mapped
+
+    number, num_bytes = mapped.clean()
+    folder = mapped.corpora_dir()
+    console.say(f"{folder}: {number:,} encoded files removed, {size_text(num_bytes)}")
+    record = {"command": "data", "name": "clean", "path": str(folder)}
+    return Outcome(record | {"num_removed": number, "num_bytes": num_bytes})
 
 
 def download(url: str, path: os.PathLike[str], sha256: str = LECTURE_SHA256) -> None:

@@ -174,7 +174,9 @@ def print_result(run_name: str, record: dict[str, Any], console: Console) -> Non
     if "test_looks" in record:
         console.say(f"This is evaluation {record['test_looks']} of the test split of {run_name}.")
     loss, bits, perplexity = (format_loss(record[key]) for key in ("loss", "bits", "perplexity"))
-    where = f"{record['num_examples']:,} predictions in {record['num_lines']:,} lines"
+    where = f"{record['num_examples']:,} predictions"
+    if (items := record["config"]["data"]["items"]) != "document":
+        where += f" in {record['num_lines']:,} {ITEM_NAMES[items]}"
     console.say(
         f"{record['split_name']} loss {loss} nats per symbol ({bits} bits, perplexity "
         f"{perplexity}) over {where}"

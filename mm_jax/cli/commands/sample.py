@@ -66,13 +66,13 @@ def run(options: Options, console: Console) -> Outcome:
         trained.params,
         jax.random.key(options.seed),
         num=options.num,
-        **shape._asdict(),
+        **shape.options,
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
         prefix=prefix if len(prefix) else None,
     )
-    samples = Samples([], [], shape.max_len)
+    samples = Samples([], [], shape.max_len, shape.what)
     for tokens, ended in parts:
         drawn = shape.samples(trained.vocab, tokens, ended)
         samples.texts.extend(drawn.texts)

@@ -130,6 +130,8 @@ def run(options: Options, console: Console) -> Outcome:
             return finished(path, options, console)
     dataset = load_dataset(search_config.config.data)
     note_data(dataset.info, console)
+    if (note := dataset.note_on_losses()) is not None:
+        console.note(note)
     if before is not None:
         metadata = RunMetadata(search_config.config, before.symbols, {**before.data})
         check_same_data(path, metadata, dataset.record, dataset.vocab.symbols)

@@ -26,7 +26,7 @@ from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.runtime import CheckpointConfig, RuntimeConfig
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import NUM_SAMPLES, RunConfig
+from mm_jax.config.training import RunConfig
 from mm_jax.runs.layout import (
     METRICS,
     PARAMS,
@@ -224,9 +224,10 @@ def finish(
     if report.exit_code > 1:
         complaint = f"{complaint}; resume with: {resume_command('train', path)}"
     else:
-        advice = f"{NUM_SAMPLES} samples of it (more: mm-jax sample {path}):"
-        console.say(f"run        {path}; {advice}")
         assert report.samples is not None
+        shape = setup.dataset.sample_shape
+        advice = f"{len(report.samples.texts)} {shape.what} it makes (more: mm-jax sample {path}):"
+        console.say(f"run        {path}; {advice}")
         in_train = setup.dataset.splits.train.contains(report.samples.texts)
         show_samples(report.samples, in_train, console)
         complaint = complaint and f"{complaint}; it is in {path}"

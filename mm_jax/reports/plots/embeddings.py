@@ -48,7 +48,7 @@ def embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Figure:
     count = min(len(vocab), MAX_SYMBOLS)
     figure = Figure(figsize=(5.4, 5.9))
     axes = figure.subplots()
-    _draw_symbols(axes, plane, vocab.symbols[:count])
+    _draw_symbols(axes, plane, vocab.symbols[:count], in_words=vocab.unit == "word")
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.07)
     axes.grid()
@@ -64,7 +64,9 @@ def embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Figure:
     return figure
 
 
-def _draw_symbols(axes: Axes, plane: Projection, symbols: tuple[str, ...]) -> None:
+def _draw_symbols(
+    axes: Axes, plane: Projection, symbols: tuple[str, ...], *, in_words: bool
+) -> None:
     """Draw each symbol on a mark of its group, and a line to its true place where it was moved."""
     places, groups = plane.places[: len(symbols)], np.array(plane.groups[: len(symbols)])
     extent = max(float(np.ptp(places, axis=0).max()), 1e-6)
@@ -75,8 +77,13 @@ def _draw_symbols(axes: Axes, plane: Projection, symbols: tuple[str, ...]) -> No
     for name, (color, _, marker) in GROUPS.items():
         if (groups == name).any():
             x, y = moved[groups == name].T
-            area = 90 if is_dense else 170
+            area = 8 if in_words else 90 if is_dense else 170
             axes.scatter(x, y, s=area, color=color, marker=marker, label=name)
+    if in_words:  # beside their marks: words are too long to stand on them
+        for symbol, place in zip(symbols, moved, strict=True):
+            style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.5, "ha": "center"}
+            axes.annotate(label(symbol), place, xytext=(0, 3), color=INK, **style)
+        return
     for symbol, place, group in zip(symbols, moved, groups, strict=True):
         axes.annotate(
             label(symbol),
@@ -116,7 +123,7 @@ def neighbours(
     ids, distances = ids[:count], distances[:count]
     nearest = ids.shape[1]
     half = -(-count // 2)
-    figure = Figure(figsize=(7.2, 0.27 * half + 1.2))
+    figure = Figure(figsize=(11.5 if vocab.unit == "word" else 7.2, 0.27 * half + 1.2))
     norm = Normalize(0, float(distances.max()) or 1.0)
     shades = matplotlib.colormaps["Blues_r"]
     panels = figure.subplots(1, 2)

@@ -2,12 +2,12 @@
 "use strict";
 (() => {
   const model = JSON.parse(document.getElementById("model").textContent);
-  const { symbols, context, members } = model;
+  const { symbols, context, members, unit } = model;
   const V = symbols.length;
   // As NUM_SHADES of page_tables.py and MAX_SURPRISE of plots/symbols.py.
   const [NUM_SHADES, MAX_SURPRISE] = [8, 6];
   const MAX_BARS = 64; // of a larger alphabet the likeliest symbols
-  const ids = new Map(symbols.map((symbol, id) => [symbol, id]));
+  const ids = new Map(symbols.slice(1).map((symbol, i) => [symbol, i + 1])); // 0: the boundary
   const arrays = {};
   for (const [name, text] of Object.entries(model.arrays)) {
     const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -27,6 +27,49 @@
       for (let j = 0; j < out.length; j++) out[j] += x[i] * W[i * out.length + j];
     }
     return out;
+  }
+
+  // As data/words.py: runs of letters and digits, single marks, line breaks.
+  const WORDS = /[\p{L}\p{N}]+(?:['’-]?[\p{L}\p{N}]+|\p{M}+)*|\S|\n/gu;
+
+  // The tokens of a text: characters, words, or bytes.
+  function split(text) {
+    if (unit === "byte") return Array.from(new TextEncoder().encode(text), (b) => symbols[b + 1]);
+    const typedText = model.lower ? text.toLowerCase() : text;
+    return unit === "word" ? typedText.match(WORDS) || [] : Array.from(typedText);
+  }
+
+  // Whether a space may stand before and after a word or mark, in the most usual cases of
+  // data/words.py; ``open`` has the quotes that are open.
+  function spaces(word, before, after, open) {
+    if (word === "\n") open.clear();
+    if (word.length > 1 || /[\p{L}\p{N}]/u.test(word)) return [true, true];
+    if (/[\n/—。，、！？；：「」『』（）《》]/u.test(word)) return [false, false];
+    if (/["'_`]/.test(word)) {
+      if (!open.delete(word)) open.add(word);
+      return [open.has(word), !open.has(word)];
+    }
+    if (/[,.;:!?%…]/.test(word)) {
+      const inNumber = /^\d+$/.test(before) && /^\d+$/.test(after) &&
+        (/[.:]/.test(word) || (word === "," && after.length === 3));
+      return [false, !inNumber];
+    }
+    return [!/[\p{Pe}\p{Pf}]/u.test(word), !/[\p{Ps}\p{Pi}$#@¿¡]/u.test(word)];
+  }
+
+  // The text that tokens are.
+  function join(past) {
+    if (unit === "byte") return new TextDecoder().decode(Uint8Array.from(past, (id) => id - 1));
+    const tokens = past.map((id) => symbols[id]);
+    if (unit !== "word") return tokens.join("");
+    const open = new Set();
+    let text = "", gap = false;
+    tokens.forEach((word, i) => {
+      const [before, after] = spaces(word, tokens[i - 1] || "", tokens[i + 1] || "", open);
+      text += (gap && before ? " " : "") + word;
+      gap = after;
+    });
+    return text;
   }
 
   const LOGITS = {
@@ -63,7 +106,9 @@
     for (let m = 0; m < members; m++) {
       softmax(LOGITS[model.kind](window, m)).forEach((p, id) => { mean[id] += p / members; });
     }
-    return mean;
+    if (!model.endless) return mean;
+    const left = 1 - mean[0]; // a document does not end
+    return mean.map((p, id) => (id === 0 ? 0 : p / left));
   }
 
   // p ** (1 / temperature), normalised; 0 takes the likeliest symbol.
@@ -91,12 +136,14 @@
       if (id === 0) break;
       all.push(id);
     }
-    return all.map((id) => symbols[id]).join("");
+    return join(all);
   }
 
   // The symbol, or its code point where it could not be seen.
   function readable(symbol) {
     if (symbol === " ") return "␣";
+    if (symbol === "\n") return "⏎";
+    if (Array.from(symbol).length > 1) return symbol;
     return /[\p{C}\p{M}\p{Z}]/u.test(symbol)
       ? "U+" + symbol.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") : symbol;
   }
@@ -104,8 +151,19 @@
   const percent = (p) =>
     p > 0 && p < 5e-5 ? "<0.01%" : (100 * p).toFixed(p < 0.0995 ? 2 : 1) + "%";
   const byId = (id) => document.getElementById(id);
-  const [prefix, slider, bars, typed, problem, names] =
-    ["prefix", "temperature", "bars", "typed", "problem", "names"].map(byId);
+  const [slider, bars, typed, problem, names] =
+    ["temperature", "bars", "typed", "problem", "names"].map(byId);
+  let prefix = byId("prefix");
+  if (ids.has("\n") || unit === "byte") { // items of several lines need more than one to type in
+    const area = document.createElement("textarea");
+    for (const { name, value } of prefix.attributes) if (name !== "type") area.setAttribute(name, value);
+    area.rows = 2;
+    prefix.replaceWith(area);
+    prefix = area;
+  }
+  if (symbols.some((symbol) => Array.from(symbol).length > 2)) bars.classList.add("words");
+  if (model.max_len > 64) names.style.columns = 1; // long ones do not fit side by side
+  if (model.endless) document.querySelector("#ask button").textContent = "Sample";
 
   function element(tag, text, attributes = {}) {
     const node = document.createElement(tag);
@@ -116,17 +174,16 @@
 
   // The ids of the typed symbols, or null where they cannot be used.
   function readPrefix() {
-    const typedSymbols = Array.from(prefix.value);
-    const unknown = typedSymbols.find((symbol) => !(ids.get(symbol) > 0));
+    const typedSymbols = split(prefix.value);
+    const known = (symbol) => ids.get(symbol) ?? (unit === "word" ? ids.get("<unk>") : undefined);
+    const unknown = typedSymbols.find((symbol) => known(symbol) === undefined);
     problem.textContent = "";
     if (unknown !== undefined) {
-      problem.textContent = unknown === symbols[0]
-        ? "“.” ends a line; leave it out."
-        : `The model does not know “${readable(unknown)}”.`;
+      problem.textContent = `The model does not know “${readable(unknown)}”.`;
     } else if (typedSymbols.length >= model.max_len) {
       problem.textContent = `That is too long: a line here has at most ${model.max_len} symbols.`;
     } else {
-      return typedSymbols.map((symbol) => ids.get(symbol));
+      return typedSymbols.map(known);
     }
     return null;
   }
@@ -145,6 +202,7 @@
     });
     const p = tempered(probabilities(past), temperature);
     let order = p.map((_, id) => id);
+    if (model.endless) order = order.slice(1);
     if (V > MAX_BARS) order = order.sort((a, b) => p[b] - p[a]).slice(0, MAX_BARS);
     const highest = largest(p);
     for (const id of order) {
@@ -152,12 +210,13 @@
       const bar = element("button", "", {
         type: "button", class: "bar", "data-id": id, "data-probability": p[id],
       });
-      bar.disabled = id === 0;
+      // A byte that is no character of its own cannot stand in the text before.
+      bar.disabled = id === 0 || (unit === "byte" && id > 128);
       const length = element("i", "");
       length.style.width = `${100 * p[id] / highest}%`;
       bar.append(element("b", name), " ", length, element("em", percent(p[id])));
       bar.addEventListener("click", () => {
-        prefix.value += symbols[id];
+        prefix.value = join([...past, id]);
         update();
         const replaced = bars.querySelector(`[data-id="${id}"]`); // update() made new bars
         (replaced || prefix).focus();
@@ -169,10 +228,11 @@
   function sampleTen() {
     const past = readPrefix();
     if (past === null) return;
-    const lines = Array.from({ length: 10 }, () => line(past, Number(slider.value)));
+    const count = model.endless ? 3 : 10;
+    const lines = Array.from({ length: count }, () => line(past, Number(slider.value)));
     names.replaceChildren(...lines.map((text) => {
       const item = document.createElement("li");
-      item.append(element("bdi", Array.from(text, (c) => (/\p{C}/u.test(c) ? readable(c) : c)).join("")));
+      item.append(element("bdi", Array.from(text, (c) => (c !== "\n" && /\p{C}/u.test(c) ? readable(c) : c)).join("")));
       return item;
     }));
   }
