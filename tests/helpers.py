@@ -1,6 +1,7 @@
 """What several tests need: comparisons, an MLP in NumPy, models for tests, and broken twins."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -13,6 +14,7 @@ import numpy as np
 
 from mm_jax.cli.main import main
 from mm_jax.data.dataset import load_dataset
+from mm_jax.data.samples import Samples, to_text
 from mm_jax.models.base import scanned
 from mm_jax.models.bigram import bigram as neural_bigram
 from mm_jax.models.ensemble import ensemble
@@ -146,17 +148,18 @@ def record_of(*args, code=0):
     return strict_json(out)
 
 
-def make_run(path, config, *, metrics=(), samples=None):
+def make_run(path, config, *, metrics=(), samples=None, cut=None):
     """Keep an untrained model as a run, as if training had made it; return its path.
 
     Of counted models it is the counts of the training lines, of the others random numbers.
+    ``cut`` says which of the samples were cut: by default none.
     """
     dataset = load_dataset(config.data)
     model = build_model(config.model, len(dataset.vocab))
     if config.model.name == "ngram":
-        params = fit_ngram(dataset.splits.train, dataset.vocab, config.model.order)
+        params = fit_ngram(dataset.splits.train, order=config.model.order)
     elif config.model.name == "kneser-ney":
-        params = fit_kneser_ney(dataset.splits.train, dataset.vocab, config.model.order)
+        params = fit_kneser_ney(dataset.splits.train, order=config.model.order)
     else:
         count = config.seeds
         params = (
@@ -166,7 +169,12 @@ def make_run(path, config, *, metrics=(), samples=None):
         path, RunMetadata(config, dataset.vocab.symbols, dataset.record, None, {})
     )
     writer.append_metrics(path, metrics or [{"train_loss": 2.0, "dev_loss": 2.5}])
-    writer.save_results(path, params, dataset.text.lines[:4] if samples is None else samples)
+    whole = load_dataset(dataclasses.replace(config.data, split="none")).splits.train
+    texts = whole.items()[:4] if samples is None else samples
+    kept = Samples(
+        texts, [False] * len(texts) if cut is None else cut, dataset.sample_shape.max_len
+    )
+    writer.save_results(path, params, to_text(kept, config.data))
     return path
 
 

@@ -176,7 +176,7 @@ def evaluation() -> dict[str, Any]:
         begun = time.perf_counter()
         mm.evaluate(model, params, data).block_until_ready()
         seconds.append(time.perf_counter() - begun)
-    return {"milliseconds": statistics.median(seconds) * 1e3, "examples": len(data.targets)}
+    return {"milliseconds": statistics.median(seconds) * 1e3, "examples": data.num_examples}
 
 
 def growth(

@@ -13,6 +13,10 @@ class DataConfig(Choices):
     data: str = "names"
     """A text file, by default with one item per line; or names (ships with mm-jax), or
     lecture-names."""
+    split: Literal["lecture", "unique", "none"] = "lecture"
+    """lecture: shuffled, then 80/10/10; unique: repeated items dropped first; none: no split."""
+    split_seed: Seed = 42
+    """Seed of the shuffle before the split."""
     items: Literal["line", "paragraph", "document"] = "line"
     """What is learned as a whole: each line; each paragraph, with blank lines between them; or the
     file as one document, which is split 80/10/10 in its order."""
@@ -28,10 +32,6 @@ class DataConfig(Choices):
     """The column with how often each item was given, which weights its loss."""
     block: Count = 128
     """Tokens of a document in one example, for models that read it in rows."""
-    split: Literal["lecture", "unique", "none"] = "lecture"
-    """lecture: shuffled, then 80/10/10; unique: repeated items dropped first; none: no split."""
-    split_seed: Seed = 42
-    """Seed of the shuffle before the split."""
 
     def __post_init__(self) -> None:
         """Refuse a path that cannot be the name of a file, and choices that exclude each other."""

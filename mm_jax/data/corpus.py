@@ -19,6 +19,7 @@ from mm_jax.data.vocab import Vocab, encode_lines
 BLOCK_IDS = 2**20  # that are worked on at once, so that memory does not grow with the data
 BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 MODULUS = 2**64
+INVERSE = pow(BASE, -1, MODULUS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ def release(ids: np.ndarray) -> None:
 
 
 def encode_corpus(
-    lines: Sequence[str], vocab: Vocab, weights: Sequence[float] | None = None
+    lines: Sequence[str], vocab: Vocab, weights: Sequence[float] | np.ndarray | None = None
 ) -> Corpus:
     """Return lines as a corpus; ``weights`` are how much the loss of each counts.
 
@@ -217,7 +218,8 @@ def hash_blocks(
     ``hashed`` there are none.
     """
     numbers = np.random.default_rng(0).integers(0, MODULUS, len(corpus.vocab), np.uint64)
-    numbers[0], inverse = 0, pow(BASE, -1, MODULUS)
+    numbers[0] = 0
+    powers, inverses = (_powers(base, BLOCK_IDS * hashed) for base in (BASE, INVERSE))
     start, size = 1, BLOCK_IDS
     while start < len(corpus.ids):
         ids = corpus.ids[start : start + size]
@@ -229,9 +231,12 @@ def hash_blocks(
         starts = np.concatenate([[0], ends[:-1] + 1])
         hashes = np.zeros(0, np.uint64)
         if hashed:
-            terms = numbers[ids[: ends[-1]]] * _powers(BASE, int(ends[-1]))
-            sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)])
-            hashes = (sums[ends] - sums[starts]) * _powers(inverse, int(ends[-1]) + 1)[starts]
+            if ends[-1] >= len(powers):
+                longer = int(ends[-1]) + 1
+                powers, inverses = (_powers(base, longer) for base in (BASE, INVERSE))
+            sums = np.zeros(ends[-1] + 1, np.uint64)
+            np.cumsum(numbers[ids[: ends[-1]]] * powers[: ends[-1]], out=sums[1:])
+            hashes = (sums[ends] - sums[starts]) * inverses[starts]
         yield ends - starts, hashes
         start, size = start + int(ends[-1]) + 1, BLOCK_IDS
         release(corpus.ids)

@@ -2,13 +2,12 @@
 
 from typing import Any, NamedTuple
 
-from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.data.encoding import FileInfo, encode_file, summarize_file
 from mm_jax.data.examples import Examples, evenly, examples_of
 from mm_jax.data.mapped import is_too_large, map_file
 from mm_jax.data.samples import SampleShape, sample_shape
-from mm_jax.data.splits import Splits, overlap, split
+from mm_jax.data.splits import Splits, named_errors, overlap, split
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 
@@ -86,8 +85,6 @@ def load_dataset(
         return Dataset(config, *map_file(stream, vocab, skip_unknown=skip_unknown))
     info = summarize_file(stream, vocab)
     corpus, num_skipped = encode_file(stream, info, skip_unknown=skip_unknown)
-    try:
+    with named_errors(info.path):
         splits = split(corpus, config.split, config.split_seed)
-    except InputError as error:
-        raise InputError(f"{info.path}: {error}") from None
     return Dataset(config, info, splits, overlap(splits.dev, splits.train), num_skipped)

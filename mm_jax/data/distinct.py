@@ -16,8 +16,9 @@ def distinct_examples(corpus: Corpus, context: int | None) -> Batch:
     """
     if context is None:
         return distinct(rows(corpus))
-    vocab_size, order = len(corpus.vocab), context + 1
-    if order > highest_order(vocab_size):
+    vocab_size, order, weights = len(corpus.vocab), context + 1, corpus.weights
+    are_whole = weights is None or (weights == np.floor(weights)).all()
+    if order > highest_order(vocab_size) or not are_whole:
         return distinct(windows(corpus, context=context))
     counts = count_corpus(corpus, order)
     powers = vocab_size ** np.arange(order)[::-1]

@@ -90,8 +90,9 @@ class Encoder:
                 f"{path}: {self.num_affected:,} of {self.num_tokens:,} {what} are not in the "
                 f"vocabulary: {named}{more}"
             )
+        contain = "contains" if self.num_affected == 1 else "contain"
         return InputError(
-            f"{path}: {self.num_affected:,} of {self.num_items:,} {self.items}s contain {what} "
+            f"{path}: {self.num_affected:,} of {self.num_items:,} {self.items}s {contain} {what} "
             f"that are not in the vocabulary, {named}{more}; the first is {self.items} "
             f"{self.first:,}{hint}"
         )
@@ -159,9 +160,8 @@ def summarize_file(stream: Stream, vocab: Vocab | None = None) -> FileInfo:
     check_lecture_file(config.data, stream.path, sha256)
     notes = []
     if meter.num_marks:
-        notes.append(
-            f"{stream.path}: {meter.num_marks:,} byte order marks (U+FEFF) inside it are left out"
-        )
+        marks = "byte order mark" if meter.num_marks == 1 else "byte order marks"
+        notes.append(f"{stream.path}: {meter.num_marks:,} {marks} (U+FEFF) inside it left out")
     if config.items == "line" and config.column is None and config.unit != "byte":
         table = looks_like_a_table(meter.first_lines)
         if table is not None:
@@ -193,7 +193,8 @@ class _SymbolsSeen:
     def add(self, piece: str) -> None:
         """Take the symbols of a piece."""
         if self.config.items == "paragraph":
-            piece = piece.replace("\n\n", "")  # what is between them is no symbol
+            # What stands between them is no symbol.
+            piece = piece.replace("\n\n", " " if self.config.unit == "word" else "")
         if self.config.unit == "word":
             self.counts.update(split_words(piece))
         elif self.config.unit == "char":

@@ -64,7 +64,8 @@ class Windows:
         # One boundary stands in front, and so for those that would come before it.
         places = xp.maximum(_spread(xp, numbers, 1 - self.context, 1), 0)
         tokens = self.ids[places].astype(xp.int32)
-        since = xp.cumprod((tokens != 0)[..., ::-1].astype(xp.int32), -1)[..., ::-1]
+        is_symbol = (tokens != 0)[..., ::-1].astype(xp.int32)
+        since = xp.cumprod(is_symbol, -1, dtype=xp.int32)[..., ::-1]
         return _batch(xp, self, numbers, tokens * since, self.ids[numbers + 1])
 
     @property
@@ -135,7 +136,7 @@ class Crops:
         xp = _module(self.ids)
         places = _spread(xp, numbers, 0, self.block)
         tokens, targets = (self.ids[each].astype(xp.int32) for each in (places, places + 1))
-        return Batch(tokens, targets, xp.ones(targets.shape, xp.float32))
+        return Batch(tokens, targets, _ones(xp, targets))
 
     @property
     def exact(self) -> "Strides":
@@ -298,13 +299,14 @@ def _spread(xp: Any, numbers: Any, first: int, end: int) -> Any:
 
 def _batch(xp: Any, examples: Windows, numbers: Any, tokens: Any, targets: Any) -> Batch:
     weights = examples.weights
-    if weights is not None:
-        each = weights[numbers]
-    else:
-        each = xp.ones(targets.shape, xp.float32)
-        # Known to be 1, they would change how a loss is summed, and so its last bit.
-        each = each if xp is np else jax.lax.optimization_barrier(each)
+    each = _ones(xp, targets) if weights is None else weights[numbers]
     return Batch(tokens, targets.astype(xp.int32), each)
+
+
+def _ones(xp: Any, targets: Any) -> Any:
+    """Return weights of 1; a program that knew them would sum a loss in another order."""
+    ones = xp.ones(targets.shape, xp.float32)
+    return ones if xp is np else jax.lax.optimization_barrier(ones)
 
 
 def impossible_ngrams(

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8, UInt64
 
-from mm_jax.config.base import InputError
 from mm_jax.data.corpus import Corpus, item_hashes
 from mm_jax.data.encoding import Encoder, FileInfo, encoded_pieces, summarize_file
-from mm_jax.data.splits import document_ends, ordered_splits
+from mm_jax.data.splits import document_ends, named_errors, ordered_splits
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 
@@ -27,7 +26,7 @@ class FileSummary:
     num_splittable: int  # items, or tokens of a document
     split_of: UInt8[np.ndarray, " n"] | None  # TRAIN, DEV, ... of each; None: all TRAIN
     dev_lines_in_train: float = 0.0  # this and the next are known once the items are counted
-    longest: int = 0  # tokens of the longest item
+    longest: int = 0  # tokens of the longest item of train
 
     @property
     def vocab(self) -> Vocab:
@@ -78,17 +77,15 @@ def summarize_splits(stream: Stream) -> FileSummary:
     info, config = summarize_file(stream), stream.config
     if config.split == "none":
         return FileSummary(info, info.num_items, None)
-    try:
+    with named_errors(info.path):
         if info.is_document:
             num_tokens = sum(map(len, encoded_pieces(stream, Encoder(info.vocab, config.items))))
             ends = document_ends(num_tokens, config.split)
             split_of = np.full(num_tokens, TEST, np.uint8)
             split_of[: ends[1]], split_of[: ends[0]] = DEV, TRAIN
-            return FileSummary(info, num_tokens, split_of)
+            return FileSummary(info, num_tokens, split_of, longest=ends[0])
         hashes = hashes_of(stream, info) if config.split == "unique" else None
         splits = ordered_splits(info.num_items, config.split_seed, hashes)
-    except InputError as error:
-        raise InputError(f"{info.path}: {error}") from None
     split_of = np.full(info.num_items, DROPPED, np.uint8)
     for split, items in enumerate(splits):
         split_of[items] = split

@@ -120,12 +120,13 @@ def clean_paragraphs(text: str, spaces: str = SPACES) -> list[str]:
 def cut_paragraphs(texts: Iterator[str], meter: Meter, spaces: str = SPACES) -> Iterator[str]:
     """Yield the paragraphs of texts that end at ends of lines; each then ends with a blank line."""
     held: list[str] = []  # of a paragraph that may go on
+    blank = re.compile(rf"(?<=\n)[{re.escape(spaces)}]*\n")
     for text in itertools.chain(texts, [None]):
         if text is None:
             complete, held = "".join(held), []
         else:
-            meter.num_raw += text.count("\n")
-            ends = [end.start() for end in re.finditer(r"(?<=\n)[^\S\n]*\r?\n", text)]
+            meter.num_raw += one_kind_of_line_end(text).count("\n")
+            ends = [end.start() for end in blank.finditer(text)]
             if not ends:
                 held.append(text)
                 continue

@@ -21,7 +21,7 @@ from mm_jax.config.data import DataConfig
 from mm_jax.data.corpus import Corpus, hash_blocks, release
 from mm_jax.data.encoding import Encoder, FileInfo, check_encoder, encoded_pieces, summarize_file
 from mm_jax.data.external_shuffle import write_shuffled
-from mm_jax.data.splits import Splits, document_ends, overlap
+from mm_jax.data.splits import Splits, document_ends, named_errors, overlap
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 from mm_jax.runtime.atomic_files import check_space, sync_dir
@@ -79,10 +79,12 @@ def _key(stream: Stream, vocab: Vocab | None, skip_unknown: bool) -> str:
 
 
 def _make(folder: Path, stream: Stream, vocab: Vocab | None, skip_unknown: bool) -> None:
+    advice = "set XDG_CACHE_HOME to another disk"
+    check_space(folder.parent, 3 * stream.num_bytes, advice)
     info = summarize_file(stream, vocab)
     itemsize = np.dtype(info.vocab.dtype).itemsize
     needed = 3 * itemsize * stream.num_bytes
-    check_space(folder.parent, needed, "set XDG_CACHE_HOME to another disk")
+    check_space(folder.parent, needed, advice)
     partial = folder.with_suffix(".part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -119,14 +121,16 @@ def _split(partial: Path, info: FileInfo, config: DataConfig) -> dict[str, Any]:
     if config.split == "none" or info.is_document:
         ends = [whole.num_predictions] * 2
         if config.split != "none":
-            ends = document_ends(whole.num_predictions, config.split)
+            with named_errors(info.path):
+                ends = document_ends(whole.num_predictions, config.split)
         limits = zip([0, *ends], [*ends, whole.num_predictions], strict=True)
         for name, (first, end) in zip(Splits._fields, limits, strict=True):
             with (partial / f"{name}.ids").open("wb") as file:
                 file.write(whole.ids[:1].tobytes())
                 copy(whole.ids, first + 1, end + 1, file)
     else:
-        write_shuffled(partial, whole, config.split, config.split_seed)
+        with named_errors(info.path):
+            write_shuffled(partial, whole, config.split, config.split_seed)
     del whole
     (partial / "all.ids").unlink()
     parts = [_mapped(partial / f"{name}.ids", info, config) for name in Splits._fields]

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int32, Int64, Integer
 from mm_jax.config.base import InputError
 from mm_jax.data.corpus import Corpus, as_corpus, encode_corpus
 from mm_jax.data.encoding import Encoder, encoded_pieces
-from mm_jax.data.file_summary import DEV, FileSummary, hash_items
+from mm_jax.data.file_summary import DEV, TRAIN, FileSummary, hash_items
 from mm_jax.data.ngrams import NUM_SPLITS, Counts, check_fits, highest_order, ngram_keys, sum_by
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
@@ -183,16 +183,23 @@ def _chunks(
     last ``overlap`` ids of the one before. Where items are split, ``hashes`` get theirs.
     """
     vocab, is_document = summary.vocab, summary.info.is_document
+    num_items = 0
     held = np.zeros(0, vocab.dtype)  # of a document: the last ids of the piece before
     for piece in encoded_pieces(stream, Encoder(vocab, stream.config.items)):
         if not is_document:
             lengths = np.diff(np.flatnonzero(piece == 0), prepend=-1) - 1
-            summary.longest = max(summary.longest, int(lengths.max(initial=0)))
             if summary.split_of is not None:
                 hashes.append(hash_items(piece, vocab))
+                in_train = summary.split_of[num_items : num_items + len(lengths)] == TRAIN
+                num_items += len(lengths)
+                lengths = lengths[: len(in_train)][in_train]
+            summary.longest = max(summary.longest, int(lengths.max(initial=0)))
         ids = np.concatenate([held, piece]) if len(held) else piece
         for begin in range(len(held), len(ids), CHUNK_SYMBOLS):
             shared = min(begin, overlap)
             yield ids[begin - shared : begin + CHUNK_SYMBOLS], shared
+        if is_document and summary.split_of is None:
+            num_items += len(piece)
+            summary.longest = summary.num_splittable = num_items
         if is_document:
             held = ids[max(0, len(ids) - overlap) :]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mm_jax.config.data import DataConfig
 from mm_jax.config.models import MAX_LEN
 from mm_jax.config.training import NUM_SAMPLES
 from mm_jax.data.items import ITEM_NAMES
@@ -16,6 +17,7 @@ from mm_jax.data.vocab import Vocab, decode_lines
 LONGEST = 2000  # tokens after which a sampled item is cut by default, however long items are
 DOCUMENT_LEN = 500  # tokens of a document that are sampled by default
 NUM_OF_DOCUMENT = 3  # samples of that length that are kept with a run
+ESCAPES = {"\\": r"\\", "\n": r"\n", "\r": r"\r"}
 CUT = "\t(cut)"  # behind a line of samples.txt that was cut
 
 
@@ -62,29 +64,42 @@ def sample_shape(items: str, longest: int | None) -> SampleShape:
     ``longest`` is in tokens; None where it is not known.
     """
     if items == "document":
-        return SampleShape(DOCUMENT_LEN, endless=True, num=NUM_OF_DOCUMENT, what="samples")
+        return SampleShape(DOCUMENT_LEN, endless=True, num=NUM_OF_DOCUMENT, what=_names(items))
     max_len = max(MAX_LEN, min(2 * (longest or 0), LONGEST))
-    return SampleShape(max_len, what=ITEM_NAMES[items])
+    return SampleShape(max_len, what=_names(items))
 
 
-def to_text(samples: Samples, items: str) -> str:
-    r"""Return samples one a line, for samples.txt; where items have several lines, breaks as \n."""
+def to_text(samples: Samples, data: DataConfig) -> str:
+    r"""Return samples one a line, for samples.txt; where they may have line breaks, these as \n."""
     marks = (CUT * cut for cut in samples.cut)
-    texts = samples.texts if items == "line" else map(_escaped, samples.texts)
+    texts = map(_escaped, samples.texts) if _have_breaks(data) else samples.texts
     return "".join(f"{text}{mark}\n" for text, mark in zip(texts, marks, strict=True))
 
 
-def from_text(text: str, items: str, max_len: int = MAX_LEN) -> Samples:
+def from_text(text: str, data: DataConfig, max_len: int = MAX_LEN) -> Samples:
     """Return the samples of which ``text`` is the ``to_text``."""
     lines = text.removesuffix("\n").split("\n")  # a sample may hold what splitlines splits at
     cut = [line.endswith(CUT) for line in lines]
     texts = [line.removesuffix(CUT) for line in lines]
-    return Samples(texts if items == "line" else [*map(_unescaped, texts)], cut, max_len)
+    texts = [*map(_unescaped, texts)] if _have_breaks(data) else texts
+    return Samples(texts, cut, max_len, _names(data.items))
+
+
+def _names(items: str) -> str:
+    return "samples" if items == "document" else ITEM_NAMES[items]
+
+
+def _have_breaks(data: DataConfig) -> bool:
+    """Check whether an item can have several lines; bytes can be sampled in any order."""
+    return data.items != "line" or data.unit == "byte"
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n")
+    for symbol, written in ESCAPES.items():
+        text = text.replace(symbol, written)
+    return text
 
 
 def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], text)
+    symbols = {written: symbol for symbol, written in ESCAPES.items()}
+    return re.sub(r"\\.", lambda found: symbols.get(found[0], found[0]), text)

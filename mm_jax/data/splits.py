@@ -1,8 +1,11 @@
 """Items -> train, dev and test. Imports no jax."""
 
 import array
+import contextlib
 import dataclasses
 import random
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +86,15 @@ def document_ends(num_tokens: int, scheme: str) -> list[int]:
     if scheme == "none":
         return [num_tokens, num_tokens]
     return [*split_ends(num_tokens, "tokens")]
+
+
+@contextlib.contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Add the name of the file to an error of its splits."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def check_scheme(scheme: str) -> None:

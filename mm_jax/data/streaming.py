@@ -70,7 +70,8 @@ class Stream:
         """
         meter = Meter() if meter is None else meter
         try:
-            yield from self._cut(meter)
+            for piece in self._cut(meter):
+                yield piece.lower() if self.config.lower else piece
             if self.kept is not None:
                 return
             status = self.path.stat()
@@ -108,7 +109,8 @@ class Stream:
                 meter.num_items = 1
                 yield text
         else:
-            yield from cut_document(texts, meter, in_words=config.unit == "word")
+            # What the last letter of a word is as a small one depends on the rest of it.
+            yield from cut_document(texts, meter, in_words=config.lower or config.unit == "word")
 
     def _as_symbols(self, meter: Meter) -> Iterator[str]:
         for data in self._raw():
@@ -116,7 +118,7 @@ class Stream:
             yield data.decode("latin-1")
 
     def _decoded(self, meter: Meter) -> Iterator[str]:
-        """Yield the text of the file without byte order marks; with --lower in small letters."""
+        """Yield the text of the file without byte order marks."""
         offset = 0
         for data in self._raw():
             meter.hash.update(data)
@@ -128,7 +130,7 @@ class Stream:
                     meter.num_marks += text.count(MARK)
                     text = text.replace(MARK, "")
             offset += len(data)
-            yield text.lower() if self.config.lower else text
+            yield text
 
     def _raw(self) -> Iterator[bytes]:
         """Yield the bytes of whole lines; only the last piece may lack the end of its line.
@@ -165,7 +167,7 @@ def _last_symbol(data: bytes) -> int:
             return place + 1
         if data[place] >= 0xC0:  # it begins a symbol, which may go on in the next piece
             return place
-    return len(data)
+    return len(data) if len(data) >= 4 else 0  # less may be a part of a symbol that goes on
 
 
 def decode_utf8(path: Path, data: bytes, offset: int = 0) -> str:

@@ -17,7 +17,8 @@ from jaxtyping import Int, Int32
 from mm_jax.config.base import InputError
 from mm_jax.data.words import join_words, split_words
 
-BOUNDARIES = ".↵␄¶␃␞"  # the first that is no symbol of the data shows where items begin and end
+# The first that is no symbol of the data shows where items begin and end.
+BOUNDARIES = (*".↵␄¶␃␞", "\ue000")
 UNKNOWN = "<unk>"  # no word: it has three tokens
 BYTE_SYMBOLS = tuple(chr(b) if 0x20 <= b < 0x7F else f"\\x{b:02x}" for b in range(256))
 
@@ -107,7 +108,7 @@ def utf8(text: str) -> bytes:
 def make_vocab(symbols: Iterable[str], unit: str = "char", *, lower: bool = False) -> Vocab:
     """Return the vocabulary of distinct symbols, in their sorted order."""
     known = sorted(symbols)
-    boundary = next((each for each in BOUNDARIES if each not in set(known)), "\ue000")
+    boundary = next(each for each in BOUNDARIES if each not in {*known})
     return Vocab((boundary, *known), unit, lower)
 
 

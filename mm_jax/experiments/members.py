@@ -97,5 +97,5 @@ def save_run_results(
         append_metrics(path, [seed | line for line in (*member.lines, last)])
     losses = {"train_loss": result.train_loss, "dev_loss": result.dev_loss}
     append_metrics(path, [{"step": members[0].steps, **losses}])
-    save_results(path, params, to_text(result.samples, config.data.items))
+    save_results(path, params, to_text(result.samples, config.data))
     return result

@@ -87,7 +87,7 @@ class SingleRun:
             end = end._replace(reason=reason)
         line = {"step": end.step, "train_loss": result.train_loss, "dev_loss": result.dev_loss}
         append_metrics(self.path, [line])
-        save_results(self.path, params, to_text(result.samples, self.config.data.items))
+        save_results(self.path, params, to_text(result.samples, self.config.data))
         return end, result
 
     def profile(self, end: TrainResult) -> Profile:

@@ -28,7 +28,7 @@ from mm_jax.runs.checkpoint import (
     serialize,
 )
 from mm_jax.runs.checkpoint_schedule import CheckpointSchedule
-from mm_jax.runs.layout import CONFIG, METRICS, RunMetadata, check_checkpoint_matches
+from mm_jax.runs.layout import CONFIG, FORMAT, METRICS, RunMetadata, check_checkpoint_matches
 from mm_jax.runs.metrics import MAX_LINES, LossLog
 from mm_jax.runs.metrics_file import MetricsFile
 from mm_jax.runs.named_arrays import check_arrays, from_arrays, spec_of, to_arrays
@@ -63,6 +63,7 @@ class CheckpointManager:
     ) -> None:
         deterministic = bool((metadata.fingerprint or {}).get("deterministic"))
         self.run_record: dict[str, Any] = {  # stands in each checkpoint
+            "format": FORMAT,
             "config": to_dict(metadata.config),
             "symbols": metadata.symbols,
             "data": metadata.data,

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from mm_jax.config.base import InputError, check_path, flag
 from mm_jax.config.serialization import from_dict, read_count, read_number, to_dict
 from mm_jax.config.training import CountConfig, RunConfig
-from mm_jax.data.vocab import byte_vocab
+from mm_jax.data.vocab import BOUNDARIES, byte_vocab
 
 FORMAT = 4  # of config.json; one that an older mm-jax cannot read gets a higher number
+UNMARKED = 3  # the format of checkpoints that do not say theirs
 # The choices that a format added, and what it meant when they did not exist yet.
 ADDED: dict[int, dict[str, Any]] = {
     2: {"full_batch": False, "regularization": 0.0},
@@ -84,6 +85,8 @@ def check_symbols(symbols: Any, unit: str) -> None:
     are_text = all(isinstance(symbol, str) and symbol for symbol in symbols)
     if unit == "char":
         are_text = are_text and {*map(len, symbols)} == {1}
+    if symbols[0] not in BOUNDARIES:
+        raise InputError(f"its first symbol, {symbols[0]!r}, is no boundary")
     if not are_text or len({*symbols}) != len(symbols) or not "".join(symbols).encode():
         raise InputError(f"its symbols are not the boundary and distinct {unit}s")
     if unit == "byte" and tuple(symbols) != byte_vocab().symbols:
@@ -203,7 +206,7 @@ def check_checkpoint_matches(
 ) -> None:
     """Raise InputError where a checkpoint was made with other choices than config.json has."""
     try:
-        saved = metadata_from_record({"format": FORMAT, **record})
+        saved = metadata_from_record({"format": UNMARKED, **record})
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"{checkpoint} is no checkpoint of a run: {error}") from None
     mismatch = f"{checkpoint} does not fit {path / CONFIG}"

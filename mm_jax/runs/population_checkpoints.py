@@ -4,6 +4,7 @@ A checkpoint holds the states of its members, their metrics so far, and at the e
 losses on dev. Without a directory checkpoints are kept in memory. Imports no jax.
 """
 
+import dataclasses
 import hashlib
 import math
 import threading
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mm_jax.config.base import InputError
+from mm_jax.config.command_line import flags_of
+from mm_jax.config.data import DataConfig
 from mm_jax.config.serialization import to_dict, to_json
 from mm_jax.config.training import RunConfig
 from mm_jax.runs.checkpoint import (
@@ -267,7 +270,12 @@ def population_digest(
     """Return a digest of what sets a population apart: its choices, data and vocabulary."""
     choices = [to_dict(config) | {"data": None} for config in configs]
     splits = [[config.data.split, config.data.split_seed] for config in configs[:1]]
-    text = to_json([choices, splits, data["sha256"], list(symbols)])
+    what: list[Any] = [choices, splits, data["sha256"], list(symbols)]
+    for config in configs[:1]:  # other choices of the data, where an older mm-jax did not have them
+        chosen = dataclasses.replace(config.data, data=DataConfig.data)
+        other = flags_of(chosen, DataConfig(split=chosen.split, split_seed=chosen.split_seed))
+        what += [other] if other else []
+    text = to_json(what)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

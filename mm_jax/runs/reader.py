@@ -33,10 +33,10 @@ from mm_jax.runs.checkpoint import (
 )
 from mm_jax.runs.layout import (
     CONFIG,
-    FORMAT,
     PARAMS,
     SAMPLES,
     TEST_LOOKS,
+    UNMARKED,
     RunMetadata,
     metadata_from_record,
     read_metadata,
@@ -106,7 +106,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
 def _load_checkpoint(path: Path) -> Run:
     checkpoint = open_checkpoint(path)
     try:
-        metadata = metadata_from_record({"format": FORMAT, **checkpoint.record})
+        metadata = metadata_from_record({"format": UNMARKED, **checkpoint.record})
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a checkpoint of a run: {error}") from None
     return _from_checkpoint(path, metadata, checkpoint)
@@ -193,10 +193,10 @@ def _unusable(array: np.ndarray, num_rows: int | None) -> str | None:
 def read_samples(folder: Path, config: RunConfig | CountConfig) -> Samples:
     """Return the samples that are kept with a run. Raises InputError where they cannot be read."""
     try:
-        text = (folder / SAMPLES).read_text("utf-8")
+        text = (folder / SAMPLES).read_bytes().decode("utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {folder / SAMPLES}: {error}") from None
-    return from_text(text, config.data.items)
+    return from_text(text, config.data)
 
 
 def unfinished_note(run: Run) -> str | None:

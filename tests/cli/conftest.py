@@ -24,8 +24,9 @@ def user_files(tmp_path_factory):
         "empty.txt": "",
         "only_bom.txt": "\ufeff",
         "blank.txt": "\n \r\n\t\n",
-        "few.txt": "ab\ncd\n",
+        "few.txt": "emma\nava\n",
         "dot.txt": "\n\nemma\nst. clair\n",
+        "capitals.txt": "EMMA\nAVA\n",
         "unknown.txt": "emma\n\n\nemXma\n",
         "in_the_way": "a file where a directory is wanted",
     }

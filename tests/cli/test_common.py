@@ -18,8 +18,11 @@ from mm_jax.config.presets import PRESETS
 from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.data.dataset import load_dataset
+from mm_jax.data.samples import Samples
 from mm_jax.experiments.evaluation import EvalResult
 from mm_jax.runtime.console import Console
+
+NO_SAMPLES = Samples([], [], 64)
 
 
 def members(*losses):
@@ -60,7 +63,7 @@ def test_base_choices_that_do_not_exist_are_refused(given, error):
 
 def test_a_data_path_becomes_absolute_and_a_name_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    relative = DataConfig("a/names.txt", "unique", 3)
+    relative = DataConfig("a/names.txt", split="unique", split_seed=3)
     assert common.with_absolute_path(relative) == dataclasses.replace(
         relative, data=f"{os.path.realpath(tmp_path)}/a/names.txt"
     )
@@ -138,23 +141,42 @@ def test_the_split_is_described_with_its_overlap():
 def test_a_dataset_is_described(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("emma\n\nava\n" * 10)
-    data, split = common.describe_dataset("mine", load_dataset(DataConfig(str(path))))
-    assert data == "data       mine: 20 lines, 5 symbols, 10 blank lines dropped"  # . a e m v
+    data, split = common.describe_dataset(load_dataset(DataConfig(str(path))))
+    assert data == f"data       {path}: 20 lines, 5 symbols, 10 blank lines dropped"  # . a e m v
     assert split.startswith("split      16 / 2 / 2 lines")
 
 
+@pytest.mark.parametrize(
+    ("items", "unit", "data", "split"),
+    [
+        ("paragraph", "char", "20 paragraphs, 4 symbols", "16 / 2 / 2 paragraphs (0.0% of dev"),
+        ("line", "byte", "40 lines, 257 bytes, 20 blank lines dropped", "32 / 4 / 4 lines ("),
+        ("document", "word", "120 tokens, 4 words", "96 / 12 / 12 tokens, in the order of the"),
+    ],
+)
+def test_other_items_and_tokens_are_named(tmp_path, items, unit, data, split):
+    path = tmp_path / "names.txt"
+    path.write_text("".join(f"{'a' * (i + 1)}\nb\n\n" for i in range(20)))
+    if items == "document":
+        path.write_text("emma ava\n" * 40)
+    config = DataConfig(str(path), items=items, unit=unit)
+    lines = list(common.describe_dataset(load_dataset(config)))
+    assert lines[0] == f"data       {path}: {data}"
+    assert lines[1].startswith(f"split      {split}")
+
+
 def test_losses_are_described_in_nats_bits_and_perplexity():
-    lines = list(common.describe_losses(EvalResult(2.0, math.log(8), []), "best"))
+    lines = list(common.describe_losses(EvalResult(2.0, math.log(8), NO_SAMPLES), "best"))
     assert lines == [
         "best       train 2.0000, dev 2.0794 nats per symbol",
         "           (dev perplexity 8.00, 3.0000 bits per symbol)",
     ]
-    train_only = list(common.describe_losses(EvalResult(math.log(2), None, [])))
+    train_only = list(common.describe_losses(EvalResult(math.log(2), None, NO_SAMPLES)))
     assert train_only == [
         "loss       train 0.6931 nats per symbol",
         "           (train perplexity 2.00, 1.0000 bits per symbol)",
     ]
-    assert "perplexity huge" in list(common.describe_losses(EvalResult(30.0, None, [])))[1]
+    assert "perplexity huge" in list(common.describe_losses(EvalResult(30.0, None, NO_SAMPLES)))[1]
 
 
 def test_members_are_described_by_their_mean():

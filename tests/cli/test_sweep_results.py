@@ -2,6 +2,7 @@ from pathlib import Path
 
 from mm_jax.cli import sweep_results
 from mm_jax.config.training import RunConfig
+from mm_jax.data.samples import Samples
 from mm_jax.experiments.evaluation import EvalResult
 from mm_jax.experiments.search_config import SearchConfig
 from mm_jax.experiments.successive_halving import SearchResult
@@ -12,14 +13,16 @@ END = SweepResult(SearchResult([], [], False, 0), num_finished=3, steps=12_345, 
 
 
 def run(**choices):
+    result = EvalResult(2.25, 2.5, Samples([], [], 64))
     record = {"train_command": "mm-jax train --seed 4"}
-    return SavedRun(Path("swept/best"), RunConfig(**choices), EvalResult(2.25, 2.5, []), record)
+    return SavedRun(Path("swept/best"), RunConfig(**choices), result, record)
 
 
 def test_what_is_trained_on_what_and_where():
     search = SearchConfig(RunConfig(steps=2000, seeds=8), ())
     lines = list(sweep_results.describe_sweep(search, dataset(), 1200, 3))
-    assert lines[0].startswith("data       names: 200 lines, ")
+    assert lines[0].startswith("data       ")
+    assert "names.txt: 200 lines, " in lines[0]
     assert lines[2] == "sweep      1,200 settings x 8 seeds, 2,000 steps, in 3 programs"
     assert lines[3].startswith("device     cpu x ")
 

@@ -9,6 +9,7 @@ import pytest
 
 from mm_jax.cli.train_results import describe_profile, draw_losses, report_run, report_seeds
 from mm_jax.config.training import RunConfig
+from mm_jax.data.samples import Samples
 from mm_jax.experiments.evaluation import EvalResult
 from mm_jax.experiments.members import Member
 from mm_jax.experiments.seed_ensemble import EnsembleResult
@@ -16,7 +17,7 @@ from mm_jax.experiments.training_loop import TrainResult
 from mm_jax.training.profiler import Profile
 from tests.helpers import strict_json
 
-RESULT = EvalResult(2.0, math.log(8), ["emma", "ava"])
+RESULT = EvalResult(2.0, math.log(8), Samples(["emma", "ava"], [False, True], 64))
 END = TrainResult(
     state=None,
     step=2500,
@@ -45,7 +46,9 @@ def test_a_run_at_its_end_reports_losses_and_speed():
         "train_loss": 2.0,
         "dev_loss": math.log(8),
         "samples": ["emma", "ava"],
+        "num_cut": 1,
     }
+    assert report.samples == RESULT.samples
     first, second, last = report.lines
     assert first == "loss       train 2.0000, dev 2.0794 nats per symbol"
     assert second == "           (dev perplexity 8.00, 3.0000 bits per symbol)"
@@ -60,11 +63,13 @@ def test_a_run_that_diverged_is_exit_code_1_and_one_that_was_stopped_that_of_its
     stopped = END._replace(reason="interrupted after step 3", interrupted=True)
     report = report_run(stopped, None, 0.0, None, 143)
     assert (report.exit_code, report.reason) == (143, "interrupted after step 3")
-    assert [report.record[name] for name in ("train_loss", "dev_loss", "samples")] == [
+    assert [report.record[name] for name in ("train_loss", "dev_loss", "samples", "num_cut")] == [
         None,
         None,
         [],
+        0,
     ]
+    assert report.samples is None
     assert report.lines == ["time       1,500 steps in 2.0 s; 1,234 steps/s"]
 
 
@@ -104,7 +109,7 @@ def test_seeds_that_diverged_or_were_stopped_have_a_reason(result, code):
     report = report_seeds(end, result, 100, 130)
     assert (report.exit_code, report.reason) == (code, "why")
     assert ("steps" in report.record) == (result is not None)
-    assert report.record["samples"] == (result.samples if result else [])
+    assert report.record["samples"] == (result.samples.texts if result else [])
     strict_json(json.dumps(report.record))
 
 

@@ -12,7 +12,7 @@ from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, Ngram
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig
 
-DATA = DataConfig("a b.txt", "unique", 7)
+DATA = DataConfig("a b.txt", split="unique", split_seed=7)
 EVERY_CHOICE = RunConfig(
     data=DATA,
     model=MLPConfig(5, 6, 7, "scaled", 0.1),
@@ -40,6 +40,8 @@ def parsed(command):
     [
         EVERY_CHOICE,
         RunConfig(data=DATA, model=BigramConfig()),
+        RunConfig(data=DataConfig("a.csv", column="its name", weights="3", lower=True)),
+        RunConfig(data=DataConfig("a.txt", "document", "word", min_count=2, block=9)),
         RunConfig(model=BigramConfig("scaled"), optimizer=OptimizerConfig(learning_rate="auto")),
         *(preset.config for preset in PRESETS.values()),
     ],

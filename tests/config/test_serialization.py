@@ -17,9 +17,15 @@ from tests.helpers import strict_json
 
 counts, seeds = st.integers(1, 2**31 - 1), st.integers(0, 2**32 - 1)
 sizes = st.floats(1e-30, 1e30)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+columns = st.fixed_dictionaries({"column": texts}, optional={"weights": texts})
+tokens = st.fixed_dictionaries({"unit": st.just("word")}, optional={"min_count": counts})
 data_configs = st.builds(
-    DataConfig,
-    data=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
+    lambda kind, token, **more: DataConfig(**kind, **token, **more),
+    kind=st.fixed_dictionaries({"items": st.sampled_from(["line", "paragraph"])}) | columns,
+    token=st.just({"unit": "byte"}) | tokens | st.fixed_dictionaries({"lower": st.booleans()}),
+    data=texts,
+    block=counts,
     split=st.sampled_from(["lecture", "unique", "none"]),
     split_seed=seeds,
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm_jax.config.base import InputError
-from mm_jax.data.batches import distinct, impossible_ngrams, pad_batch, rows, windows
+from mm_jax.data.batches import distinct, pad_batch, rows, windows
 from mm_jax.data.splits import split_lines
 from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import SymbolError, build_vocab
@@ -154,10 +154,3 @@ def test_padding_adds_examples_of_weight_zero(layout):
         for before, after in zip(jax.tree.leaves(batch), jax.tree.leaves(padded), strict=True):
             assert np.array_equal(after[:count], before)
             assert not np.asarray(after[count:]).any()
-
-
-def test_impossible_ngrams_are_spelled_once_in_their_order():
-    batch = windows(["aba", "aba"], LETTERS, 2)
-    nats = np.array([1.0, np.inf, 2.0, np.inf, 1.0, np.inf, 2.0, 3.0])
-    assert impossible_ngrams(batch, nats, LETTERS) == [".ab", "ba."]
-    assert impossible_ngrams(batch, np.zeros(8), LETTERS) == []

@@ -10,18 +10,21 @@ import mm_jax
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.data import ngram_counts, ngrams
+from mm_jax.data.corpus import encode_corpus
+from mm_jax.data.dataset import load_dataset
+from mm_jax.data.file_summary import summarize_splits
 from mm_jax.data.ngram_counts import (
     CHUNK_SYMBOLS,
     MAX_TABLE_CELLS,
     Tally,
-    ascii_table,
+    count_corpus,
     count_lines,
     count_ngrams,
     count_stream,
 )
 from mm_jax.data.ngrams import highest_order, ngram_keys
-from mm_jax.data.splits import load_splits, split_lines
-from mm_jax.data.streaming import Stream, summarize_file
+from mm_jax.data.splits import split_lines
+from mm_jax.data.streaming import Stream
 from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import SymbolError, Vocab, build_vocab
 from tests.data.by_hand import ALPHABETS, assert_counts, count_by_hand, some_lines
@@ -86,14 +89,38 @@ def test_a_word_is_the_lectures_bigrams():
     assert spelled == {".e", "em", "mm", "ma", "a."}
 
 
+@given(some_lines, st.data(), st.sampled_from(ORDERS), st.sampled_from(TABLES))
+def test_a_weight_counts_the_ngrams_of_its_line_so_many_times(lines, data, order, table):
+    vocab = build_vocab(lines)
+    weights = data.draw(st.lists(st.integers(0, 3), min_size=len(lines), max_size=len(lines)))
+    repeated = [line for line, weight in zip(lines, weights, strict=True) for _ in range(weight)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ngram_counts, "MAX_TABLE_CELLS", table)
+        patch.setattr(ngram_counts, "CHUNK_SYMBOLS", 5)
+        counts = count_corpus(encode_corpus(lines, vocab, [*map(float, weights)]), order)
+    assert_counts(counts, vocab, order, count_by_hand(repeated, order))
+
+
+def test_weights_that_are_no_whole_numbers_cannot_be_counted():
+    vocab = build_vocab(["ab"])
+    with pytest.raises(InputError, match="weights that are whole numbers only"):
+        count_corpus(encode_corpus(["ab"], vocab, [0.5]), 2)
+
+
+def test_lines_need_their_vocabulary():
+    with pytest.raises(InputError, match="give the vocabulary of the lines"):
+        count_ngrams(["ab"])
+    assert count_ngrams(encode_corpus(["a"], build_vocab(["a"]))).tolist() == [[0, 1], [1, 0]]
+
+
 # Files in pieces, train and dev
 
 
 def of_file(path, lines, config, order, piece_bytes):
     """Count a file of lines, and say what train and dev should be."""
     path.write_bytes("".join(line + "\n" for line in lines).encode())
-    stream = Stream(path, piece_bytes)
-    summary = summarize_file(stream, config)
+    stream = Stream(config, piece_bytes)
+    summary = summarize_splits(stream)
     splits = split_lines(lines, config.split, config.split_seed)
     return summary.vocab, count_stream(stream, summary, order), (splits.train, splits.dev)
 
@@ -135,14 +162,12 @@ def test_a_file_is_counted_as_its_train_and_dev_lines_are(
 
 
 def test_every_symbol_of_ascii_keeps_its_id(path):
-    ascii_symbols = [chr(code) for code in range(128) if chr(code) not in ".\n\r"]
+    ascii_symbols = [chr(code) for code in range(1, 128) if chr(code) not in "\n\r"]
     lines = [f"x{symbol}y" for symbol in ascii_symbols] * 2
     config = DataConfig(data=str(path), split="none")
     vocab, (counts, _), _ = of_file(path, lines, config, 2, 64)
-    assert_counts(counts, vocab, 2, count_by_hand(lines, 2))
-    table = ascii_table(vocab)
-    assert [table[ord(symbol)] for symbol in vocab.symbols[1:]] == list(range(1, len(vocab)))
-    assert table[ord("\n")] == 0
+    assert vocab.symbols == ("↵", *ascii_symbols)
+    assert_counts(counts, vocab, 2, count_by_hand(lines, 2, "↵"))
 
 
 def test_lines_of_ascii_and_of_other_symbols_stand_in_one_file(path):
@@ -158,11 +183,11 @@ def test_lines_of_ascii_and_of_other_symbols_stand_in_one_file(path):
 @pytest.mark.parametrize("scheme", ["lecture", "unique", "none"])
 def test_the_names_are_counted_in_pieces_as_at_once(scheme):
     config = DataConfig(split=scheme)
-    stream = Stream("names", 10_000)
-    summary = summarize_file(stream, config)
-    splits = load_splits(config)[1]
+    stream = Stream(config, 10_000)
+    summary = summarize_splits(stream)
+    splits = load_dataset(config).splits
     for counts, part in zip(count_stream(stream, summary, 3), splits[:2], strict=True):
-        assert_counts(counts, summary.vocab, 3, count_by_hand(part, 3))
+        assert_counts(counts, summary.vocab, 3, count_by_hand(part.items(), 3))
 
 
 def test_the_names_have_as_many_bigrams_as_predictions():
@@ -185,8 +210,8 @@ def test_the_names_have_as_many_bigrams_as_predictions():
 def test_a_file_that_grows_before_it_is_counted_is_refused(path, scheme, piece_bytes, more):
     for lines in ["ab", "ba"] * 10, ["aé", "ba"] * 10:
         path.write_text("\n".join(lines) + "\n", "utf-8")
-        stream = Stream(path, piece_bytes)
-        summary = summarize_file(stream, DataConfig(data=str(path), split=scheme))
+        stream = Stream(DataConfig(data=str(path), split=scheme), piece_bytes)
+        summary = summarize_splits(stream)
         path.write_text("\n".join(lines[1:]) + "\n" + more, "utf-8")
         with pytest.raises(InputError, match="has changed while it was read"):
             count_stream(stream, summary, 3)

@@ -2,11 +2,17 @@ import itertools
 import random
 import re
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.data.splits import load_splits, overlap, split_lines
+from mm_jax.data.corpus import Corpus, encode_corpus
+from mm_jax.data.dataset import load_dataset
+from mm_jax.data.splits import overlap, split, split_lines
+from mm_jax.data.vocab import build_vocab
 
 
 def lecture_way(words):
@@ -71,7 +77,83 @@ def test_a_file_of_too_few_different_lines_is_refused_by_name(tmp_path):
     path = tmp_path / "lines.txt"
     path.write_bytes(b"a\nb\nc\n" * 20)
     with pytest.raises(InputError, match=re.escape(str(path))):
-        load_splits(DataConfig(data=str(path), split="unique"))
-    text, splits = load_splits(DataConfig(data=str(path)))
-    assert splits == split_lines(text.lines)
+        load_dataset(DataConfig(data=str(path), split="unique"))
+    splits = load_dataset(DataConfig(data=str(path))).splits
+    assert tuple(part.items() for part in splits) == split_lines(["a", "b", "c"] * 20)
     assert len(splits.dev) == 6
+
+
+# Corpora
+
+VOCAB = build_vocab(["abc"])
+some_lines = st.lists(st.text("abc", max_size=3), min_size=1, max_size=40)
+
+
+def split_or_error(function, *arguments):
+    try:
+        return function(*arguments)
+    except InputError as error:
+        return str(error)
+
+
+@given(some_lines, st.sampled_from(["lecture", "unique", "none"]), st.integers(0, 2**32 - 1))
+def test_a_corpus_is_split_as_its_lines_are(lines, scheme, seed):
+    weights = [float(i) for i in range(len(lines))]
+    expected = split_or_error(split_lines, lines, scheme, seed)
+    seen = split_or_error(split, encode_corpus(lines, VOCAB, weights), scheme, seed)
+    if isinstance(expected, str):
+        assert seen == expected
+        return
+    assert tuple(part.items() for part in seen) == expected
+    # The weights go with their items; of repeated ones the first is kept.
+    order = [*dict.fromkeys(lines)] if scheme == "unique" else lines
+    first = [lines.index(line) for line in order] if scheme == "unique" else range(len(lines))
+    numbers = split_lines([str(i) for i in first], scheme, seed)
+    assert tuple(part.weights.tolist() for part in seen) == tuple(
+        [float(number) for number in part] for part in numbers
+    )
+    if seen.dev.num_predictions:
+        assert overlap(seen.dev, seen.train) == overlap(expected.dev, expected.train)
+
+
+@given(some_lines, some_lines)
+def test_the_overlap_of_corpora_is_that_of_their_lines(lines, train):
+    share = sum(line in train for line in lines) / len(lines)
+    one, other = encode_corpus(lines, VOCAB), encode_corpus(train, VOCAB)
+    assert overlap(one, other) == pytest.approx(share, abs=1e-15)
+    assert overlap(lines, other) == overlap(one, train) == overlap(lines, train) == share
+    assert overlap(encode_corpus([], VOCAB), other) == 0.0
+
+
+def document(num):
+    ids = np.array([0, *(1 + i % 3 for i in range(num))], np.uint8)
+    return Corpus(ids, VOCAB, None, is_document=True, block=4)
+
+
+@pytest.mark.parametrize("num", [6, 10, 59, 100])
+def test_a_document_is_split_in_its_order(num):
+    text = "".join("abc"[i % 3] for i in range(num))
+    n1, n2 = int(0.8 * num), int(0.9 * num)
+    splits = split(document(num))
+    assert tuple(part.items() for part in splits) == ([text[:n1]], [text[n1:n2]], [text[n2:]])
+    for part in splits:  # each begins anew, after a boundary
+        assert part.ids[0] == 0
+        assert (part.ids[1:] != 0).all()
+        assert (part.is_document, part.block, len(part)) == (True, 4, 1)
+    assert overlap(splits.dev, splits.train) == 0.0
+
+
+def test_a_document_without_a_split_is_all_for_training():
+    splits = split(document(9), "none")
+    assert splits.train.items() == ["abcabcabc"]
+    assert [part.num_predictions for part in splits] == [9, 0, 0]
+
+
+def test_a_document_that_cannot_be_split_is_refused():
+    with pytest.raises(InputError, match="5 tokens are too few"):
+        split(document(5))
+    with pytest.raises(InputError, match="a document is one item, and none of it can repeat"):
+        split(document(50), "unique")
+    for data in document(50), encode_corpus(["a"] * 20, VOCAB):
+        with pytest.raises(InputError, match="unknown split 'random'; choose from lecture, unique"):
+            split(data, "random")

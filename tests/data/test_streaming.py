@@ -16,20 +16,15 @@ from hypothesis import strategies as st
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.data.splits import load_splits, overlap, split_lines
-from mm_jax.data.streaming import (
-    DEV,
-    DROPPED,
-    PIECE_BYTES,
-    TEST,
-    TRAIN,
-    Meter,
-    Stream,
-    summarize_file,
-)
-from mm_jax.data.text import read_lines
+from mm_jax.data.encoding import summarize_file
+from mm_jax.data.file_summary import DEV, DROPPED, TEST, TRAIN, hashes_of, summarize_splits
+from mm_jax.data.items import Meter
+from mm_jax.data.splits import overlap, split_lines
+from mm_jax.data.streaming import PIECE_BYTES, Stream
+from mm_jax.data.text import Text, read_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.runtime.paths import find_data
+from tests.data.by_hand import lines_by_hand
 
 BOM = "\ufeff".encode()
 SIZES = [1, 2, 3, 7, PIECE_BYTES]
@@ -51,7 +46,8 @@ def files(draw, min_lines=0, max_lines=8):
     ends = draw(st.sampled_from([st.just("\r"), st.just("\r\n"), line_ends]))
     lines = [draw(words) + draw(ends) for _ in range(num)]
     marked = draw(st.sampled_from(["", "\ufeff"]))
-    return (marked + "".join(lines) + draw(words)).encode()
+    text = (marked + "".join(lines) + draw(words)).replace("\r\ufeff\n", "\r\n")
+    return text.encode()  # a mark inside CR LF, which nobody writes, may make two ends of it
 
 
 def write(folder, data):
@@ -69,8 +65,18 @@ def outcome(function, *arguments):
 
 
 def whole(config):
-    """All that summarize_file finds, from the whole file in memory and text.py alone."""
-    text, splits = load_splits(config)
+    """All that summarize_splits finds, from the whole file in memory, cut by hand."""
+    path = find_data(config.data)
+    data = path.read_bytes()
+    lines, _, num_blank = lines_by_hand(data)
+    if not lines:
+        what = f"{num_blank} blank lines and nothing else" if num_blank else "nothing in it"
+        raise InputError(f"{path} has {what}; there is nothing to learn from")
+    text = Text(path, lines, num_blank, hashlib.sha256(data).hexdigest())
+    try:
+        splits = split_lines(lines, config.split, config.split_seed)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     first: dict[str, int] = {}
     for place, line in enumerate(text.lines):
         first.setdefault(line, place)
@@ -87,18 +93,20 @@ def whole(config):
 def assert_same(path, size, scheme="none", seed=42):
     """A stream of pieces of ``size`` tells the same as the whole file, or complains the same."""
     config = DataConfig(data=str(path), split=scheme, split_seed=seed)
-    expected, seen = outcome(whole, config), outcome(summarize_file, Stream(path, size), config)
+    stream = Stream(config, size)
+    expected, seen = outcome(whole, config), outcome(summarize_splits, stream)
     if isinstance(expected, str):
         assert seen == expected
         return
     text, splits, split_of, shared = expected
     assert not isinstance(seen, str), seen
-    assert seen.path == path
+    assert seen.info.path == path
     assert seen.vocab == build_vocab(text.lines)
-    assert seen.num_lines == len(text.lines)
-    assert seen.num_blank == text.num_blank
-    assert seen.sha256 == text.sha256
+    assert seen.info.num_items == len(text.lines)
+    assert seen.info.num_blank == text.num_blank
+    assert seen.info.sha256 == text.sha256
     assert seen.split_lines == [len(part) for part in splits]
+    seen.note_overlap(hashes_of(stream, seen.info))
     assert seen.dev_lines_in_train == shared
     pieces = list(Stream(path, size).pieces())
     assert all(piece.endswith("\n") for piece in pieces)
@@ -173,7 +181,7 @@ def test_a_meter_counts_and_hashes_what_goes_by(folder):
     path = write(folder, BOM + b"a\r\n\r\n b \n\n\nc")
     meter = Meter()
     assert "".join(Stream(path, 2).pieces(meter)) == "a\nb\nc\n"
-    assert (meter.num_raw, meter.num_lines) == (6, 3)
+    assert (meter.num_raw, meter.num_items, meter.num_blank) == (6, 3, 3)
     assert meter.hash.hexdigest() == read_lines(path).sha256
 
 
@@ -186,7 +194,7 @@ def complaints(path):
     expected = outcome(read_lines, path)
     assert isinstance(expected, str)
     for size in SIZES:
-        assert outcome(lambda size=size: summarize_file(Stream(path, size), config)) == expected
+        assert outcome(lambda size=size: summarize_splits(Stream(config, size))) == expected
     return expected
 
 
@@ -207,18 +215,12 @@ def test_bytes_that_are_not_utf8_are_named_with_their_place(folder, before, brok
     assert f"not UTF-8 at byte {len(before)} (0x{broken[0]:02x})" in complaints(path)
 
 
-@given(files(), words, words, files())
-def test_the_boundary_is_refused_with_the_number_of_its_line(folder, before, left, right, after):
-    begun = before.endswith((b"\n", b"\r")) or before in (b"", BOM)
-    path = write(folder, before + b"\n" * (not begun) + f"{left}.{right}\n".encode() + after)
-    decoded = (before + b"\n" * (not begun)).decode()
-    number = 1 + len(re.findall("\r\n|\r|\n", decoded))
-    assert complaints(path).startswith(f"{path}, line {number}: '.' marks")
-
-
-def test_the_first_of_several_boundaries_is_named(folder):
-    path = write(folder, b"\n\r\n\nemma\n\nst.john\nd.d\nd.d\n" + b"\n" * 20 + b"x.y")
-    assert f"{path}, line 6: " in complaints(path)
+@given(files(), st.sampled_from([b"", b"a", b"\n", b"ab\r\nc"]))
+def test_nul_is_refused_with_its_place(folder, before, after):
+    path = write(folder, before + b"\0" + after)
+    for size in SIZES:  # what it looks like depends on what is read at once
+        said = outcome(summarize_file, Stream(path, size))
+        assert f"{path} has NUL bytes, the first at byte {len(before)}: it looks like" in said
 
 
 @pytest.mark.parametrize(
@@ -251,10 +253,10 @@ def test_lecture_names_is_known_by_its_checksum(folder, monkeypatch):
     path = write(folder, b"emma\nolivia\n" * 5)
     monkeypatch.setenv("MM_JAX_LECTURE_NAMES", str(path))
     with pytest.raises(InputError, match="is not the lecture's"):
-        summarize_file(Stream("lecture-names"), config)
+        summarize_file(Stream(config))
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr("mm_jax.data.text.LECTURE_SHA256", sha256)
-    assert summarize_file(Stream("lecture-names"), config).num_lines == 10
+    monkeypatch.setattr("mm_jax.data.streaming.LECTURE_SHA256", sha256)
+    assert summarize_file(Stream(config)).num_items == 10
 
 
 @pytest.mark.parametrize("scheme", ["lecture", "unique"])
@@ -263,7 +265,7 @@ def test_too_few_lines_to_split_are_refused(folder, scheme, num):
     path = write(folder, b"".join(b"w%d\n" % i for i in range(num)))
     config = DataConfig(data=str(path), split=scheme)
     with pytest.raises(InputError, match=f"^{re.escape(str(path))}: {num} lines are too few"):
-        summarize_file(Stream(path), config)
+        summarize_splits(Stream(config))
     assert_same(path, 3, scheme)
     assert_same(write(folder, b"".join(b"w%d\n" % i for i in range(6))), 3, scheme)
 
@@ -271,7 +273,7 @@ def test_too_few_lines_to_split_are_refused(folder, scheme, num):
 def test_repetitions_do_not_make_enough_lines_for_a_unique_split(folder):
     path = write(folder, b"a\nb\nc\n" * 20)
     with pytest.raises(InputError, match=": 3 lines are too few"):
-        summarize_file(Stream(path), DataConfig(data=str(path), split="unique"))
+        summarize_splits(Stream(DataConfig(data=str(path), split="unique")))
 
 
 # Files that cannot be read again, and files that change
@@ -283,13 +285,15 @@ DATA = BOM + "ab\r\nb é\n\nab\rc\n".encode() * 5
 READ_TWICE = """
 import json, sys
 from mm_jax.config.data import DataConfig
-from mm_jax.data.streaming import Stream, summarize_file
+from mm_jax.data.file_summary import summarize_splits
+from mm_jax.data.streaming import Stream
 
 for path in sys.argv[1:]:
-    stream = Stream(path, 4)
+    stream = Stream(DataConfig(data=path), 4)
     for _ in range(2):
-        seen = summarize_file(stream, DataConfig(data=path))
-        record = [seen.vocab.symbols, seen.num_lines, seen.num_blank, seen.sha256]
+        seen = summarize_splits(stream)
+        info = seen.info
+        record = [info.vocab.symbols, info.num_items, info.num_blank, info.sha256]
         print(json.dumps([*record, seen.split_of.tolist(), "".join(stream.pieces())]))
 """
 
@@ -303,8 +307,8 @@ def test_a_fifo_and_standard_input_are_read_once_and_kept(folder):
     done = subprocess.run(command, input=DATA, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
     records = [json.loads(line) for line in done.stdout.splitlines()]
-    path = write(folder, DATA)
-    expected, splits = load_splits(DataConfig(data=str(path)))
+    expected = read_lines(write(folder, DATA))
+    splits = split_lines(expected.lines)
     assert len(records) == 4
     for symbols, num_lines, num_blank, sha256, split_of, kept in records:
         assert tuple(symbols) == build_vocab(expected.lines).symbols
@@ -327,15 +331,15 @@ def change_time(path):
 @pytest.mark.parametrize("change", [change_size, change_time])
 def test_a_file_that_changes_between_two_readings_is_refused(folder, change):
     path = write(folder, DATA)
-    stream, config = Stream(path, 4), DataConfig(data=str(path))
+    stream = Stream(path, 4)
     for _ in range(2):
-        summarize_file(stream, config)
+        summarize_file(stream)
     assert list(stream.pieces())
     change(path)
     with pytest.raises(InputError, match=f"{re.escape(str(path))} has changed while it was read"):
         list(stream.pieces())
     with pytest.raises(InputError, match="has changed while it was read"):
-        summarize_file(stream, config)
+        summarize_file(stream)
 
 
 @pytest.mark.parametrize("change", [change_size, change_time])

@@ -8,8 +8,9 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import KneserNeyConfig, NgramConfig
 from mm_jax.data import ngram_counts
+from mm_jax.data.file_summary import summarize_splits
 from mm_jax.data.ngram_counts import count_lines
-from mm_jax.data.streaming import Stream, summarize_file
+from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import build_vocab
 from mm_jax.experiments import counting
 from mm_jax.models.baselines import MAX_ORDER, add_k
@@ -26,8 +27,8 @@ def path(tmp_path):
 
 def count(path, order, smoothing, split="lecture"):
     """All steps of mm-jax count that need no console."""
-    stream = Stream(path)
-    summary = summarize_file(stream, DataConfig(str(path), split))
+    stream = Stream(DataConfig(str(path), split=split))
+    summary = summarize_splits(stream)
     highest = counting.order_to_count(order, smoothing, len(summary.vocab))
     counts = counting.count_splits(stream, summary, highest)
     return summary, counting.choose_model(stream, summary, counts, order, smoothing)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import BigramConfig
-from mm_jax.config.training import TrainingConfig
 from mm_jax.data.dataset import load_dataset
+from mm_jax.data.samples import Samples
 from mm_jax.experiments.evaluation import evaluate_and_sample
 from tests.helpers import bigram, nats64
 
@@ -34,13 +33,12 @@ def by_hand(W, lines):
 def test_losses_are_exact_and_samples_are_the_models(tmp_path, split):
     path = tmp_path / "names.txt"
     path.write_text("\n".join(LINES))
-    config = TrainingConfig(data=DataConfig(str(path), split=split), model=BigramConfig())
-    dataset = load_dataset(config.data)
+    dataset = load_dataset(DataConfig(str(path), split=split))
     W = weights()
-    result = evaluate_and_sample(bigram(4), {"W": W}, dataset, config)
-    assert result.train_loss == pytest.approx(by_hand(W, dataset.splits.train), rel=1e-6)
-    assert result.samples == ["abc"] * 20
+    result = evaluate_and_sample(bigram(4), {"W": W}, dataset)
+    assert result.train_loss == pytest.approx(by_hand(W, dataset.splits.train.items()), rel=1e-6)
+    assert result.samples == Samples(["abc"] * 20, [False] * 20, 64)
     if split == "none":
         assert result.dev_loss is None
     else:
-        assert result.dev_loss == pytest.approx(by_hand(W, dataset.splits.dev), rel=1e-6)
+        assert result.dev_loss == pytest.approx(by_hand(W, dataset.splits.dev.items()), rel=1e-6)

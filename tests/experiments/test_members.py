@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from mm_jax.data.samples import Samples
 from mm_jax.experiments import members
 from mm_jax.experiments.evaluation import EvalResult
 from mm_jax.experiments.members import Member, MemberLog, save_run, save_run_results
@@ -18,7 +19,7 @@ def evaluated(monkeypatch):
 
     def note(_model, params, *_):
         seen.append(params)
-        return EvalResult(2.25, 2.5, ["abc"])
+        return EvalResult(2.25, 2.5, Samples(["abc"], [False], 64))
 
     monkeypatch.setattr(members, "evaluate_and_sample", note)
     return seen

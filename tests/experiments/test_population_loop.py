@@ -149,13 +149,13 @@ def test_a_member_that_diverges_is_not_finite_and_spoils_no_other():
 
 def test_the_test_split_is_not_used(monkeypatch):
     used = []
-    batch = type(dataset()).batch
+    examples = type(dataset()).examples
 
     def noting(self, split, *args):
         used.append(split)
-        return batch(self, split, *args)
+        return examples(self, split, *args)
 
-    monkeypatch.setattr(type(dataset()), "batch", noting)
+    monkeypatch.setattr(type(dataset()), "examples", noting)
     one = dataclasses.replace(config(), seed=7)
     train_members([one], group_members([one], dataset()))
     assert set(used) == {"train", "dev"}

@@ -11,6 +11,7 @@ from mm_jax.config.models import BigramConfig
 from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import OptimizerConfig, RunConfig
 from mm_jax.data.dataset import load_dataset
+from mm_jax.data.samples import Samples
 from mm_jax.experiments import members, seed_ensemble
 from mm_jax.experiments.evaluation import EvalResult
 from mm_jax.experiments.grouping import group_members
@@ -46,7 +47,7 @@ def population(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def not_sampled(monkeypatch):
     """Sampling and exact losses are test_evaluation's."""
-    result = EvalResult(2.25, 2.5, ["abc"])
+    result = EvalResult(2.25, 2.5, Samples(["abc"], [False], 64))
     monkeypatch.setattr(members, "evaluate_and_sample", lambda *_: result)
 
 

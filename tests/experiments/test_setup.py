@@ -28,13 +28,15 @@ def config(tmp_path_factory):
 
 def test_it_counts_what_is_trained_on_what(config):
     setup = load_setup(config, ADAM)
-    assert setup.text.lines == LINES
+    assert setup.dataset.info.num_items == len(LINES)
     assert setup.vocab.symbols == (".", "a", "b", "c")
-    assert list(map(len, setup.splits)) == [16, 2, 2]
+    splits = setup.dataset.splits
+    assert list(map(len, splits)) == [16, 2, 2]
+    assert sorted(line for part in splits for line in part.items()) == sorted(LINES)
     assert setup.num_params == 4 * 4
-    assert setup.num_examples == sum(len(line) + 1 for line in setup.splits.train)
-    assert len(setup.data.targets) == setup.num_examples
-    assert len(setup.dev_data.targets) == sum(len(line) + 1 for line in setup.splits.dev)
+    assert setup.num_examples == sum(len(line) + 1 for line in splits.train.items())
+    assert setup.data.num_examples == setup.num_examples
+    assert setup.dev_data.num_examples == sum(len(line) + 1 for line in splits.dev.items())
     # Parameters and both moments of adam, of 4 bytes each; then steps, and a key of 8 bytes.
     assert 3 * 64 < setup.state_bytes < 3 * 64 + 48
     assert setup.batch_size == 32
@@ -48,9 +50,8 @@ def test_without_lines_for_dev_there_is_no_dev_data(config):
 def test_a_full_batch_holds_each_example_once_with_its_weight(config):
     setup = load_setup(dataclasses.replace(config, full_batch=True), ADAM)
     assert setup.batch_size is None
-    pairs = [
-        pair for line in setup.splits.train for pair in zip("." + line, line + ".", strict=True)
-    ]
+    lines = setup.dataset.splits.train.items()
+    pairs = [pair for line in lines for pair in zip("." + line, line + ".", strict=True)]
     assert len(setup.data.targets) == len(set(pairs)) < len(pairs)
     assert float(setup.data.weights.sum()) == len(pairs)
 
@@ -96,7 +97,7 @@ def memory(monkeypatch):
     def of(num_bytes):
         monkeypatch.setattr("mm_jax.experiments.setup.device_bytes", lambda _: num_bytes)
         monkeypatch.setattr("mm_jax.experiments.setup._jitted_init", forbidden)
-        monkeypatch.setattr("mm_jax.data.dataset.Dataset.batch", forbidden)
+        monkeypatch.setattr("mm_jax.data.dataset.Dataset.examples", forbidden)
 
     return of
 
@@ -104,7 +105,7 @@ def memory(monkeypatch):
 @pytest.mark.parametrize(
     ("lines", "split", "model"),
     [
-        (["ab" * 10**6], "none", MLPConfig()),  # a long line: 64 bytes a symbol
+        (["ab" * 10**6], "none", MLPConfig()),  # a long line: 2 bytes a symbol
         (["ab"] * 500_000, "lecture", MLPConfig()),  # many lines
         ([chr(0x4E00 + i) for i in range(10_000)], "lecture", MLPConfig(hidden_dim=8)),
     ],
@@ -115,13 +116,13 @@ def test_what_does_not_fit_is_refused_with_the_estimate_before_it_is_compiled(
 ):
     path = tmp_path / "names.txt"
     path.write_text("\n".join(lines))
-    memory(10**8)
+    memory(4 * 10**6)
     config = RunConfig(data=DataConfig(str(path), split=split), model=model)
     sgd = make_optimizer(config.optimizer, config.steps)
     with pytest.raises(InputError) as refused:
         load_setup(config, sgd)
     text = str(refused.value)
-    assert re.match(r"training this takes about [\d,]+ MB, and there are 100 MB; ", text)
+    assert re.match(r"training this takes about [\d.]+ MB, and there are 4\.0 MB; ", text)
     assert text.endswith("or fewer lines or symbols takes less")
     assert "--hidden-dim" in text
 

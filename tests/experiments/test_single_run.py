@@ -12,6 +12,7 @@ from mm_jax.config.data import DataConfig
 from mm_jax.config.models import BigramConfig
 from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import OptimizerConfig, RunConfig
+from mm_jax.data.samples import Samples
 from mm_jax.experiments import single_run, training_loop
 from mm_jax.experiments.evaluation import EvalResult
 from mm_jax.experiments.observer import Observer
@@ -24,7 +25,7 @@ from mm_jax.training.optimizers import make_optimizer
 
 STEPS = 40
 LINES = [a + b for a in ("ab", "ba", "ca", "bc") for b in ("a", "b", "cc", "abc", "ca")]
-SAMPLES = ["abc", "", "ca"]
+SAMPLES = Samples(["abc", "", "ca"], [False, False, True], 64)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def quick(monkeypatch):
     """Chunks are short, and nothing is sampled: test_evaluation does that."""
     monkeypatch.setattr(training_loop, "chunk_length", lambda *_: 5)
 
-    def evaluate_and_sample(model, params, dataset, config):
+    def evaluate_and_sample(model, params, dataset):
         return EvalResult(float(np.sum(params["W"])), 2.5, SAMPLES)
 
     monkeypatch.setattr(single_run, "evaluate_and_sample", evaluate_and_sample)
@@ -89,7 +90,7 @@ def test_a_run_is_trained_and_its_results_written_and_summed(tmp_path, setup):
     params = load_file(tmp_path / "run/params.safetensors")
     np.testing.assert_array_equal(params["W"], end.state.average["W"])  # and not the last ones
     assert not np.array_equal(params["W"], end.state.params["W"])
-    assert (tmp_path / "run/samples.txt").read_text() == "abc\n\nca\n"
+    assert (tmp_path / "run/samples.txt").read_text() == "abc\n\nca\t(cut)\n"
     last = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
     assert last == {"step": STEPS, "train_loss": result.train_loss, "dev_loss": 2.5}
     assert result.train_loss == pytest.approx(params["W"].sum())

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from mm_jax.config.runtime import CheckpointConfig
+from mm_jax.data.samples import Samples
 from mm_jax.experiments import members
 from mm_jax.experiments.evaluation import EvalResult
 from mm_jax.experiments.grouping import group_members
@@ -25,7 +26,7 @@ WRITTEN = ["SHA256SUMS", "best", "ensemble", "members.csv", "sweep.json"]
 @pytest.fixture(autouse=True)
 def not_sampled(monkeypatch):
     """Sampling and exact losses are test_evaluation's."""
-    result = EvalResult(2.25, 2.5, ["abc"])
+    result = EvalResult(2.25, 2.5, Samples(["abc"], [False], 64))
     monkeypatch.setattr(members, "evaluate_and_sample", lambda *_: result)
 
 

@@ -279,7 +279,7 @@ def test_diagnostics_are_more_lines_and_change_nothing_else(tmp_path, names, mon
     asked = []
 
     def line(model, optimizer, state, data, batch_size):
-        asked.append((len(data.targets), batch_size))
+        asked.append((data.num_examples, batch_size))
         return {"step": int(state.step), "saturated": {}, "update_to_data": {}}
 
     monkeypatch.setattr(training_loop, "diagnostics_line", line)
@@ -289,14 +289,14 @@ def test_diagnostics_are_more_lines_and_change_nothing_else(tmp_path, names, mon
     assert [line["step"] for line in lines if "saturated" in line] == list(range(1, STEPS + 1))
     others = [line for line in lines if "saturated" not in line]
     assert others == metrics(tmp_path / "without")
-    assert set(asked) == {(len(setup_of(names, SETTLED).data.targets), 8)}
+    assert set(asked) == {(setup_of(names, SETTLED).data.num_examples, 8)}
 
 
 def test_what_follows_training_is_compiled_once_aside_unless_it_ends_at_once(
     tmp_path, names, monkeypatch, aside
 ):
     loop_of(tmp_path / "long", names).run()
-    [(function, _, params, _, _)] = aside
+    [(function, _, params, _)] = aside
     size = len(setup_of(names, SETTLED).vocab)
     assert function is training_loop.evaluate_and_sample
     assert jax.tree.map(jnp.shape, params) == {"W": (size, size)}

@@ -122,7 +122,7 @@ def test_an_error_in_a_script_says_its_line(tmp_path, monkeypatch):
 def pretend(path, monkeypatch):
     """Take a file for the lecture's."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    for module in ("mm_jax.data.text", "mm_jax.lectures.walkthrough"):
+    for module in ("mm_jax.data.streaming", "mm_jax.lectures.walkthrough"):
         monkeypatch.setattr(f"{module}.LECTURE_SHA256", sha256)
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 import mm_jax
 from mm_jax.config.base import InputError
-from mm_jax.data.batches import Batch, distinct, impossible_ngrams, rows, windows
+from mm_jax.data.batches import Batch, distinct, rows, windows
+from mm_jax.data.corpus import encode_corpus
+from mm_jax.data.examples import impossible_ngrams
 from mm_jax.data.ngram_counts import count_lines
 from mm_jax.models.mlp import mlp
 from mm_jax.models.ngram import count_logits, examples, from_counts, log_probs, ngram, probs
@@ -271,12 +273,13 @@ def test_words_are_as_surprising_as_in_the_lecture(lecture_counts):
 
 
 def test_what_has_no_probability_is_named_once(lecture_counts):
-    batch = windows(["andrej", "andrejq", "jqa"], LETTERS, 1)
+    corpus = encode_corpus(["andrej", "andrejq", "jqa"], LETTERS)
+    batch = windows(corpus, context=1)
     table = np.asarray(lecture_counts["counts"])
     value = np.where(table[batch.tokens[:, 0], batch.targets] == 0, np.inf, 1.0)
-    assert impossible_ngrams(batch, value, LETTERS) == ["jq"]
+    assert impossible_ngrams(corpus, value, 1) == ["jq"]
     value = np.where(np.isin(np.arange(len(value)), [0, 9]), np.inf, 1.0)
-    assert impossible_ngrams(batch, value, LETTERS) == [".a", "nd"]
+    assert impossible_ngrams(corpus, value, 1) == [".a", "nd"]
 
 
 def test_symbols_are_drawn_as_often_as_they_came(lecture_counts):

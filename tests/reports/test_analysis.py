@@ -4,19 +4,24 @@ import math
 import random
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mm_jax.config.data import DataConfig
+from mm_jax.data.corpus import encode_corpus
+from mm_jax.data.dataset import Dataset
+from mm_jax.data.encoding import FileInfo
+from mm_jax.data.samples import Samples
 from mm_jax.data.splits import Splits, split_lines
-from mm_jax.data.vocab import Vocab, build_vocab
+from mm_jax.data.vocab import Vocab, build_vocab, byte_vocab
 from mm_jax.reports.analysis import (
     annotate_lines,
     array_stats,
     baseline_losses,
-    count_bigrams,
     group_symbols,
     named_baselines,
     nearest_rows,
@@ -26,7 +31,21 @@ from mm_jax.reports.analysis import (
 from tests.helpers import V, bigram, first_params, nats64
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
-SPLITS = Splits(["emma", "ava", "olivia", "emma"], ["ava", "mia"], ["liam"])
+LINES = Splits(["emma", "ava", "olivia", "emma"], ["ava", "mia"], ["liam"])
+
+
+def corpora(splits, vocab):
+    return Splits(*(encode_corpus(lines, vocab) for lines in splits))
+
+
+def dataset_of(splits, vocab, config=None):
+    """A dataset with these lines, as if they had been read and split."""
+    info = FileInfo(Path("names.txt"), "0" * 64, vocab, 7, 0, None, ())
+    return Dataset(config or DataConfig(), info, corpora(splits, vocab), 0.5)
+
+
+def samples_of(texts, cut=()):
+    return Samples(list(texts), [i in cut for i in range(len(texts))], 64)
 
 
 def test_an_embedding_of_two_dimensions_stays_as_it_is():
@@ -106,7 +125,8 @@ def test_lines_know_their_surprise_where_they_were_seen_and_what_is_nearest():
     model = bigram()
     params = first_params(model)
     texts = ["emma", "ava", "", "liamx", "mia"]
-    lines = annotate_lines(texts, model, params, LETTERS, SPLITS)
+    dataset = dataset_of(LINES, LETTERS)
+    lines = annotate_lines(samples_of(texts), model, params, LETTERS, dataset)
     assert [line.text for line in lines] == ["emma", "ava", "liamx", "mia"]
     assert [line.seen for line in lines] == [["train"], ["train", "dev"], [], ["dev"]]
     logits = np.asarray(params["W"])
@@ -115,11 +135,53 @@ def test_lines_know_their_surprise_where_they_were_seen_and_what_is_nearest():
         ids = [0, *(LETTERS.symbols.index(c) for c in line.text), 0]
         expected = nats64(logits[ids[:-1]], ids[1:])
         np.testing.assert_allclose([nats for _, nats in line.symbols], expected, rtol=1e-5)
-        assert line.distance == min(edits(line.text, other) for other in SPLITS.train)
+        assert line.distance == min(edits(line.text, other) for other in LINES.train)
         assert edits(line.text, line.nearest) == line.distance
-    alone = annotate_lines(["emma"], model, params, LETTERS, None)[0]
+    alone = annotate_lines(samples_of(["emma"]), model, params, LETTERS, None)[0]
     assert (alone.seen, alone.nearest, alone.distance) == ([], None, None)
-    assert annotate_lines([""], model, params, LETTERS, SPLITS) == []
+    assert annotate_lines(samples_of([""]), model, params, LETTERS, dataset) == []
+
+
+def test_a_line_that_was_cut_has_no_end():
+    model = bigram()
+    params = first_params(model)
+    whole, cut = annotate_lines(
+        samples_of(["emma", "ava"], cut=[1]), model, params, LETTERS, dataset_of(LINES, LETTERS)
+    )
+    assert (whole.is_cut, cut.is_cut) == (False, True)
+    assert [symbol for symbol, _ in whole.symbols] == [*"emma", "."]
+    assert [symbol for symbol, _ in cut.symbols] == [*"ava"]
+    logits, ids = np.asarray(params["W"]), [0, 1, 22, 1]
+    expected = nats64(logits[ids[:-1]], ids[1:])
+    np.testing.assert_allclose([nats for _, nats in cut.symbols], expected, rtol=1e-5)
+
+
+def test_what_is_drawn_of_a_document_has_no_end_and_occurs_nowhere():
+    model = bigram()
+    [line] = annotate_lines(
+        samples_of(["ava"]),
+        model,
+        first_params(model),
+        LETTERS,
+        dataset_of(LINES, LETTERS, DataConfig(items="document")),
+        is_document=True,
+    )
+    assert [symbol for symbol, _ in line.symbols] == [*"ava"]
+    assert (line.seen, line.nearest, line.distance, line.is_cut) == ([], None, None, False)
+
+
+def test_tokens_of_lines_are_those_of_the_vocabulary():
+    for vocab, texts, tokens in (
+        (build_vocab(["st. clair", "ava"]), ["st. ava"], [[*"st. ava", "↵"]]),
+        (build_vocab(["the cat sat", "the dog"], "word"), ["the dog"], [["the", "dog", "."]]),
+        (byte_vocab(), ["é "], [["\\xc3", "\\xa9", " ", "↵"]]),
+    ):
+        model = bigram(len(vocab))
+        dataset = dataset_of(Splits(texts, texts, texts), vocab)
+        lines = annotate_lines(samples_of(texts), model, first_params(model), vocab, dataset)
+        assert [[symbol for symbol, _ in line.symbols] for line in lines] == tokens
+        assert [line.seen for line in lines] == [["train", "dev", "test"]]
+        assert [line.distance for line in lines] == [0]
 
 
 def test_baselines_are_the_losses_of_counting():
@@ -128,7 +190,7 @@ def test_baselines_are_the_losses_of_counting():
         "".join(generator.choices(["an", "el", "mi", "ra", "so", "o"], k=3)) for _ in range(300)
     ]
     splits, vocab = split_lines(lines), build_vocab(lines)
-    named = dict(named_baselines(baseline_losses(splits, vocab)))
+    named = dict(named_baselines(baseline_losses(corpora(splits, vocab))))
     assert list(named)[:3] == ["uniform", "unigram", "bigram"]
     assert list(named.values()) == sorted(named.values(), reverse=True)
     assert named["uniform"] == pytest.approx(math.log(len(vocab)))
@@ -163,14 +225,9 @@ def test_the_best_way_to_count_is_named(add_k, kneser_ney, name):
 
 
 def test_without_dev_the_baselines_are_of_train_and_no_best_is_named():
-    splits, vocab = Splits(SPLITS.train, [], []), build_vocab(SPLITS.train)
-    named = dict(named_baselines(baseline_losses(splits, vocab)))
+    splits = corpora(Splits(LINES.train, [], []), build_vocab(LINES.train))
+    named = dict(named_baselines(baseline_losses(splits)))
     assert list(named) == ["uniform", "unigram", "bigram"]
-
-
-def test_bigrams_are_counted():
-    counts = count_bigrams(["aba"], Vocab((".", "a", "b")))
-    assert counts.tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
 
 
 def test_arrays_are_described():

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from mm_jax.config.data import DataConfig
 from mm_jax.config.training import RunConfig
+from mm_jax.data.corpus import encode_corpus
 from mm_jax.data.splits import split_lines
 from mm_jax.reports.analysis import AnnotatedLine, array_stats
 from mm_jax.reports.page_tables import (
@@ -60,10 +62,13 @@ def test_splits_have_their_lines_and_what_they_share_with_train(summary):
         str(len(lines)) for lines in splits
     ]
     assert rows["train"]["shared"] == ""
-    repeated = summary("mlp")._replace(splits=splits._replace(dev=[splits.train[0], "new"]))
+    found = summary("mlp")
+    dev = encode_corpus([splits.train[0], "novel"], found.run.vocab)
+    dataset = found.dataset._replace(splits=found.dataset.splits._replace(dev=dev))
+    repeated = found._replace(dataset=dataset)
     dev = {row["name"]: row for row in split_rows(repeated)}["dev"]
     assert (dev["lines"], dev["shared"], dev["share"]) == ("2", "1", "50.0%")
-    assert split_rows(summary("mlp")._replace(splits=None)) == []
+    assert split_rows(summary("mlp")._replace(dataset=None)) == []
 
 
 def test_neighbours_are_named_with_their_distances(summary):
@@ -79,7 +84,7 @@ def test_neighbours_are_named_with_their_distances(summary):
 
 def test_a_sample_has_the_mean_of_its_surprise_and_where_it_occurs():
     symbols = [("a", 1.0), ("\u202e", 7.0), (".", 1.0)]
-    row = sample_row(AnnotatedLine("a\u202e", symbols, [], 100 * "b", 99))
+    row = sample_row(AnnotatedLine("a\u202e", symbols, [], 100 * "b", 99, False))
     assert (row["text"], row["nats"], row["seen"], row["distance"]) == (
         "aU+202E",
         "3.00",
@@ -88,9 +93,9 @@ def test_a_sample_has_the_mean_of_its_surprise_and_where_it_occurs():
     )
     assert row["symbols"] == [("a", 1, "1.00"), ("U+202E", 8, "7.00"), (".", 1, "1.00")]
     assert row["nearest"] == 63 * "b" + "…"
-    seen = sample_row(AnnotatedLine("a", symbols, ["train", "dev"], "a", 0))
+    seen = sample_row(AnnotatedLine("a", symbols, ["train", "dev"], "a", 0, False))
     assert (seen["seen"], seen["distance"]) == ("train, dev", 0)
-    alone = sample_row(AnnotatedLine("a", symbols, [], None, None))
+    alone = sample_row(AnnotatedLine("a", symbols, [], None, None, False))
     assert (alone["seen"], alone["nearest"], alone["distance"]) == ("not known", "", "")
 
 
@@ -121,11 +126,18 @@ def test_the_data_and_its_split(shared):
         "dev_lines_in_train": shared,
     }
     rows = dict(data_rows(data, RunConfig()))
-    assert (rows["File"], rows["Lines"], rows["sha256"]) == ("a␣b.txt", "1,234", "0a30")
+    assert (rows["File"], rows["Items"], rows["sha256"]) == ("a␣b.txt", "1,234", "0a30")
+    assert rows["Tokens"] == "chars, items are lines"
     assert rows["Split"] == (
         "lecture, seed 42: 1,000 lines for train, 117 lines for dev, 117 lines for test"
     )
     assert rows["Of dev also in train"] == f"{shared:.1%}"
+    words = RunConfig(data=DataConfig(items="paragraph", unit="word"))
+    rows = dict(data_rows(data, words))
+    assert rows["Tokens"] == "words, items are paragraphs"
+    assert "117 paragraphs for dev" in rows["Split"]
+    rows = dict(data_rows(data, RunConfig(data=DataConfig(items="document"))))
+    assert rows["Split"].endswith(": in its order, 80/10/10")
 
 
 def test_a_setting_has_what_to_sort_by_beside_what_to_show():

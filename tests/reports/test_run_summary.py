@@ -58,7 +58,7 @@ def test_without_its_data_a_run_has_fewer_figures_and_says_why(tmp_path, data):
     run = load_run(make(tmp_path / "run", DataConfig(str(moved)), NET))
     moved.unlink()
     found = summarize_run(run)
-    assert found.splits is None
+    assert found.dataset is None
     assert "moved.txt" in found.notes[0]
     assert [name for name, _ in found.baselines] == ["uniform"]  # ln V needs no data
     assert [figure.name for figure in make_figures(found)] == [
@@ -73,7 +73,7 @@ def test_a_changed_data_file_is_not_taken_for_that_of_the_run(tmp_path, data):
     assert summarize_run(run).samples[0].nearest is not None
     changed.write_text("other\n" * 20)
     found = summarize_run(run)
-    assert found.splits is None
+    assert found.dataset is None
     assert all(line.nearest is None for line in found.samples)  # so it is not called new
 
 

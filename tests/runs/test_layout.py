@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 
 from mm_jax.config.base import InputError
+from mm_jax.config.data import DataConfig
 from mm_jax.config.models import BigramConfig, MLPConfig, NgramConfig
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig
+from mm_jax.data.vocab import byte_vocab
 from mm_jax.runs.layout import (
     RunMetadata,
     check_checkpoint_matches,
     check_data_record,
     check_same_choices,
     check_same_data,
+    check_symbols,
     differing_choices,
     find_resumable,
     metadata_from_record,
@@ -39,7 +42,7 @@ METADATA = RunMetadata(CONFIG, SYMBOLS, DATA)
 
 def record_of_run():
     return {
-        "format": 3,
+        "format": 4,
         "config": to_dict(CONFIG),
         "symbols": [*SYMBOLS],
         "data": {**DATA},
@@ -74,6 +77,7 @@ UNKNOWN_IN = {  # the choices that a format did not have yet
     1: ["full_batch", "regularization"],
     2: ["label_smoothing", "init_scale", "data_seed", "average_decay", "seeds"],
 }
+UNKNOWN_OF_DATA = ["items", "unit", "lower", "min_count", "column", "weights", "block"]  # before 4
 
 
 def older(record, written):
@@ -82,11 +86,14 @@ def older(record, written):
     for number in range(written, 3):
         for name in UNKNOWN_IN[number]:
             del record["config"][name]
-    record["config"]["model"].pop("dropout", None)
+    if written < 3:
+        record["config"]["model"].pop("dropout", None)
+    for name in UNKNOWN_OF_DATA:
+        del record["config"]["data"][name]
     return record
 
 
-@pytest.mark.parametrize("written", [1, 2])
+@pytest.mark.parametrize("written", [1, 2, 3])
 def test_a_run_of_an_older_format_means_what_it_meant(written):
     found = metadata_from_record(older(record_of_run(), written))
     assert found.config == CONFIG
@@ -94,6 +101,9 @@ def test_a_run_of_an_older_format_means_what_it_meant(written):
     assert (config.full_batch, config.regularization, config.label_smoothing) == (False, 0.0, 0.0)
     assert (config.init_scale, config.data_seed, config.average_decay) == (1.0, None, 0.0)
     assert (config.seeds, config.model.dropout) == (1, 0.0)
+    data = config.data
+    assert (data.items, data.unit, data.lower, data.min_count) == ("line", "char", False, 1)
+    assert (data.column, data.weights, data.block) == (None, None, 128)
 
 
 def test_what_an_older_format_says_counts():
@@ -111,8 +121,63 @@ def test_of_an_older_format_only_the_mlp_lacks_a_choice():
 
 def test_a_counted_run_of_an_older_format_has_the_same_choices():
     config = CountConfig(model=NgramConfig(order=3))
-    record = record_of_run() | {"format": 1, "config": to_dict(config)}
-    assert metadata_from_record(record).config == config
+    for written in (1, 2, 3):
+        record = record_of_run() | {"format": written, "config": to_dict(config)}
+        for name in UNKNOWN_OF_DATA:
+            del record["config"]["data"][name]
+        assert metadata_from_record(record).config == config
+
+
+def test_what_the_newest_format_says_of_the_data_counts():
+    data = DataConfig(unit="word", lower=True, min_count=3, column="name", weights="2", block=9)
+    record = record_of_run()
+    record["config"] = to_dict(dataclasses.replace(CONFIG, data=data))
+    record["symbols"] = [".", "the", "<unk>"]
+    found = metadata_from_record(record)
+    assert found.config.data == data
+    assert found.symbols == (".", "the", "<unk>")
+
+
+def test_a_choice_of_the_data_that_the_newest_format_lacks_is_missed():
+    record = record_of_run()
+    del record["config"]["data"]["unit"]
+    with pytest.raises(InputError, match="missing choice 'unit'"):
+        metadata_from_record(record)
+
+
+# Symbols
+
+
+@pytest.mark.parametrize(
+    ("symbols", "unit"),
+    [
+        ([".", "a", "é", "\n"], "char"),
+        (["↵", ".", "a"], "char"),  # the data have "."
+        ([".", "the", "<unk>"], "word"),
+        (byte_vocab().symbols, "byte"),
+    ],
+)
+def test_symbols_of_each_unit_are_taken(symbols, unit):
+    check_symbols(symbols, unit)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "unit", "complaint"),
+    [
+        ([".", "ab"], "char", "are not the boundary and distinct chars"),
+        ([".", "a", "a"], "char", "are not the boundary and distinct chars"),
+        ([".", ""], "char", "are not the boundary and distinct chars"),
+        ([], "word", "are not the boundary and distinct words"),
+        ([".", "the", "the"], "word", "are not the boundary and distinct words"),
+        ([".", "the", ""], "word", "are not the boundary and distinct words"),
+        ([".", "the", 5], "word", "are not the boundary and distinct words"),
+        (byte_vocab().symbols[:-1], "byte", "are not the boundary and all bytes"),
+        (("¶", *byte_vocab().symbols[1:]), "byte", "are not the boundary and all bytes"),
+    ],
+)
+def test_symbols_that_no_vocabulary_has_are_refused(symbols, unit, complaint):
+    with pytest.raises(InputError, match=complaint):
+        check_symbols(symbols, unit)
 
 
 # Damage
@@ -141,6 +206,10 @@ EDITS = {
     "rate": (set_in("optimizer", learning_rate=float("nan")), "must be a finite number"),
     "rate huge": (set_in("optimizer", learning_rate=10**400), "must be a finite number"),
     "optimizer": (set_in("optimizer", optimizer="none"), "--optimizer must be one of sgd"),
+    "data unit": (set_in("data", unit="letter"), "--unit must be one of char, byte, word"),
+    "data items": (set_in("data", items="page"), "--items must be one of line, paragraph"),
+    "data block": (set_in("data", block=0), "--block must be at least 1"),
+    "data weights": (set_in("data", weights="n"), "--weights needs --column"),
     "unknown choice": (set_in("model", colour="red"), "unknown choice 'colour'"),
     "missing choice": (lambda r: r["config"]["model"].pop("context"), "missing choice 'context'"),
     "missing model": (lambda r: r["config"].pop("model"), "model must be a table"),
@@ -151,9 +220,9 @@ EDITS = {
     "symbols twice": (lambda r: r["symbols"].__setitem__(1, "m"), "symbols"),
     "symbols long": (lambda r: r["symbols"].__setitem__(1, "ab"), "symbols"),
     "symbols first": (lambda r: r["symbols"].__setitem__(0, "!"), "symbols"),
-    "symbols number": (lambda r: r["symbols"].__setitem__(1, 5), "damaged"),
+    "symbols number": (lambda r: r["symbols"].__setitem__(1, 5), "symbols"),
     "symbols null": (lambda r: r.update(symbols=None), "damaged"),
-    "symbols none": (lambda r: r.update(symbols=[]), "damaged"),
+    "symbols none": (lambda r: r.update(symbols=[]), "symbols"),
     "symbols half": (lambda r: r["symbols"].__setitem__(1, "\ud800"), "damaged"),
     "no sha256": (lambda r: r["data"].pop("sha256"), "sha256"),
     "sha256 number": (lambda r: r["data"].update(sha256=5), "its data has no sha256"),

@@ -14,6 +14,7 @@ from mm_jax.config.data import DataConfig
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import RunConfig
 from mm_jax.data.dataset import load_dataset
+from mm_jax.data.samples import to_text
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.ensemble import ensemble
 from mm_jax.models.registry import build_model
@@ -26,7 +27,7 @@ from mm_jax.runs.reader import (
     describe,
     load_run,
     read_samples,
-    run_splits,
+    run_dataset,
     unfinished_note,
 )
 from tests.helpers import assert_trees_identical
@@ -67,7 +68,7 @@ def test_a_saved_run_equals_itself(tmp_path):
     assert loaded.data == {"path": "some.txt", "sha256": "0" * 64}
     assert (loaded.step, loaded.folder) == (None, tmp_path / "new" / "run")
     assert unfinished_note(loaded) is None
-    assert read_samples(loaded.folder) == SAMPLES
+    assert read_samples(loaded.folder, loaded.config) == SAMPLES
     assert describe(loaded) == {
         "config": to_dict(CONFIG),
         "vocab_size": 6,
@@ -90,17 +91,17 @@ def test_a_vocabulary_is_stored_as_it_is(tmp_path):
     vocab = Vocab((".", "\x00", "\n", '"', "\\", "\u2028", "😀"))
     params = build_model(CONFIG.model, len(vocab)).init(jax.random.key(0))
     writer.write_metadata(tmp_path / "run", RunMetadata(CONFIG, vocab.symbols, {"sha256": ""}))
-    writer.save_results(tmp_path / "run", params, [])
+    writer.save_results(tmp_path / "run", params, "")
     assert load_run(tmp_path / "run").vocab == vocab
 
 
 def test_samples_may_hold_what_ends_a_line_elsewhere(tmp_path):
     (tmp_path / "samples.txt").write_text("a\u2028b\n\n\x85\n", "utf-8")
-    assert read_samples(tmp_path) == ["a\u2028b", "", "\x85"]
+    assert read_samples(tmp_path, CONFIG).texts == ["a\u2028b", "", "\x85"]
     for damage in (lambda path: path.write_bytes(b"\xff"), lambda path: path.unlink()):
         damage(tmp_path / "samples.txt")
         with pytest.raises(InputError, match=r"cannot read .*samples\.txt"):
-            read_samples(tmp_path)
+            read_samples(tmp_path, CONFIG)
 
 
 def test_evaluations_on_the_test_split_are_counted(copy):
@@ -166,7 +167,7 @@ def test_where_an_average_is_kept_it_is_the_model(unfinished):
 
 
 def test_params_that_came_last_win_over_checkpoints(unfinished):
-    writer.save_results(unfinished, random_params(7), SAMPLES)
+    writer.save_results(unfinished, random_params(7), to_text(SAMPLES, DataConfig()))
     loaded = load_run(unfinished)
     assert_trees_identical(loaded.params, random_params(7))
     assert loaded.step is None
@@ -179,7 +180,7 @@ def test_an_ensemble_is_read_with_as_many_members_as_it_has(tmp_path):
     with pytest.raises(InputError, match="half-written"):
         load_run(tmp_path / "run")
     params = ensemble(one, 2).init(jax.random.key(0))  # one of three diverged
-    writer.save_results(tmp_path / "run", params, SAMPLES)
+    writer.save_results(tmp_path / "run", params, to_text(SAMPLES, DataConfig()))
     loaded = load_run(tmp_path / "run")
     assert loaded.model is ensemble(one, 2)
     assert_trees_identical(loaded.params, params)
@@ -283,29 +284,31 @@ def run_on(tmp_path, text):
     model = build_model(config.model, len(dataset.vocab))
     metadata = RunMetadata(config, dataset.vocab.symbols, dataset.record)
     writer.write_metadata(tmp_path / "run", metadata)
-    writer.save_results(tmp_path / "run", model.init(jax.random.key(0)), [])
+    writer.save_results(tmp_path / "run", model.init(jax.random.key(0)), "")
     return load_run(tmp_path / "run"), path, dataset
 
 
 def test_the_data_of_a_run_are_read_again_unless_they_have_changed(tmp_path):
     loaded, path, dataset = run_on(tmp_path, "abc\nbca\ncab\n" * 10)
-    text, splits = run_splits(loaded)
-    assert text.lines == ["abc", "bca", "cab"] * 10
-    assert splits == dataset.splits
+    splits = run_dataset(loaded).splits
+    assert sorted(line for part in splits for line in part.items()) == (
+        ["abc"] * 10 + ["bca"] * 10 + ["cab"] * 10
+    )
+    assert [part.items() for part in splits] == [part.items() for part in dataset.splits]
     path.write_text("abc\nbca\ncab\n" * 11)
     with pytest.raises(InputError, match=r"names\.txt has changed since .*run was trained on it"):
-        run_splits(loaded)
+        run_dataset(loaded)
     path.unlink()
     with pytest.raises(InputError, match=r"names\.txt"):
-        run_splits(loaded)
+        run_dataset(loaded)
     path.mkdir()
     with pytest.raises(InputError, match=r"names\.txt is no regular file: what .* is gone"):
-        run_splits(loaded)
+        run_dataset(loaded)
 
 
 def test_a_path_of_data_that_the_system_refuses_is_one_line(whole):
     loaded = load_run(whole)
     long = dataclasses.replace(loaded.config, data=DataConfig("n" * 300))
     with pytest.raises(InputError, match="File name too long") as caught:
-        run_splits(loaded._replace(config=long))
+        run_dataset(loaded._replace(config=long))
     assert "\n" not in str(caught.value)

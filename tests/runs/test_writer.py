@@ -13,7 +13,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from mm_jax.config.base import InputError
+from mm_jax.config.data import DataConfig
 from mm_jax.config.serialization import to_dict
+from mm_jax.data.samples import to_text
 from mm_jax.runs import writer
 from mm_jax.runs.checkpoint import save_checkpoint
 from mm_jax.runs.layout import RunMetadata, read_metadata
@@ -90,7 +92,7 @@ def test_of_many_processes_only_the_first_one_looks_and_makes(tmp_path, monkeypa
         writer.append_metrics(path, [{"step": 1}])
         writer.save_settings(path, {})
         writer.save_table(path, [["a"]], {})
-        writer.save_results(path, random_params(), SAMPLES)
+        writer.save_results(path, random_params(), to_text(SAMPLES, DataConfig()))
         writer.drop_results(path)
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
@@ -141,10 +143,10 @@ def test_any_program_can_read_what_is_written(tmp_path):
     named = load_file(tmp_path / "run" / "params.safetensors")
     assert {name: array.shape for name, array in named.items()} == SHAPES
     assert {str(array.dtype) for array in named.values()} == {"float32"}
-    assert (tmp_path / "run/samples.txt").read_bytes() == "emma\n\nжé\n".encode()
+    assert (tmp_path / "run/samples.txt").read_bytes() == "emma\n\nжé\t(cut)\n".encode()
     assert (tmp_path / "run/metrics.jsonl").read_text() == '{"step": 1, "loss": 2.5}\n'
     record = json.loads((tmp_path / "run/config.json").read_text())
-    assert record["format"] == 3
+    assert record["format"] == 4
     assert record["config"] == to_dict(CONFIG)
     assert record["symbols"] == [".", "a", "e", "m", "é", "ж"]
     assert record["versions"]["jax"] == jax.__version__
@@ -217,7 +219,7 @@ def test_a_fault_at_any_file_operation_never_leaves_a_mixture(tmp_path, monkeypa
             faulty = Faulty(number, "ENOSPC")
             patch.setattr("mm_jax.runtime.atomic_files.os", faulty)
             try:
-                writer.save_results(run, new, ["new"])
+                writer.save_results(run, new, "new\n")
                 complaint = None
             except InputError as error:
                 complaint = str(error)
@@ -231,7 +233,7 @@ def test_a_fault_at_any_file_operation_never_leaves_a_mixture(tmp_path, monkeypa
         assert complaint.startswith("cannot ")
         assert complaint.endswith("No space left on device")
         assert "\n" not in complaint
-        writer.save_results(run, new, ["new"])
+        writer.save_results(run, new, "new\n")
         assert_trees_identical(load_run(run).params, new)
         assert not list(run.glob("*.part"))
     assert complaint is None
@@ -251,7 +253,7 @@ def test_parameters_are_written_last(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full_at_the_parameters)
         with pytest.raises(InputError, match=r"params\.safetensors.*No space left"):
-            writer.save_results(tmp_path / "run", random_params(), SAMPLES)
+            writer.save_results(tmp_path / "run", random_params(), to_text(SAMPLES, DataConfig()))
     with pytest.raises(InputError, match="half-written"):
         load_run(tmp_path / "run")
 

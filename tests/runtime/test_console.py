@@ -76,12 +76,22 @@ def test_with_json_text_goes_to_stderr(capsys):
     assert not console.at_terminal
 
 
-def test_samples_among_the_training_lines_are_marked(capsys):
+def test_samples_that_were_cut_or_are_among_the_training_lines_are_marked(capsys):
     console = Console(json=False)
-    console.say_samples(["emma", "\x1b", "ava", ""], {"ava", ""})
-    console.say_samples([], None)
-    console.say_samples(["mia"], None)
-    assert capsys.readouterr().out == "emma\n\\x1b\nava\t(in train)\n\t(in train)\nmia\n"
+    cut, in_train = [False, True, False, False], [False, False, True, True]
+    console.say_samples(["emma", "\x1b", "ava", ""], cut, in_train)
+    console.say_samples([], [], None)
+    console.say_samples(["mia"], [False], None)
+    console.say_samples(["lea"], [True], [True])
+    assert capsys.readouterr().out == (
+        "emma\n\\x1b\t(cut)\nava\t(in train)\n\t(in train)\nmia\nlea\t(cut)\t(in train)\n"
+    )
+
+
+def test_samples_of_several_lines_have_blank_lines_between_them(capsys):
+    console = Console(json=False)
+    console.say_samples(["a\nb\x1b", "c"], [False, True], None)
+    assert capsys.readouterr().out == "a\nb\\x1b\n\nc\t(cut)\n"
 
 
 def test_a_silenced_console_prints_nothing(capsys):

@@ -12,7 +12,7 @@ import pytest
 
 from mm_jax import population
 from mm_jax.config.training import OptimizerConfig
-from mm_jax.data.batches import windows
+from mm_jax.data.batches import rows, windows
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.mlp import mlp
 from mm_jax.training.diagnostics import BINS, SATURATED, histogram, look_inside
@@ -141,7 +141,7 @@ def test_it_vmaps_over_a_population():
 
 @pytest.mark.parametrize("model", [bigram(), gru()], ids=["bigram", "gru"])
 def test_a_model_without_hidden_layers_to_show_has_its_gradients(model):
-    batch = windows(FIVE_NAMES, LETTERS, 1)
+    batch = (windows if model.context else rows)(FIVE_NAMES, LETTERS, model.context)
     found = diagnostics_of(begin(model), model, batch=batch)
     assert found.activations == found.saturated == {}
     assert all(np.isfinite(leaf) for leaf in found.gradient_std.values())

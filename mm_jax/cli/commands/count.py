@@ -191,7 +191,7 @@ def save_run(
             held, RunMetadata(config, symbols, summary.record, None, fingerprint())
         )
         writer.append_metrics(held, [model_losses(result)])
-        writer.save_results(held, params, to_text(samples, config.data.items))
+        writer.save_results(held, params, to_text(samples, config.data))
     return held
 
 

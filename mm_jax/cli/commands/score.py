@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Options:
     """Show how surprised a trained model is by single lines, in nats, symbol by symbol.
 
-    The nats of a line are -log of its probability; the last symbol ends the line. Lines of a file
+    The nats of a line are -log of its probability; the last symbol ends the line, but for a model
+    of a document, which does not end. Lines of a file
     or of stdin with symbols that the run does not know are counted on stderr and left out.
     """
 
@@ -57,10 +58,12 @@ def run(options: Options, console: Console) -> Outcome:
     each = surprise(trained.model, trained.params, corpus).tolist()
     ids, shown = corpus.ids.tolist(), vocab.symbols
     limits = corpus.offsets.tolist()
+    without_end = trained.config.data.items == "document" and not corpus.is_document
     symbols, totals, impossible = [], [], []
     for text, first, end in zip(chosen.texts, limits, limits[1:], strict=False):
-        line = [(shown[ids[k + 1]], each[k]) for k in range(first, min(end, len(each)))]
-        found = impossible_in_line(trained, ids, each, first, end)
+        last = min(end, len(each)) - without_end
+        line = [(shown[ids[k + 1]], each[k]) for k in range(first, last)]
+        found = impossible_in_line(trained, ids, each, first, last)
         symbols.append(line)
         totals.append(sum(nats for _, nats in line))
         impossible.append(found)
@@ -126,12 +129,12 @@ def print_line(text: str, line: Sequence[tuple[str, float]], console: Console) -
 
 
 def impossible_in_line(
-    trained: "Run", ids: list[int], nats: list[float], first: int, end: int
+    trained: "Run", ids: list[int], nats: list[float], first: int, last: int
 ) -> list[tuple[str, str]]:
     """Return each symbol of a line without probability, behind the context that it follows."""
     lead, spell = trained.model.lead, trained.vocab.spell
     found: list[Any] = []
-    for k in range(first, min(end, len(nats))):
+    for k in range(first, last):
         if nats[k] == float("inf"):
             begin = k + 1 - lead
             context = [0] * max(0, first - begin) + ids[max(begin, first) : k + 1]

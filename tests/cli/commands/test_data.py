@@ -32,7 +32,7 @@ def lecture_names(tmp_path, monkeypatch):
     path = tmp_path / "copy.txt"
     path.write_text("\n".join(LINES))
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr("mm_jax.data.text.LECTURE_SHA256", sha256)
+    monkeypatch.setattr("mm_jax.data.streaming.LECTURE_SHA256", sha256)
     monkeypatch.delenv("MM_JAX_LECTURE_NAMES", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return path

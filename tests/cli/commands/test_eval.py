@@ -37,6 +37,33 @@ def test_eval_of_a_file_is_its_mean_score(run):
     assert loss["loss"] == pytest.approx(loss_by_hand(run, lines), rel=1e-5)
 
 
+def test_lines_with_unknown_symbols_are_refused_or_left_out_and_counted(run):
+    assert "x" not in "".join(LINES)
+    lines = ["emma", "", "xena", "noora", "maxx"]
+    Path("some.txt").write_text("\n".join(lines))
+    out, err = call("eval", run, "--data", "some.txt", code=2)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert (
+        "some.txt: 2 of 4 lines contain symbols that are not in the vocabulary, 'x'; "
+        "the first is line 3; --skip-unknown leaves them out"
+    ) in err
+    record = record_of("eval", run, "--data", "some.txt", "--skip-unknown")
+    assert (record["num_lines"], record["num_skipped"]) == (2, 2)
+    assert record["num_examples"] == 5 + 6
+    assert record["loss"] == pytest.approx(loss_by_hand(run, ["emma", "noora"]), rel=1e-5)
+    out, err = call("eval", run, "--data", "some.txt", "--skip-unknown")
+    assert "over 11 predictions in 2 lines" in out
+    assert err == "2 of 4 lines left out: their symbols are not in the vocabulary\n"
+    assert "num_skipped" not in record_of("eval", run)
+    own = record_of("eval", run, "--skip-unknown")
+    assert (own["num_skipped"], own["loss"]) == (0, record_of("eval", run)["loss"])
+    Path("some.txt").write_text("xx\nxena\n")
+    err = call("eval", run, "--data", "some.txt", "--skip-unknown", code=2)[1]
+    assert "some.txt: 2 of 2 lines contain symbols" in err
+    assert "--skip-unknown" not in err  # which was asked for
+
+
 def test_looks_at_the_test_split_are_counted(run, folder, splits):
     looks = Path(run) / "test_looks.jsonl"
     assert not looks.exists()

@@ -177,7 +177,7 @@ def test_seeds_that_do_not_fit_in_memory_are_told_how_many_do(monkeypatch):
     size = len(set("".join(LINES))) + 1
     state = 4 * (size * 4 + 12 * 16 + 16 + 16 * size + size)
     num = sum(len(line) + 1 for line in LINES)
-    data = 100 * len(LINES) + 64 * num + 16 * num * size  # lines, windows, logits
+    data = 24 * len(LINES) + 2 * (num + 3) + 16 * num * size  # offsets, ids, logits
     there = 7 * state + data
     monkeypatch.setattr("mm_jax.experiments.setup.device_bytes", lambda _: there)
     flags = ["--data", "names.txt", *MODEL, "--num", "10"]

@@ -18,7 +18,7 @@ def counted(tmp_path):
     """A run directory of counts, quickly made."""
     (tmp_path / "names.txt").write_text("\n".join(LINES))
     config = CountConfig(DataConfig(str(tmp_path / "names.txt")), NgramConfig())
-    return make_run(tmp_path / "counted", config)
+    return make_run(tmp_path / "counted", config, samples=LINES[:4])
 
 
 def test_the_page_is_in_the_run(counted):
@@ -30,7 +30,20 @@ def test_the_page_is_in_the_run(counted):
     assert (record["report"], record["bytes"]) == (str(page), page.stat().st_size)
     text = page.read_text("utf-8")
     assert text.startswith("<!doctype html>")
-    assert all(line in text for line in LINES[:4])  # make_run keeps them as samples
+    assert all(line in text for line in LINES[:4])
+
+
+def test_the_page_says_which_samples_were_cut(tmp_path, counted):
+    config = CountConfig(DataConfig(str(tmp_path / "names.txt")), NgramConfig())
+    cut = make_run(tmp_path / "cut", config, samples=LINES[:2], cut=[False, True])
+    pages = []
+    for run in (counted, cut):
+        call("report", str(run))
+        pages.append((run / "report.html").read_text("utf-8"))
+    words = [
+        re.sub("<(style|script).*?</\\1>|<[^>]*>", " ", page, flags=re.DOTALL) for page in pages
+    ]
+    assert [bool(re.search(r"\bcut\b", text)) for text in words] == [False, True]
 
 
 def test_a_link_in_the_place_of_a_report_is_replaced_not_followed(counted, tmp_path):

@@ -4,14 +4,15 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from mm_jax.cli.main import main
-from tests.cli.commands.conftest import SMALL
+from tests.cli.commands.conftest import LINES, SMALL
 from tests.helpers import call, mlp64, record_of, strict_json
 
 
@@ -33,6 +34,37 @@ def test_sample_with_a_prefix_and_a_limit(run):
     assert all(line.startswith("no") and len(line) <= 4 for line in record["samples"])
     assert record["num_cut"] <= sum(len(line) == 4 for line in record["samples"])
     assert record["num_cut"] > 0
+
+
+def test_lines_that_were_cut_are_marked_and_counted(run):
+    record = record_of("sample", run, "--max-len", "3")
+    assert record["cut"] == [len(line) == 3 for line in record["samples"]]
+    assert 0 < record["num_cut"] == sum(record["cut"])
+    out, err = call("sample", run, "--max-len", "3")
+    rows = [row.split("\t") for row in out.splitlines()]
+    assert [("(cut)" in marks) for _, *marks in rows] == record["cut"]
+    note = f"{record['num_cut']} of 20 lines were cut at 3 symbols; for longer ones: --max-len 12\n"
+    assert err == note
+    assert call("sample", run, "--max-len", "3", "--json")[1] == note
+    whole = record_of("sample", run, "--max-len", "500")
+    assert (whole["num_cut"], any(whole["cut"])) == (0, False)
+
+
+def test_how_long_lines_may_be_follows_the_longest_training_line(folder, tmp_path):
+    """Twice the longest, from 64 to 2,000; and 64 where an older run does not say."""
+    shutil.copytree(folder / "run", "copy")
+    path = Path("copy/config.json")
+    record = json.loads(path.read_text())
+    params = load_file("copy/params.safetensors")
+    params["b2"][0] = -1e4  # no line ends
+    save_file(params, "copy/params.safetensors")
+    assert record["data"]["longest"] == max(map(len, LINES)) == 5
+    for longest, expected in ((5, 64), (40, 80), (5000, 2000), (None, 64), ("many", 64)):
+        record["data"]["longest"] = longest
+        path.write_text(json.dumps(record))
+        found = record_of("sample", "copy", "--num", "2")
+        assert list(map(len, found["samples"])) == [expected] * 2
+        assert found["num_cut"] == 2
 
 
 def test_sample_at_temperature_zero_takes_the_likeliest(run):

@@ -1,5 +1,10 @@
 """mm-jax score: the nats of each symbol."""
 
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -23,3 +28,41 @@ def test_score_says_the_nats_of_every_symbol(run):
     out, err = call("score", run, "emma")
     assert out.startswith(f"emma: {record['nats'][0]:.4f} nats")
     assert err == ""
+
+
+def test_the_lines_of_a_file_are_scored_as_lines_that_are_given(run):
+    expected = record_of("score", run, "emma", "noora")
+    Path("some.txt").write_text("emma\n\n noora \n")
+    record = record_of("score", run, "--data", "some.txt")
+    assert record["num_skipped"] == expected["num_skipped"] == 0
+    for name in ("lines", "nats", "nats_per_symbol", "symbols"):
+        assert record[name] == expected[name]
+    out, err = call("score", run, "--data", "some.txt")
+    assert [row.partition(":")[0] for row in out.splitlines()] == ["emma", "noora"]
+    assert err == ""
+
+
+def test_lines_from_stdin_are_scored(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"emma\nnoora\n")))
+    record = record_of("score", run, "-")
+    expected = record_of("score", run, "emma", "noora")
+    assert (record["lines"], record["nats"]) == (expected["lines"], expected["nats"])
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    assert call("score", run, "-", code=2)[1].count("\n") == 1
+
+
+def test_lines_of_a_file_with_unknown_symbols_are_left_out_and_counted(run, monkeypatch):
+    text = "emma\nxena\nnoora\n"
+    Path("some.txt").write_text(text)
+    for source in (["--data", "some.txt"], ["-"]):
+        for flags in ([], ["--json"]):
+            pipe = SimpleNamespace(buffer=io.BytesIO(text.encode()))
+            monkeypatch.setattr(sys, "stdin", pipe)
+            err = call("score", run, *source, *flags)[1]
+            complaint = "1 of 3 lines contain symbols that are not in the vocabulary, 'x'; "
+            assert f"{complaint}the first is line 2; left out\n" in err
+    record = record_of("score", run, "--data", "some.txt")
+    assert (record["lines"], record["num_skipped"]) == (["emma", "noora"], 1)
+    Path("some.txt").write_text("xena\n")
+    err = call("score", run, "--data", "some.txt", code=2)[1]
+    assert "some.txt: 1 of 1 lines contain symbols" in err

@@ -120,6 +120,23 @@ def test_train_prints_plain_lines_where_there_is_no_terminal(folder, splits):
     assert not all(known)
 
 
+def test_lines_that_were_cut_are_marked_and_counted():
+    """Of 200 symbols hardly one in a line of 64 is the end, before anything is learned."""
+    Path("names.txt").write_text("\n".join(chr(0x4E00 + i) for i in range(200)), "utf-8")
+    flags = ["--data", "names.txt", "--model", "bigram", "--init", "scaled", "--steps", "0"]
+    out, err = call("train", *flags, "--out", "run")
+    kept = Path("run/samples.txt").read_text("utf-8").split("\n")[:-1]
+    num_cut = sum(line.endswith("\t(cut)") for line in kept)
+    assert 0 < num_cut < 20
+    assert out.count("\t(cut)") == num_cut
+    assert err == f"{num_cut} of 20 lines were cut at 64 symbols; for longer ones: --max-len 256\n"
+    done = record_of("train", "--resume", "--out", "run")
+    assert done["num_cut"] == num_cut
+    assert [line.removesuffix("\t(cut)") for line in kept] == done["samples"]
+    made = record_of("sample", "run")
+    assert (made["num_cut"], made["samples"]) == (num_cut, done["samples"])
+
+
 def parsed(monkeypatch, *flags):
     """The options that the command would run with."""
     asked = []
@@ -346,7 +363,7 @@ def test_a_loss_that_is_not_finite_at_the_end_is_told(folder, monkeypatch):
 
     def nan_on_train(model, params, data, **kwargs):
         loss = whole(model, params, data, **kwargs)
-        return loss if len(data.targets) < 200 else loss * float("nan")
+        return loss if data.num_examples < 200 else loss * float("nan")
 
     monkeypatch.setattr("mm_jax.experiments.evaluation.evaluate", nan_on_train)
     flags = ["--data", str(folder / "names.txt"), *USUAL, "--out", "run"]

@@ -34,7 +34,7 @@ def test_long_names_of_symbols_and_lines_are_written_small_or_shortened():
     figure = plots.embedding(np.eye(3), odd)
     sizes = {text.get_text(): text.get_fontsize() for text in figure.axes[0].texts}
     assert sizes["U+202E"] < sizes["a"] / 2
-    lines = [AnnotatedLine("a", [("a", 1.0), (".", 1.0)], [], 5000 * "a", 4999)]
+    lines = [AnnotatedLine("a", [("a", 1.0), (".", 1.0)], [], 5000 * "a", 4999, False)]
     said = plots.samples(lines).axes[0].texts[-1].get_text()
     assert len(said) < 60
     assert "…, 4999 edits away" in said
@@ -74,7 +74,9 @@ def test_text_from_a_file_is_no_formula_and_steers_nothing():
     svg = plots.to_page(figure, "odd", "odd")
     assert {"$", "U+202E", "␣"} <= set(re.findall(r">([^<]+)</text>", svg))
     lines = [
-        AnnotatedLine("$x$", [("$", 1.0), ("x", 1.0), ("$", 1.0), (".", 1.0)], [], "$x$ $y$", 4)
+        AnnotatedLine(
+            "$x$", [("$", 1.0), ("x", 1.0), ("$", 1.0), (".", 1.0)], [], "$x$ $y$", 4, False
+        )
     ]
     svg = plots.to_page(plots.samples(lines), "lines", "lines")
     assert "new; nearest: $x$␣$y$, 4 edits away" in svg

@@ -65,9 +65,9 @@ def test_one_hot_rows_are_drawn_from_the_top():
 
 def test_lines_have_their_symbols_where_they_were_seen_and_what_is_nearest():
     lines = [
-        AnnotatedLine("ab", [("a", 0.5), ("b", 9.0), (".", 1.0)], [], "abc", 1),
-        AnnotatedLine("ba", [("b", 0.1), ("a", 0.1), (".", 0.1)], ["train", "dev"], "ba", 0),
-        AnnotatedLine("b", [("b", 2.0), (".", 0.2)], [], None, None),
+        AnnotatedLine("ab", [("a", 0.5), ("b", 9.0), (".", 1.0)], [], "abc", 1, False),
+        AnnotatedLine("ba", [("b", 0.1), ("a", 0.1), (".", 0.1)], ["train", "dev"], "ba", 0, False),
+        AnnotatedLine("b", [("b", 2.0), (".", 0.2)], [], None, None, False),
     ]
     axes = plots.samples(lines).axes[0]
     said = [text.get_text() for text in axes.texts]
