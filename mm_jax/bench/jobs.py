@@ -24,6 +24,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
         ours.sampling,
         ours.counting,
         ours.encoding,
+        ours.training_from_a_file,
         ours.evaluation,
         ours.growth,
         ours.population,

@@ -109,8 +109,8 @@ def counting(bench: Bench) -> list[Row]:
     ]
 
 
-def encoding(bench: Bench) -> list[Row]:
-    """Measure reading a million lines, their vocabulary and their windows."""
+def encoding(bench: Bench, steps: int = 20_000) -> list[Row]:
+    """Measure reading and encoding a million lines, and training on them from memory or a file."""
     from mm_jax.data.text import read_lines
 
     lines = read_lines("names").lines
@@ -119,13 +119,22 @@ def encoding(bench: Bench) -> list[Row]:
         path = Path(folder) / "million.txt"
         path.write_text("\n".join(many) + "\n")
         results = bench.alternate({"": partial(job, "encoding", path=str(path))})[""]
-    section = f"a million lines, {results[0]['examples']:,} windows"
-    titles = {"read": "read and clean", "vocab": "vocabulary", "window": "windows of context 3"}
-    rows = [
-        Row(section, what, "s", [each[f"{name}_seconds"] for each in results])
-        for name, what in titles.items()
+        train = partial(job, "training_from_a_file", path=str(path), steps=steps)
+        steps_of = bench.alternate(
+            {
+                "from memory": partial(train, mapped=False),
+                "from a mapped file": partial(train, mapped=True),
+            }
+        )
+    section = f"a million lines, {results[0]['examples']:,} predictions"
+    return [
+        Row(section, "read and encode", "s", [each["seconds"] for each in results]),
+        Row(section, "peak memory", "MB", [each["peak_mb"] for each in results]),
+        *(
+            Row(section, f"a step {name}", "us", [each["microseconds"] for each in took])
+            for name, took in steps_of.items()
+        ),
     ]
-    return [*rows, Row(section, "peak memory", "MB", [each["peak_mb"] for each in results])]
 
 
 def evaluation(bench: Bench) -> list[Row]:

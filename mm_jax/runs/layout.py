@@ -85,9 +85,13 @@ def check_symbols(symbols: Any, unit: str) -> None:
     are_text = all(isinstance(symbol, str) and symbol for symbol in symbols)
     if unit == "char":
         are_text = are_text and {*map(len, symbols)} == {1}
-    if symbols[0] not in BOUNDARIES:
-        raise InputError(f"its first symbol, {symbols[0]!r}, is no boundary")
-    if not are_text or len({*symbols}) != len(symbols) or not "".join(symbols).encode():
+    if (
+        not symbols
+        or symbols[0] not in BOUNDARIES
+        or not are_text
+        or len({*symbols}) != len(symbols)
+        or not "".join(symbols).encode()
+    ):
         raise InputError(f"its symbols are not the boundary and distinct {unit}s")
     if unit == "byte" and tuple(symbols) != byte_vocab().symbols:
         raise InputError("its symbols are not the boundary and all bytes")

@@ -1,5 +1,7 @@
 """What is measured of mm_jax: small jobs return numbers of what they did."""
 
+import pytest
+
 from mm_jax.bench import ours
 
 
@@ -22,3 +24,13 @@ def test_encoding_counts_the_predictions(tmp_path):
     result = ours.encoding(str(path))
     assert result["examples"] == 5 + 7
     assert result["seconds"] > 0
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_training_from_a_file_takes_its_steps_either_way(tmp_path, monkeypatch, mapped):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setattr("mm_jax.data.mapped.MAPPED_BYTES", 0)  # so that it is put back
+    path = tmp_path / "names.txt"
+    path.write_text("".join(f"{'abc'[: i % 3 + 1]}\n" for i in range(30)))
+    assert ours.training_from_a_file(str(path), steps=2000, mapped=mapped)["microseconds"] > 0
+    assert not any(tmp_path.glob("*/"))

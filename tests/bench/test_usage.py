@@ -62,9 +62,12 @@ def test_counting_is_in_megabytes_per_second_of_each_file(bench, monkeypatch):
 
 
 def test_encoding_has_a_row_for_each_part(bench, monkeypatch):
-    names = ("read", "vocab", "window")
-    result = {f"{name}_seconds": float(i) for i, name in enumerate(names)}
-    monkeypatch.setattr(usage, "job", lambda *_, **__: {**result, "examples": 7, "peak_mb": 9.0})
+    def job(name, *, mapped=None, **_):
+        if name == "encoding":
+            return {"seconds": 1.0, "examples": 7, "peak_mb": 9.0}
+        return {"microseconds": 4.0 if mapped else 3.0}
+
+    monkeypatch.setattr(usage, "job", job)
     rows = usage.encoding(bench)
-    assert [row.median for row in rows] == [0.0, 1.0, 2.0, 9.0]
-    assert rows[0].section == "a million lines, 7 windows"
+    assert [row.median for row in rows] == [1.0, 9.0, 3.0, 4.0]
+    assert rows[0].section == "a million lines, 7 predictions"

@@ -131,7 +131,7 @@ OTHERS = {
     "eval run --data empty.txt": ["empty.txt"],
     "eval run --data latin.txt": ["latin.txt", "byte 7"],
     "eval run --data unknown.txt": [
-        "unknown.txt: 1 of 2 lines contain symbols that are not in the vocabulary, 'X'; ",
+        "unknown.txt: 1 of 2 lines contains symbols that are not in the vocabulary, 'X'; ",
         "the first is line 4; --skip-unknown leaves them out",
     ],
     "eval run --data capitals.txt --skip-unknown": [

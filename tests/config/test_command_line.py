@@ -41,7 +41,7 @@ def parsed(command):
         EVERY_CHOICE,
         RunConfig(data=DATA, model=BigramConfig()),
         RunConfig(data=DataConfig("a.csv", column="its name", weights="3", lower=True)),
-        RunConfig(data=DataConfig("a.txt", "document", "word", min_count=2, block=9)),
+        RunConfig(data=DataConfig("a.txt", items="document", unit="word", min_count=2, block=9)),
         RunConfig(model=BigramConfig("scaled"), optimizer=OptimizerConfig(learning_rate="auto")),
         *(preset.config for preset in PRESETS.values()),
     ],

@@ -246,7 +246,7 @@ def test_what_the_model_does_not_know_is_said_and_nothing_is_made_of_it(browser,
     before = names_in(browser)
     for text, said in (
         ("eQ", "does not know “Q”"),
-        ("a.b", "ends a line"),
+        ("a.b", "does not know “.”"),
         ("a" * 64, "64 symbols"),
     ):
         type_in(browser, text)
@@ -258,6 +258,59 @@ def test_what_the_model_does_not_know_is_said_and_nothing_is_made_of_it(browser,
         encode(run.vocab, "eQ")
     type_in(browser, "e")
     assert find(browser, "problem").text == ""
+    assert complaints(browser) == []
+
+
+KINDS = {  # the choices of the data, the data, and prefixes
+    "cities": ({}, "St. Louis\nSt. Paul\nD.C.\nUlm\n" * 5, ["", "St. ", "D."]),
+    "words": (
+        {"unit": "word", "lower": True, "min_count": 2},
+        'Don\'t say "no", he said (twice): 3.14 is 1,000 well-known times 5.\n' * 12
+        + "Odd words\n",
+        ["", "don't", 'He said "NO", (3.14 well-known', "1,000 zebras."],
+    ),
+    "paragraphs": ({"items": "paragraph"}, "one\ntwo\n\nthree\n\n" * 8, ["", "one\ntw"]),
+    "document": ({"items": "document"}, "On and on. It goes on.\n" * 9, ["", "On and", "n.\nO"]),
+    "bytes": ({"unit": "byte"}, "zoë\nana\n" * 9, ["", "zo", "zoë"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_kind_of_data_is_typed_and_appended_to(browser, folder, kind):
+    choices, text, prefixes = KINDS[kind]
+    path = folder / kind
+    (folder / f"{kind}.txt").write_text(text)
+    data = DataConfig(str(folder / f"{kind}.txt"), **choices)
+    make_run(path, RunConfig(data=data, model=MLPConfig(3, 4, 8), batch_size=8, steps=40))
+    call("export", str(path), "--html", str(folder / f"{kind}.html"))
+    run = load_run(path)
+    visit(browser, folder / f"{kind}.html")
+    is_document = kind == "document"
+    for prefix in prefixes:
+        type_in(browser, prefix)
+        ids = encode(run.vocab, prefix).tolist()
+        expected = jax_probabilities(run, prefix)
+        if is_document:
+            expected[0] = 0.0
+            expected /= expected.sum()
+        bars = browser.execute_script(
+            "return [...document.querySelectorAll('.bar')].map("
+            "bar => [Number(bar.dataset.id), Number(bar.dataset.probability), bar.disabled])"
+        )
+        assert all(abs(expected[i] - p) < 1e-5 for i, p, _ in bars)
+        assert (0 in [i for i, _, _ in bars]) != is_document or len(run.vocab) > 64
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#typed span")) == len(ids)
+        free = [i for i, _, disabled in bars if not disabled]
+        for i in (free[0], free[-1]):
+            type_in(browser, prefix)
+            browser.find_element(By.CSS_SELECTOR, f'.bar[data-id="{i}"]').click()
+            assert find(browser, "prefix").get_property("value") == run.vocab.join([*ids, i])
+    type_in(browser, "")
+    browser.find_element(By.CSS_SELECTOR, "button.more").click()
+    lengths = [len(run.vocab.split(text)) for text in names_in(browser)]
+    assert len(lengths) == (3 if is_document else 10)
+    if is_document:
+        assert min(lengths) > 490  # white space at its ends is not read back
     assert complaints(browser) == []
 
 

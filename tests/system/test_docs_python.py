@@ -11,7 +11,7 @@ from tests.system.documents import TEXTS, python_of
 TESTED = {"README.md", "CONTRIBUTING.md"}
 TESTED |= {f"docs/{name}.md" for name in ("many-models", "models", "python", "range-test")}
 SIZES = {  # a tenth of the names, a smaller net, fewer steps
-    'read_lines("names").lines': 'read_lines("names").lines[::10]',
+    'mm.read_corpus("names")': 'mm.read_corpus("names").take(jax.numpy.arange(3000).__array__())',
     "hidden_dim=200": "hidden_dim=32",
     "num_steps=3000": "num_steps=300",
 }
@@ -47,8 +47,9 @@ def test_the_example_learns_and_prints_the_loss_of_its_own_parameters(example):
     names, ((label, loss, unit), _) = example
     assert (label, unit) == ("dev loss", "nats per symbol")
     assert 1 < float(loss) < 2.7  # uniform is ln 27 = 3.30; below 1 it would have to know the names
-    lines = names["lines"]
-    data = mm.rows(mm.split_lines(lines).dev, mm.build_vocab(lines), names["model"].context)
+    lines = mm.read_lines("names").lines[:3000]
+    vocab = names["corpus"].vocab
+    data = mm.rows(mm.split_lines(lines).dev, vocab, names["model"].context)
     again = mm.evaluate(names["model"], names["state"].params, data, batch_size=64)
     assert float(loss) == pytest.approx(float(again), rel=1e-5)  # the example uses windows
 
@@ -75,7 +76,12 @@ def test_counts_are_the_net(example):
 
 @pytest.mark.slow
 def test_the_contract_of_a_model(example):
-    (shapes,), (count,), (_, loss) = run_python("docs/python.md", dict(example[0]))
+    printed = run_python("docs/python.md", dict(example[0]))
+    (shapes,), (count,), (tokens, targets), (nats,), (weighted,), (_, loss) = printed
+    assert tokens == [[0, 0, 0], [0, 0, 5], [0, 5, 13], [5, 13, 13], [13, 13, 1]]
+    assert targets == [5, 13, 13, 1, 0]
+    assert len(nats) == 5 + 5
+    assert 0 < float(weighted) < 5
     params = example[0]["state"].params
     assert shapes == {name: leaf.shape for name, leaf in params.items()}
     assert count == sum(math.prod(shape) for shape in shapes.values())

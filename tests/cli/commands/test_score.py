@@ -59,7 +59,7 @@ def test_lines_of_a_file_with_unknown_symbols_are_left_out_and_counted(run, monk
             pipe = SimpleNamespace(buffer=io.BytesIO(text.encode()))
             monkeypatch.setattr(sys, "stdin", pipe)
             err = call("score", run, *source, *flags)[1]
-            complaint = "1 of 3 lines contain symbols that are not in the vocabulary, 'x'; "
+            complaint = "1 of 3 lines contains symbols that are not in the vocabulary, 'x'; "
             assert f"{complaint}the first is line 2; left out\n" in err
     record = record_of("score", run, "--data", "some.txt")
     assert (record["lines"], record["num_skipped"]) == (["emma", "noora"], 1)
