@@ -145,7 +145,7 @@ def test_probabilities_in_the_page_are_those_of_jax(browser, folder, name):
     for prefix in PREFIXES:
         type_in(browser, prefix)
         found = read_bars(browser, len(run.vocab))
-        expected = jax_probabilities(run, prefix)
+        expected = jax_probabilities(run, prefix).copy()
         assert found.sum() == pytest.approx(1)
         largest = max(largest, float(np.abs(found - expected).max()))
     assert largest < 1e-5
@@ -265,8 +265,7 @@ KINDS = {  # the choices of the data, the data, and prefixes
     "cities": ({}, "St. Louis\nSt. Paul\nD.C.\nUlm\n" * 5, ["", "St. ", "D."]),
     "words": (
         {"unit": "word", "lower": True, "min_count": 2},
-        'Don\'t say "no", he said (twice): 3.14 is 1,000 well-known times 5.\n' * 12
-        + "Odd words\n",
+        'Don\'t say "no", he said (twice): 3.14 is 1,000 well-known.\n' * 12 + "Odd words\n",
         ["", "don't", 'He said "NO", (3.14 well-known', "1,000 zebras."],
     ),
     "paragraphs": ({"items": "paragraph"}, "one\ntwo\n\nthree\n\n" * 8, ["", "one\ntw"]),
@@ -289,7 +288,7 @@ def test_any_kind_of_data_is_typed_and_appended_to(browser, folder, kind):
     for prefix in prefixes:
         type_in(browser, prefix)
         ids = encode(run.vocab, prefix).tolist()
-        expected = jax_probabilities(run, prefix)
+        expected = jax_probabilities(run, prefix).copy()
         if is_document:
             expected[0] = 0.0
             expected /= expected.sum()
