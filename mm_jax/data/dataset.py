@@ -11,7 +11,7 @@ from mm_jax.data.splits import Splits, named_errors, overlap, split
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 
-MAX_DURING = 2**17  # predictions that a loss is measured on while a model is trained
+MAX_DURING = 2**16  # predictions that a loss is measured on while a model is trained
 MAX_AT_END = 2**22  # and when it has been
 
 

@@ -197,7 +197,7 @@ class TrainingLoop:
         if self.mesh is None and self.step < self.config.steps:
             aside = ThreadPoolExecutor(1)
             params, dataset = self.state.best_params, self.setup.dataset
-            if dataset.splits.train.num_predictions <= MAX_DURING * 8:
+            if dataset.splits.train.num_predictions <= MAX_DURING * 16:
                 aside.submit(evaluate_and_sample, self.setup.model, params, dataset)
             else:  # to evaluate would take a core from training for long
                 shape = dataset.sample_shape
