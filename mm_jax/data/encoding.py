@@ -56,6 +56,9 @@ class Encoder:
         newline = "\\x0a" if vocab.unit == "byte" else "\n"
         other = -1 if vocab.unknown is None else vocab.unknown
         self.newline, self.other = vocab.ids.get(newline, other), other
+        self.ascii_table = (
+            b""  # the id of each byte, and 255 where there is none: ten times as fast
+        )
         if vocab.unit == "word":
             self.ids_of_words = {**vocab.ids, "\n": NEWLINE}
             return
@@ -63,9 +66,21 @@ class Encoder:
         self.table = np.full(max(len(codes), 12), -1, np.int32)
         self.table[: len(codes)] = codes
         self.table[ord("\n")] = NEWLINE
+        if vocab.unit == "char" and len(vocab) < 256 and items != "paragraph":
+            ids = np.full(256, -1)
+            ids[: len(self.table)] = self.table[:256]
+            ids[ord("\n")] = 0 if items == "line" else self.newline
+            self.ascii_table = np.where(ids < 0, 255, ids).astype(np.uint8).tobytes()
 
     def __call__(self, piece: str, meter: Meter) -> Integer[np.ndarray, " n"]:
         """Return the ids of the items of a piece, each with its boundary."""
+        if self.ascii_table and piece.isascii():
+            known = piece.encode("ascii").translate(self.ascii_table)
+            if b"\xff" not in known:
+                ids = np.frombuffer(known, np.uint8)
+                self.num_tokens += len(ids)
+                self.num_items += int(np.count_nonzero(ids == 0)) * (self.items != "document")
+                return ids
         ids, codes = self._ids(piece)
         if self.items == "line":
             ids[ids == NEWLINE] = 0
