@@ -13,6 +13,7 @@ from mm_jax.data.vocab import Vocab
 
 MAX_DURING = 2**16  # predictions that a loss is measured on while a model is trained
 MAX_AT_END = 2**22  # and when it has been
+MAX_LOGITS = 2**32, 2**34  # of these predictions, which a large vocabulary has more of
 
 
 class Dataset(NamedTuple):
@@ -56,19 +57,29 @@ class Dataset(NamedTuple):
         """Return the examples of a split for a model of this context."""
         return examples_of(getattr(self.splits, split), context)
 
-    def evaluated(self, split: str, context: int | None, limit: int = MAX_AT_END) -> Any:
-        """Return the examples that a loss is measured on: all, or some that are evenly spread."""
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The most predictions that a loss is measured on, during training and at its end."""
+        during, at_end = (max(2**12, most // len(self.vocab)) for most in MAX_LOGITS)
+        return min(MAX_DURING, during), min(MAX_AT_END, at_end)
+
+    def evaluated(self, split: str, context: int | None, *, during: bool = False) -> Any:
+        """Return the examples that a loss is measured on: all, or some that are evenly spread.
+
+        There are fewer ``during`` training than at its end.
+        """
         num = getattr(self.splits, split).num_predictions
-        return evenly(self.examples(split, context), num, limit)
+        return evenly(self.examples(split, context), num, self.limits[not during])
 
     def note_on_losses(self) -> str | None:
         """Return that losses are measured on a part of the data, where they are."""
         largest = max(part.num_predictions for part in self.splits[:2])
-        if largest <= MAX_AT_END:
+        limit = self.limits[1]
+        if largest <= limit:
             return None
         return (
-            f"losses are measured on {MAX_AT_END:,} predictions of each split, evenly spread over "
-            "it; mm-jax eval measures all"
+            f"losses are measured on {limit:,} predictions of each split, evenly spread over it; "
+            "mm-jax eval measures all"
         )
 
 

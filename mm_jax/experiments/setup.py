@@ -16,7 +16,7 @@ from jaxtyping import Array, Integer, Key
 from mm_jax.config.base import InputError, flag
 from mm_jax.config.training import TrainingConfig
 from mm_jax.data.corpus import Corpus
-from mm_jax.data.dataset import MAX_DURING, Dataset, load_dataset
+from mm_jax.data.dataset import Dataset, load_dataset
 from mm_jax.data.distinct import distinct_examples
 from mm_jax.data.examples import Examples
 from mm_jax.data.vocab import Vocab
@@ -53,7 +53,7 @@ class Setup(NamedTuple):
         """What the dev loss is measured on, or None where nothing is held out."""
         if not self.dataset.has_dev:
             return None
-        return self.dataset.evaluated("dev", self.model.context, MAX_DURING)
+        return self.dataset.evaluated("dev", self.model.context, during=True)
 
     @property
     def batch_size(self) -> int | None:

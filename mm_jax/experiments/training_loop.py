@@ -18,7 +18,6 @@ import optax
 from jax.sharding import Mesh
 
 from mm_jax.config.training import RunConfig
-from mm_jax.data.dataset import MAX_DURING
 from mm_jax.data.examples import Examples
 from mm_jax.experiments.evaluation import evaluate_and_sample, first_samples
 from mm_jax.experiments.observer import Observer
@@ -197,7 +196,7 @@ class TrainingLoop:
         if self.mesh is None and self.step < self.config.steps:
             aside = ThreadPoolExecutor(1)
             params, dataset = self.state.best_params, self.setup.dataset
-            if dataset.splits.train.num_predictions <= MAX_DURING * 16:
+            if dataset.splits.train.num_predictions <= 16 * dataset.limits[0]:
                 aside.submit(evaluate_and_sample, self.setup.model, params, dataset)
             else:  # to evaluate would take a core from training for long
                 shape = dataset.sample_shape

@@ -105,16 +105,30 @@ def test_ids_are_on_the_device_once_for_all_contexts_of_a_split(path):
     assert_trees_identical(whole.take(jnp.arange(2)), rows(lines, dataset.vocab, 1))
 
 
-def test_a_loss_is_measured_on_all_of_a_split_or_on_some_that_are_evenly_spread(path):
+def test_a_loss_is_measured_on_all_of_a_split_or_on_some_that_are_evenly_spread(path, monkeypatch):
     dataset = load_dataset(DataConfig(str(path)))
     num = dataset.splits.train.num_predictions
     assert dataset.evaluated("train", 3).num_examples == num
-    some, every = dataset.evaluated("train", 3, num // 4), dataset.examples("train", 3)
+    assert dataset.evaluated("train", 3, during=True).num_examples == num
+    monkeypatch.setattr(dataset_module, "MAX_DURING", num // 4)
+    assert dataset.evaluated("train", 3).num_examples == num
+    some, every = dataset.evaluated("train", 3, during=True), dataset.examples("train", 3)
     places = [i * num // (num // 4) for i in range(num // 4)]
     assert_trees_identical(some.take(jnp.arange(num // 4)), every.take(jnp.array(places)))
     assert some.num_examples == num // 4
-    of_rows = dataset.evaluated("train", None, num // 4)
+    of_rows = dataset.evaluated("train", None, during=True)
     assert of_rows.num_examples == 16 * (num // 4) // num
+
+
+def test_fewer_predictions_of_a_large_vocabulary_are_measured(path):
+    dataset = load_dataset(DataConfig(str(path)))
+    assert dataset.limits == (dataset_module.MAX_DURING, dataset_module.MAX_AT_END)
+    many = build_vocab(map(chr, range(0x4E00, 0x4E00 + 100_000)))
+    large = dataset._replace(info=dataset.info._replace(vocab=many))
+    assert all(
+        low * 4 < high for low, high in zip(large.limits[1:], dataset.limits[1:], strict=True)
+    )
+    assert large.limits[0] < dataset.limits[0]
 
 
 def test_that_losses_are_measured_on_a_part_is_said(path, monkeypatch):
