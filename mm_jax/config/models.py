@@ -12,7 +12,6 @@ class ModelTraits:
     """What other modules need to know about the kind of a model."""
 
     name: ClassVar[str]
-    layout: ClassVar[Literal["windows", "rows"]] = "windows"
     grows: ClassVar[bool] = False  # the first axis of its arrays is as long as its data needs
 
 

@@ -43,8 +43,3 @@ def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
     sha256 = meter.hash.hexdigest()
     check_lecture_file(stream.config.data, stream.path, sha256)
     return Text(stream.path, lines, meter.num_blank, sha256)
-
-
-def num_predictions(lines: list[str]) -> int:
-    """Return the number of predictions in ``lines``: one per symbol and one per end of line."""
-    return sum(map(len, lines)) + len(lines)

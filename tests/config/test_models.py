@@ -33,7 +33,7 @@ def test_the_default_mlp_is_that_of_the_lecture():
 
 def test_the_kind_of_a_model_is_no_choice():
     for config in MODEL_CONFIGS.values():
-        assert not {"name", "layout", "grows"} & {f.name for f in dataclasses.fields(config)}
+        assert not {"name", "grows"} & {f.name for f in dataclasses.fields(config)}
     assert KneserNeyConfig.grows
     assert not any(config.grows for config in (NgramConfig, BigramConfig, MLPConfig))
 

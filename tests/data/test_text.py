@@ -9,7 +9,7 @@ from mm_jax.data import streaming
 from mm_jax.data import text as text_module
 from mm_jax.data.ngram_counts import count_ngrams
 from mm_jax.data.splits import split_lines
-from mm_jax.data.text import num_predictions, read_lines
+from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
 
 DATA = Path(__file__).parents[2] / "data"
@@ -129,11 +129,6 @@ def test_a_file_that_does_not_fit_in_memory_is_refused_before_it_is_read(write, 
         read_lines(path)
 
 
-def test_predictions_are_one_per_symbol_and_one_per_end():
-    assert num_predictions(["emma", "", "日本"]) == 5 + 1 + 3
-    assert num_predictions([]) == 0
-
-
 # The lectures' own file
 
 
@@ -147,7 +142,7 @@ def test_the_lectures_file_is_the_one_of_the_lecture(lecture_text):
     assert lecture_text.sha256 == streaming.LECTURE_SHA256
     splits = split_lines(lines)
     assert [len(part) for part in splits] == [25_626, 3_203, 3_204]
-    assert [num_predictions(part) for part in splits] == [182_625, 22_655, 22_866]
+    assert [sum(len(line) + 1 for line in part) for part in splits] == [182_625, 22_655, 22_866]
     counts = count_ngrams(lines, build_vocab(lines))
     assert (counts.sum(), counts[14, 0], counts[0, 1]) == (228_146, 6763, 4410)  # n. and .a
 

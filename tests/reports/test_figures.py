@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from mm_jax.data.splits import split_lines
-from mm_jax.data.text import num_predictions
 from mm_jax.reports.figures import bigram_counts, make_figures
 from tests.reports.conftest import LINES
 
@@ -73,4 +72,4 @@ def test_counts_are_those_of_the_training_lines_whatever_the_order(summary):
     tables = [bigram_counts(summary(name)) for name in ("counts", "trigram", "bigram")]
     for table in tables[1:]:
         np.testing.assert_array_equal(table, tables[0])
-    assert tables[0].sum() == num_predictions(split_lines(LINES).train)
+    assert tables[0].sum() == sum(len(line) + 1 for line in split_lines(LINES).train)
