@@ -309,12 +309,12 @@ def test_a_fault_at_a_file_operation_loses_nothing(folder, monkeypatch, kind):
             patch.setattr(atomic_files, "os", faulty)
             code, err = code_of(*command, "--out", out)
         if faulty.reached is None:
-            assert (code, err) == (0, "")
+            assert (code, complaints(err)) == (0, [])
             break
         reached.append(faulty.reached)
         if code:
             assert code == 2, err
-            assert err.count("\n") == 1, err
+            assert len(complaints(err)) == 1, err
             assert out in err
             assert os.strerror(getattr(errno, mode)) in err
         call(*command, "--resume", "--out", out)
@@ -325,6 +325,11 @@ def test_a_fault_at_a_file_operation_loses_nothing(folder, monkeypatch, kind):
     assert {"open", "write", "fsync", "replace"} <= set(reached)
     assert number > 40
     assert len(reached) > 10
+
+
+def complaints(err):
+    """The lines of stderr, but for that on samples which were cut: nets of few steps make them."""
+    return [line for line in err.splitlines() if " were cut at " not in line]
 
 
 def code_of(*args):
@@ -502,7 +507,7 @@ def test_with_deterministic_one_core_and_two_give_the_same_bits(folder):
     for name, cores in (("one", two[:1]), ("two", two)):
         process = start(*wide, "--deterministic", "--out", name, cores=cores)
         _, err = process.communicate(timeout=200)
-        assert err == ""
+        assert complaints(err) == []
         found[name] = load_file(f"{name}/params.safetensors")
     same = [np.array_equal(found["one"][leaf], found["two"][leaf]) for leaf in found["one"]]
     assert all(same)
@@ -513,7 +518,7 @@ def test_with_deterministic_one_core_and_two_give_the_same_bits(folder):
     for path in Path("two/checkpoints").glob("step-*"):
         path.unlink()  # it begins anew, on one core, and remembers --deterministic by itself
     _, err = start("train", "--resume", "--out", "two", cores=two[:1]).communicate(timeout=200)
-    assert err == ""
+    assert complaints(err) == []
     one, two = (Path(f"{name}/params.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
 
