@@ -65,4 +65,4 @@ def test_lines_of_a_file_with_unknown_symbols_are_left_out_and_counted(run, monk
     assert (record["lines"], record["num_skipped"]) == (["emma", "noora"], 1)
     Path("some.txt").write_text("xena\n")
     err = call("score", run, "--data", "some.txt", code=2)[1]
-    assert "some.txt: 1 of 1 lines contain symbols" in err
+    assert "some.txt: 1 of 1 lines contains symbols" in err
