@@ -6,7 +6,6 @@ loss of every step in nats per symbol. The minibatch of step i is drawn from fol
 
 import dataclasses
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,11 +20,12 @@ from jaxtyping import Array, Float, Int, Key
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch, pad_batch
 from mm_jax.data.corpus import Corpus
-from mm_jax.data.examples import Examples, Minibatches, gather, is_on_host
+from mm_jax.data.examples import Examples, Minibatches, is_on_host
 from mm_jax.models.base import Model, Params
 from mm_jax.runtime.mesh import split
 from mm_jax.training.data import all_of, check_shared, read_by
 from mm_jax.training.loss import mean_square, training_loss
+from mm_jax.training.minibatches import Prefetcher, gather_minibatches, minibatch_ids
 
 DROPOUT_FOLD = 2**32 - 1  # folded into a run's key for dropout; no step has that number
 CHUNK_TOKENS = 2**22  # bounds a chunk's minibatches, which are gathered before its first step
@@ -167,14 +167,6 @@ def _train_step(
 train_step = jax.jit(_train_step, static_argnums=(0, 1), donate_argnums=2)
 
 
-def minibatch_ids(
-    key: Key[Array, ""], step: Int[Array, ""], num_examples: int, batch_size: int
-) -> Int[Array, " B"]:
-    """Return the examples of step ``step``: drawn with replacement, as the lecture does."""
-    key_step = jax.random.fold_in(key, step)
-    return jax.random.randint(key_step, (batch_size,), 0, num_examples)
-
-
 def fit(
     model: Model,
     optimizer: optax.GradientTransformation,
@@ -209,37 +201,6 @@ def fit(
         )
     options = {"num_steps": num_steps, "batch_size": batch_size, "limit": limit, "mesh": mesh}
     return _fit(model, optimizer, state, examples, **options)
-
-
-def gather_minibatches(
-    examples: Any, key: Key[Array, ""], step: int, steps: int, batch_size: int, num_steps: int
-) -> Minibatches:
-    """Return the minibatches of ``steps`` steps from ``step`` on, gathered on the host.
-
-    They are those that ``fit`` would draw; what is missing to ``num_steps`` is empty.
-    """
-    num_examples = examples.num_examples
-    numbers = np.asarray(_drawn(key, np.int32(step), steps, num_examples, batch_size))
-    if num_examples >= 2**31:  # two numbers of 32 bits each
-        numbers = ((numbers[..., 0].astype(np.uint64) << 32) | numbers[..., 1]) % num_examples
-    batches = gather(examples, numbers.astype(np.int64))
-
-    def fill(leaf: np.ndarray) -> np.ndarray:
-        return np.concatenate([leaf, np.zeros((num_steps - steps, *leaf.shape[1:]), leaf.dtype)])
-
-    return Minibatches(jax.tree.map(fill, batches) if steps < num_steps else batches)
-
-
-@partial(jax.jit, static_argnames=("steps", "num_examples", "batch_size"))
-def _drawn(
-    key: Key[Array, ""], step: Int[Array, ""], steps: int, num_examples: int, batch_size: int
-) -> Array:
-    def draw(number: Int[Array, ""]) -> Array:
-        if num_examples < 2**31:
-            return minibatch_ids(key, number, num_examples, batch_size)
-        return jax.random.bits(jax.random.fold_in(key, number), (batch_size, 2), jnp.uint32)
-
-    return jax.vmap(draw)(step + jnp.arange(steps))
 
 
 @partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"))
@@ -322,7 +283,7 @@ def fit_chunks(
         return min(num_steps, *(step + each - step % each for each in (length, every or length)))
 
     before, step = state, int(state.step)
-    with Prefetcher(examples, state, batch_size, length) as prefetcher:
+    with Prefetcher(examples, state.key, batch_size, length) as prefetcher:
         while step < num_steps:
             count = end_of(step) - step
             following = step + count, end_of(step + count) - step - count
@@ -341,38 +302,3 @@ def fit_chunks(
                 raise NotFiniteError(step + bad, float(losses[bad]), good)
             before, state, step = state, after, step + count
             yield state, losses
-
-
-class Prefetcher:
-    """Gathers the minibatches of the next chunk in a thread, where they come from the host."""
-
-    def __init__(self, data: Any, state: TrainState, batch_size: int | None, length: int) -> None:
-        self.data, self.batch_size, self.length = data, batch_size, length
-        self.key = jax.random.clone(state.key)  # of its own: a state may be donated
-        self.pool = ThreadPoolExecutor(1) if is_on_host(data) and batch_size else None
-        self.coming: tuple[int, int, Any] | None = None  # first step, steps, future
-
-    def __enter__(self) -> "Prefetcher":
-        """Begin."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Wait for what is being gathered, and end."""
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
-
-    def get(self, step: int, count: int, following: tuple[int, int]) -> Any:
-        """Return the minibatches of ``count`` steps, and begin to gather the following ones."""
-        if self.pool is None:
-            return self.data
-        if self.coming is None or self.coming[:2] != (step, count):
-            self.coming = (step, count, self.pool.submit(self._gather, step, count))
-        minibatches = self.coming[2].result()
-        self.coming = (*following, self.pool.submit(self._gather, *following))
-        return minibatches
-
-    def _gather(self, step: int, count: int) -> Minibatches | None:
-        if not count:
-            return None
-        size = self.batch_size or 1
-        return gather_minibatches(self.data, self.key, step, count, size, self.length)
