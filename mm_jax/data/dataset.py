@@ -38,15 +38,8 @@ class Dataset(NamedTuple):
     @property
     def record(self) -> dict[str, Any]:
         """What config.json keeps of the data."""
-        return {
-            "path": str(self.info.path),
-            "sha256": self.info.sha256,
-            "num_lines": self.info.num_items,
-            "num_blank": self.info.num_blank,
-            "split_lines": [len(part) if part.num_predictions else 0 for part in self.splits],
-            "dev_lines_in_train": self.dev_lines_in_train,
-            "longest": self.splits.train.longest,
-        }
+        counts = [len(part) if part.num_predictions else 0 for part in self.splits]
+        return self.info.record(counts, self.dev_lines_in_train, self.splits.train.longest)
 
     @property
     def sample_shape(self) -> SampleShape:

@@ -35,6 +35,20 @@ class FileInfo(NamedTuple):
     notes: tuple[str, ...]  # what its user should know
     is_document: bool = False
 
+    def record(
+        self, split_lines: list[int], dev_lines_in_train: float, longest: int
+    ) -> dict[str, Any]:
+        """Return what config.json keeps of the data; ``longest`` is in tokens, of train."""
+        return {
+            "path": str(self.path),
+            "sha256": self.sha256,
+            "num_lines": self.num_items,
+            "num_blank": self.num_blank,
+            "split_lines": split_lines,
+            "dev_lines_in_train": dev_lines_in_train,
+            "longest": longest,
+        }
+
 
 def summarize_file(stream: Stream, vocab: Vocab | None = None) -> FileInfo:
     """Read a file once: its hash, its items, and its vocabulary, unless one is given.

@@ -58,15 +58,7 @@ class FileSummary:
     @property
     def record(self) -> dict[str, Any]:
         """What config.json keeps of the data; the same as ``Dataset.record``."""
-        return {
-            "path": str(self.info.path),
-            "sha256": self.info.sha256,
-            "num_lines": self.info.num_items,
-            "num_blank": self.info.num_blank,
-            "split_lines": self.split_lines,
-            "dev_lines_in_train": self.dev_lines_in_train,
-            "longest": self.longest,
-        }
+        return self.info.record(self.split_lines, self.dev_lines_in_train, self.longest)
 
 
 def summarize_splits(stream: Stream) -> FileSummary:
