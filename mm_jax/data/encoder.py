@@ -36,9 +36,8 @@ class Encoder:
         newline = "\\x0a" if vocab.unit == "byte" else "\n"
         other = -1 if vocab.unknown is None else vocab.unknown
         self.newline, self.other = vocab.ids.get(newline, other), other
-        self.ascii_table = (
-            b""  # the id of each byte, and 255 where there is none: ten times as fast
-        )
+        # The id of each byte, and 255 where there is none: ten times as fast as the table below.
+        self.ascii_table = b""
         if vocab.unit == "word":
             self.ids_of_words = {**vocab.ids, "\n": NEWLINE}
             return

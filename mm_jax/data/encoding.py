@@ -34,6 +34,7 @@ class FileInfo(NamedTuple):
     weights: Int64[np.ndarray, " items"] | None  # of each item, where a table has them
     notes: tuple[str, ...]  # what its user should know
     is_document: bool = False
+    num_tokens: int | None = None  # known where the vocabulary was made from them
 
     def record(
         self, split_lines: list[int], dev_lines_in_train: float, longest: int
@@ -86,6 +87,7 @@ def summarize_file(stream: Stream, vocab: Vocab | None = None) -> FileInfo:
         weights,
         tuple(notes),
         config.items == "document",
+        symbols.num_tokens if vocab is None else None,
     )
 
 
@@ -95,6 +97,7 @@ class _SymbolsSeen:
     def __init__(self, config: DataConfig) -> None:
         self.config, self.symbols, self.known = config, set[str](), bytearray()
         self.counts: Counter[str] = Counter()
+        self.num_tokens = 0
 
     def add(self, piece: str) -> None:
         """Take the symbols of a piece."""
@@ -102,8 +105,12 @@ class _SymbolsSeen:
             # What stands between them is no symbol.
             piece = piece.replace("\n\n", " " if self.config.unit == "word" else "")
         if self.config.unit == "word":
-            self.counts.update(split_words(piece))
-        elif self.config.unit == "char":
+            words = split_words(piece)
+            self.num_tokens += len(words)
+            self.counts.update(words)
+            return
+        self.num_tokens += len(piece)
+        if self.config.unit == "char":
             new: set[str] | str = piece
             if piece.isascii():  # deleting all known symbols leaves the new ones: mostly nothing
                 new = set(piece.encode("ascii").translate(None, self.known).decode())

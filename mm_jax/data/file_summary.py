@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import UInt8, UInt64
 
 from mm_jax.data.corpus import Corpus, item_hashes
-from mm_jax.data.encoding import Encoder, FileInfo, encoded_pieces, summarize_file
+from mm_jax.data.encoder import Encoder
+from mm_jax.data.encoding import FileInfo, encoded_pieces, summarize_file
 from mm_jax.data.splits import document_ends, named_errors, ordered_splits
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
@@ -20,11 +21,11 @@ TRAIN, DEV, TEST, DROPPED = range(4)
 
 @dataclasses.dataclass
 class FileSummary:
-    """A file: its vocabulary, and the split of each item, or of each token of a document."""
+    """A file: its vocabulary, and the split of each item, or where a document is cut."""
 
     info: FileInfo
-    num_splittable: int  # items, or tokens of a document
-    split_of: UInt8[np.ndarray, " n"] | None  # TRAIN, DEV, ... of each; None: all TRAIN
+    split_of: UInt8[np.ndarray, " items"] | None  # TRAIN, DEV, ... of each; None: all TRAIN
+    ends: tuple[int, int] | None = None  # after which tokens train and dev of a document end
     dev_lines_in_train: float = 0.0  # this and the next are known once the items are counted
     longest: int = 0  # tokens of the longest item of train
 
@@ -34,20 +35,24 @@ class FileSummary:
         return self.info.vocab
 
     @property
+    def has_dev(self) -> bool:
+        """Whether items are held out for dev."""
+        return self.split_lines[1] > 0
+
+    @property
     def split_lines(self) -> list[int]:
         """The number of items in train, dev and test."""
+        if self.ends is not None:
+            return [min(1, number) for number in self.split_tokens]
         if self.split_of is None:
             return [self.info.num_items, 0, 0]
-        if self.info.is_document:
-            return [1, 1, 1]
         return np.bincount(self.split_of, minlength=4)[:3].tolist()
 
     @property
     def split_tokens(self) -> list[int]:
         """The number of tokens of a document in train, dev and test."""
-        if self.split_of is None:
-            return [self.num_splittable, 0, 0]
-        return np.bincount(self.split_of, minlength=4)[:3].tolist()
+        ends = self.ends or (0, 0)
+        return np.diff([0, *ends, self.info.num_tokens or 0]).tolist()
 
     def note_overlap(self, hashes: UInt64[np.ndarray, " items"]) -> None:
         """Take the hashes of all items in their order: which of dev are in train too."""
@@ -67,21 +72,18 @@ def summarize_splits(stream: Stream) -> FileSummary:
     Raise InputError where summarize_file does, and where there are too few items to split.
     """
     info, config = summarize_file(stream), stream.config
-    if config.split == "none":
-        return FileSummary(info, info.num_items, None)
     with named_errors(info.path):
         if info.is_document:
-            num_tokens = sum(map(len, encoded_pieces(stream, Encoder(info.vocab, config.items))))
-            ends = document_ends(num_tokens, config.split)
-            split_of = np.full(num_tokens, TEST, np.uint8)
-            split_of[: ends[1]], split_of[: ends[0]] = DEV, TRAIN
-            return FileSummary(info, num_tokens, split_of, longest=ends[0])
+            first, second = document_ends(info.num_tokens or 0, config.split)
+            return FileSummary(info, None, (first, second), longest=first)
+        if config.split == "none":
+            return FileSummary(info, None)
         hashes = hashes_of(stream, info) if config.split == "unique" else None
         splits = ordered_splits(info.num_items, config.split_seed, hashes)
     split_of = np.full(info.num_items, DROPPED, np.uint8)
     for split, items in enumerate(splits):
         split_of[items] = split
-    return FileSummary(info, info.num_items, split_of)
+    return FileSummary(info, split_of)
 
 
 def hashes_of(stream: Stream, info: FileInfo) -> UInt64[np.ndarray, " items"]:

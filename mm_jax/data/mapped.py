@@ -19,7 +19,8 @@ from jaxtyping import Integer
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.data.corpus import Corpus, hash_blocks, release
-from mm_jax.data.encoding import Encoder, FileInfo, check_encoder, encoded_pieces, summarize_file
+from mm_jax.data.encoder import Encoder
+from mm_jax.data.encoding import FileInfo, check_encoder, encoded_pieces, summarize_file
 from mm_jax.data.external_shuffle import write_shuffled
 from mm_jax.data.splits import Splits, document_ends, named_errors, overlap
 from mm_jax.data.streaming import Stream

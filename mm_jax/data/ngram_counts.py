@@ -4,7 +4,7 @@
 dev lines apart. Imports no jax.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +12,8 @@ from jaxtyping import Float32, Int32, Int64, Integer
 
 from mm_jax.config.base import InputError
 from mm_jax.data.corpus import Corpus, as_corpus, encode_corpus
-from mm_jax.data.encoding import Encoder, encoded_pieces
+from mm_jax.data.encoder import Encoder
+from mm_jax.data.encoding import encoded_pieces
 from mm_jax.data.file_summary import DEV, TRAIN, FileSummary, hash_items
 from mm_jax.data.ngrams import NUM_SPLITS, Counts, check_fits, highest_order, ngram_keys, sum_by
 from mm_jax.data.streaming import Stream
@@ -105,10 +106,9 @@ def count_corpus(corpus: Corpus, order: int) -> Counts:
         raise InputError("n-grams can be counted with weights that are whole numbers only")
     tally = Tally(order, vocab_size, max_ngrams=len(corpus.ids))
     for first in range(1, len(corpus.ids), CHUNK_SYMBOLS):
-        shared = min(first, order - 1)
-        keys = ngram_keys(corpus.ids[first - shared : first + CHUNK_SYMBOLS], order, vocab_size)
+        keys = _keys_of(corpus.ids, slice(first, first + CHUNK_SYMBOLS), order, vocab_size)
         each = None if weights is None else weights[first - 1 : first - 1 + CHUNK_SYMBOLS]
-        tally.add(keys[shared:], 0, each)
+        tally.add(keys, 0, each)
     return tally.result()[0]
 
 
@@ -147,59 +147,70 @@ def count_stream(
     lower order, unless ``in_table`` asks for a table of all possible ones. Tells the summary what
     it learns of the items: their longest, and which of dev are in train too.
     """
-    vocab_size, split_of, weights = len(summary.vocab), summary.split_of, summary.info.weights
-    tally, first = Tally(order, vocab_size, in_table=in_table), 0
-    hashes: list[np.ndarray] = []
-    is_document = summary.info.is_document
-    for ids, shared in _chunks(stream, summary, order - 1, hashes):
-        keys = ngram_keys(ids, order, vocab_size)[shared:]
-        if split_of is None and weights is None:
-            tally.add(keys, 0)
-            continue
-        # A file that has grown has more items than splits: pieces() says so at its end.
-        ends = np.ones(len(keys), bool) if is_document else ids[shared:] == 0
-        ended = np.cumsum(ends)
-        item = np.minimum(first + ended - ends, summary.num_splittable - 1)
-        first += int(ended[-1])
-        each = None if weights is None else weights[item]
-        if split_of is None:
-            tally.add(keys, 0, each)
-            continue
-        split = split_of[item]
-        counted = split <= DEV
-        each = None if each is None else each[counted]
-        tally.add(keys[counted], split[counted].astype(np.int64), each)
-    if hashes:
-        summary.note_overlap(np.concatenate(hashes))
+    tally = Tally(order, len(summary.vocab), in_table=in_table)
+    if summary.ends is not None:
+        _count_document(stream, summary, summary.ends, tally)
+    else:
+        _count_items(stream, summary, tally)
     return tally.result()
 
 
-def _chunks(
-    stream: Stream, summary: FileSummary, overlap: int, hashes: list[np.ndarray]
-) -> Iterator[tuple[Integer[np.ndarray, " symbols"], int]]:
-    """Yield the ids of the whole file in chunks, boundaries included, and their overlap.
+def _count_items(stream: Stream, summary: FileSummary, tally: Tally) -> None:
+    """Count the n-grams of items, each in its split."""
+    order, vocab, split_of = tally.order, summary.vocab, summary.split_of
+    first, hashes = 0, []
+    for ids in encoded_pieces(stream, Encoder(vocab, stream.config.items)):
+        lengths = np.diff(np.flatnonzero(ids == 0), prepend=-1)  # with the boundary
+        some = slice(first, first + len(lengths))
+        first += len(lengths)
+        split = weights = None
+        if summary.info.weights is not None:
+            weights = np.repeat(_resized(summary.info.weights[some], len(lengths)), lengths)
+        if split_of is not None:
+            hashes.append(hash_items(ids, vocab))
+            of_items = _resized(split_of[some], len(lengths))
+            split = np.repeat(of_items.astype(np.int64), lengths)
+            lengths = lengths[of_items == TRAIN]
+        summary.longest = max(summary.longest, int(lengths.max(initial=1)) - 1)
+        for begin in range(0, len(ids), CHUNK_SYMBOLS):
+            chunk = slice(begin, begin + CHUNK_SYMBOLS)
+            keys = _keys_of(ids, chunk, order, len(vocab))
+            each = None if weights is None else weights[chunk]
+            if split is None:
+                tally.add(keys, TRAIN, each)
+                continue
+            counted = split[chunk] <= DEV
+            each = None if each is None else each[counted]
+            tally.add(keys[counted], split[chunk][counted], each)
+    if hashes:
+        summary.note_overlap(np.concatenate(hashes))
 
-    A single line may be longer than a chunk, so a chunk that does not begin a piece starts with the
-    last ``overlap`` ids of the one before. Where items are split, ``hashes`` get theirs.
-    """
-    vocab, is_document = summary.vocab, summary.info.is_document
-    num_items = 0
-    held = np.zeros(0, vocab.dtype)  # of a document: the last ids of the piece before
+
+def _count_document(
+    stream: Stream, summary: FileSummary, ends: tuple[int, int], tally: Tally
+) -> None:
+    """Count the n-grams of a document, of whose splits each begins anew."""
+    order, vocab, place = tally.order, summary.vocab, 0
+    before = np.zeros(0, vocab.dtype)  # the ids before a piece that its first n-grams need
     for piece in encoded_pieces(stream, Encoder(vocab, stream.config.items)):
-        if not is_document:
-            lengths = np.diff(np.flatnonzero(piece == 0), prepend=-1) - 1
-            if summary.split_of is not None:
-                hashes.append(hash_items(piece, vocab))
-                in_train = summary.split_of[num_items : num_items + len(lengths)] == TRAIN
-                num_items += len(lengths)
-                lengths = lengths[: len(in_train)][in_train]
-            summary.longest = max(summary.longest, int(lengths.max(initial=0)))
-        ids = np.concatenate([held, piece]) if len(held) else piece
-        for begin in range(len(held), len(ids), CHUNK_SYMBOLS):
-            shared = min(begin, overlap)
-            yield ids[begin - shared : begin + CHUNK_SYMBOLS], shared
-        if is_document and summary.split_of is None:
-            num_items += len(piece)
-            summary.longest = summary.num_splittable = num_items
-        if is_document:
-            held = ids[max(0, len(ids) - overlap) :]
+        cuts = [0, *(min(max(0, end - place), len(piece)) for end in ends)]
+        for split, (begin, end) in enumerate(pairwise(cuts)):
+            if begin == end:
+                continue
+            if place + begin in (0, ends[0]):
+                before = before[:0]
+            ids = np.concatenate([before, piece[begin:end]])
+            tally.add(ngram_keys(ids, order, len(vocab))[len(before) :], split)
+            before = ids[max(0, len(ids) - order + 1) :]
+        place += len(piece)
+
+
+def _keys_of(ids: np.ndarray, chunk: slice, order: int, vocab_size: int) -> np.ndarray:
+    """Return the n-grams that end in a chunk of ids."""
+    shared = min(chunk.start, order - 1)
+    return ngram_keys(ids[chunk.start - shared : chunk.stop], order, vocab_size)[shared:]
+
+
+def _resized(array: np.ndarray, number: int) -> np.ndarray:
+    """Return so many; a file that has grown has more items, as pieces() says at its end."""
+    return array if len(array) == number else np.resize(array, number)

@@ -82,7 +82,7 @@ def count_splits(
 ) -> SplitCounts:
     """Return the counts of a file; of a lower order where there are too many different n-grams."""
     train, dev = count_stream(stream, summary, order, in_table=in_table)
-    return SplitCounts(train, None if summary.split_of is None else dev)
+    return SplitCounts(train, dev if summary.has_dev else None)
 
 
 def choose_model(

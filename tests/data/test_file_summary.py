@@ -39,7 +39,7 @@ def test_each_item_has_its_split(lines, items, scheme, seed):
             expected[int(number)] = split
     assert summary.split_of.tolist() == expected
     assert summary.split_lines == [expected.count(split) for split in (TRAIN, DEV, TEST)]
-    assert summary.num_splittable == summary.info.num_items == len(lines)
+    assert summary.info.num_items == len(lines)
     summary.note_overlap(hashes_of(stream, summary.info))
     splits = split_lines(lines, scheme, seed)
     assert summary.dev_lines_in_train == pytest.approx(overlap(splits.dev, splits.train))
@@ -56,7 +56,7 @@ def test_the_hashes_of_a_file_are_those_of_its_corpus(lines, size):
 def test_without_a_split_all_is_for_training():
     summary, _ = summarize("a\n\nb\n", split="none")
     assert summary.split_of is None
-    assert (summary.split_lines, summary.split_tokens) == ([2, 0, 0], [2, 0, 0])
+    assert summary.split_lines == [2, 0, 0]
     summary.note_overlap(item_hashes(encode_corpus(["a", "a"], build_vocab(["a"]))))
     assert summary.dev_lines_in_train == 0.0
 
@@ -68,12 +68,13 @@ def test_the_tokens_of_a_document_are_split_in_their_order(unit, tmp_path):
     num = read_corpus(tmp_path / "text.txt", items="document", unit=unit).num_predictions
     summary, _ = summarize(text, items="document", unit=unit)
     n1, n2 = int(0.8 * num), int(0.9 * num)
-    expected = [TRAIN] * n1 + [DEV] * (n2 - n1) + [TEST] * (num - n2)
-    assert summary.split_of.tolist() == expected
+    assert summary.ends == (n1, n2)
     assert summary.split_tokens == [n1, n2 - n1, num - n2]
     assert summary.split_lines == [1, 1, 1]
     whole, _ = summarize(text, items="document", unit=unit, split="none")
-    assert whole.split_of is None
+    assert whole.split_tokens == [num, 0, 0]
+    assert whole.split_lines == [1, 0, 0]
+    assert not whole.has_dev
 
 
 @pytest.mark.parametrize(

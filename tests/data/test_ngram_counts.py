@@ -179,6 +179,31 @@ def test_lines_of_ascii_and_of_other_symbols_stand_in_one_file(path):
             assert_counts(counts, vocab, 3, count_by_hand(part, 3))
 
 
+@given(
+    st.text(["a", "b", " ", "\n", "é"], min_size=40, max_size=120),
+    st.sampled_from(["line", "paragraph", "document"]),
+    st.sampled_from(["char", "byte", "word"]),
+    st.sampled_from(["lecture", "none"]),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([1, 3, 8, 2**18]),
+)
+@settings(max_examples=150)
+def test_each_kind_of_item_is_counted_as_its_corpora_are(
+    path, text, items, unit, scheme, order, piece_bytes
+):
+    ends = {"line": "\n", "paragraph": "\n\n", "document": " "}[items]
+    path.write_text(ends.join([text, *"aabbaabbaabba"]), "utf-8")
+    config = DataConfig(data=str(path), items=items, unit=unit, split=scheme)
+    stream = Stream(config, piece_bytes)
+    summary = summarize_splits(stream)
+    dataset = load_dataset(config)
+    for counts, part in zip(count_stream(stream, summary, order), dataset.splits[:2], strict=True):
+        expected = count_corpus(part, order)
+        assert counts.keys.tolist() == expected.keys.tolist()
+        assert counts.counts.tolist() == expected.counts.tolist()
+    assert summary.record == dataset.record
+
+
 @pytest.mark.usefixtures("_way")
 @pytest.mark.parametrize("scheme", ["lecture", "unique", "none"])
 def test_the_names_are_counted_in_pieces_as_at_once(scheme):

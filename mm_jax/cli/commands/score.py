@@ -21,8 +21,8 @@ class Options:
     """Show how surprised a trained model is by single lines, in nats, symbol by symbol.
 
     The nats of a line are -log of its probability; the last symbol ends the line, but for a model
-    of a document, which does not end. Lines of a file
-    or of stdin with symbols that the run does not know are counted on stderr and left out.
+    of a document, which does not end. Lines of a file or of stdin with symbols that the run does
+    not know are counted on stderr and left out.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
