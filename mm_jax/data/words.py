@@ -142,4 +142,4 @@ def _inside_number(before: str, mark: str, after: str) -> bool:
     """Return whether ``mark`` is inside a number or a time: 3.14, 12:30, 1,000."""
     if not (before.isdecimal() and after.isdecimal()):
         return False
-    return mark in (".", ":") or (mark == "," and len(after) == 3)
+    return mark in (".", ":") or (mark == "," and len(before) <= 3 and len(after) == 3)
