@@ -52,13 +52,16 @@ class Encoder:
             self.ascii_table = np.where(ids < 0, 255, ids).astype(np.uint8).tobytes()
 
     def __call__(self, piece: str, meter: Meter) -> Integer[np.ndarray, " n"]:
-        """Return the ids of the items of a piece, each with its boundary."""
+        """Return the ids of the items of a piece, each with its boundary.
+
+        ``meter.numbers`` are the places of these items in the file.
+        """
         if self.ascii_table and piece.isascii():
             known = piece.encode("ascii").translate(self.ascii_table)
             if b"\xff" not in known:
                 ids = np.frombuffer(known, np.uint8)
                 self.num_tokens += len(ids)
-                self.num_items += int(np.count_nonzero(ids == 0)) * (self.items != "document")
+                self.num_items += len(meter.numbers)
                 return ids
         ids, codes = self._ids(piece)
         if self.items == "line":
@@ -70,8 +73,7 @@ class Encoder:
         self.num_tokens += len(ids)
         if len(ids) and ids.min() < 0:
             ids = self._without_unknown(ids, codes, meter)
-        elif self.items != "document":
-            self.num_items += int((ids == 0).sum())
+        self.num_items += len(meter.numbers)
         return ids.astype(self.vocab.dtype)
 
     def error(self, path: Path, hint: str = "") -> InputError:
@@ -134,5 +136,4 @@ class Encoder:
             self.first = meter.numbers[int(affected[0])]
         self.num_affected += len(affected)
         self.dropped.append(affected + self.num_items)
-        self.num_items += int(ends.sum())
         return ids[~np.isin(item_of, affected)]

@@ -57,7 +57,7 @@ def summarize_file(stream: Stream, vocab: Vocab | None = None) -> FileInfo:
     Raise InputError where the file cannot be read, has only blank items, or is not the lecture's
     file though it is called so.
     """
-    meter, config = Meter(), stream.config
+    meter, config = Meter(hashes=True), stream.config
     symbols = _SymbolsSeen(config)
     for piece in stream.pieces(meter):
         if vocab is None:

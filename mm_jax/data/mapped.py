@@ -103,6 +103,7 @@ def _make(folder: Path, stream: Stream, vocab: Vocab | None, skip_unknown: bool)
             "num_items": info.num_items,
             "num_blank": info.num_blank,
             "notes": info.notes,
+            "num_tokens": info.num_tokens,
             "num_skipped": encoder.num_affected,
             **_split(partial, info, stream.config),
         }
@@ -177,6 +178,7 @@ def _load(folder: Path, stream: Stream) -> MappedData:
             None,
             tuple(record["notes"]),
             stream.config.items == "document",
+            record["num_tokens"],
         )
         parts = []
         for name, numbers in zip(Splits._fields, record["splits"], strict=True):

@@ -53,7 +53,8 @@ class Tally:
         """
         size = self.vocab_size**self.order
         if self.table is not None:
-            counts = np.bincount(keys + split * size, weights, minlength=len(self.table))
+            places = keys + split * size if np.any(split) else keys
+            counts = np.bincount(places, weights, minlength=len(self.table))
             self.table += counts.astype(np.int64)
             return
         keys = keys % size + split * size

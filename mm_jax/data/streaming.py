@@ -113,15 +113,13 @@ class Stream:
             yield from cut_document(texts, meter, in_words=config.lower or config.unit == "word")
 
     def _as_symbols(self, meter: Meter) -> Iterator[str]:
-        for data in self._raw():
-            meter.hash.update(data)
+        for data in self._raw(meter):
             yield data.decode("latin-1")
 
     def _decoded(self, meter: Meter) -> Iterator[str]:
         """Yield the text of the file without byte order marks."""
         offset = 0
-        for data in self._raw():
-            meter.hash.update(data)
+        for data in self._raw(meter):
             refuse_binary(self.path, data, offset)
             text = decode_utf8(self.path, data, offset)
             if not text.isascii():
@@ -132,7 +130,7 @@ class Stream:
             offset += len(data)
             yield text
 
-    def _raw(self) -> Iterator[bytes]:
+    def _raw(self, meter: Meter) -> Iterator[bytes]:
         """Yield the bytes of whole lines; only the last piece may lack the end of its line.
 
         A piece of a document ends anywhere between two symbols.
@@ -141,6 +139,8 @@ class Stream:
         held: list[bytes] = []
         with self._open() as file:
             while data := file.read(self.piece_bytes):
+                if meter.hashes:
+                    meter.hash.update(data)
                 cut = find_cut(data)
                 if not cut:
                     held.append(data)

@@ -29,7 +29,7 @@ def read_lines(name: str | os.PathLike[str] = DataConfig.data) -> Text:
     A Corpus (read_corpus) takes a tenth of the memory. Raise InputError where the file does not
     exist, is not UTF-8, has only blank lines, or does not fit in memory.
     """
-    stream, meter = Stream(name), Meter()
+    stream, meter = Stream(name), Meter(hashes=True)
     needed, available = MEMORY_FACTOR * stream.num_bytes, memory_bytes()
     if needed > available:
         raise InputError(
