@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mm_jax.runtime.half_written import remove_all
+
 COMMANDS = {
     "train": "train a model on a file of lines and keep it in a run directory",
     "sweep": "train many settings, with several seeds each, and keep the best",
@@ -135,6 +137,7 @@ def _exit_at_interrupt(prog: str) -> Iterator[None]:
     show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
 
     def leave(*_: Any) -> None:
+        remove_all()
         os.write(2, f"{show_cursor}{prog}: error: interrupted\n".encode())
         os._exit(130)
 

@@ -26,6 +26,7 @@ from mm_jax.data.splits import Splits, document_ends, named_errors, overlap
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 from mm_jax.runtime.atomic_files import check_space, sync_dir
+from mm_jax.runtime.half_written import half_written
 from mm_jax.runtime.paths import cache_dir
 
 MAPPED_BYTES = 2**28  # of a file, from which on its ids stay on the disk
@@ -87,9 +88,7 @@ def _make(folder: Path, stream: Stream, vocab: Vocab | None, skip_unknown: bool)
     needed = 3 * itemsize * stream.num_bytes
     check_space(folder.parent, needed, advice)
     partial = folder.with_suffix(".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with half_written(partial):
         encoder = Encoder(info.vocab, stream.config.items)
         with (partial / "all.ids").open("wb") as file:
             file.write(np.zeros(1, info.vocab.dtype).tobytes())
@@ -113,8 +112,6 @@ def _make(folder: Path, stream: Stream, vocab: Vocab | None, skip_unknown: bool)
                 os.fsync(written.fileno())
         partial.rename(folder)
         sync_dir(folder.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _split(partial: Path, info: FileInfo, config: DataConfig) -> dict[str, Any]:

@@ -22,6 +22,13 @@ MAPPED = (
     "from mm_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
 )
 
+INTERRUPTED = (
+    "import os, signal, sys; from mm_jax.data import mapped; mapped.MAPPED_BYTES = 1; "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job begins without
+    "mapped._split = lambda *_: os.kill(os.getpid(), signal.SIGINT); "
+    "from mm_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
+)
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
@@ -31,8 +38,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def start(*args):
-    command = [sys.executable, "-c", MAPPED, *args]
+def start(*args, code=MAPPED):
+    command = [sys.executable, "-c", code, *args]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
@@ -70,6 +77,14 @@ def test_a_run_from_a_mapped_file_that_was_killed_ends_with_the_bits_of_memory(f
     _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, err
     assert results(folder / "run") == results(folder / "whole")
+
+
+def test_ctrl_c_while_a_file_is_encoded_leaves_nothing_behind(folder):
+    process = start("train", "--data", "names.txt", "--out", "run", code=INTERRUPTED)
+    _, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, err) == (130, "mm-jax train: error: interrupted\n")
+    assert [path.suffix for path in mapped.corpora_dir().iterdir()] == [".lock"]
+    assert not (folder / "run").exists()
 
 
 def test_two_processes_share_what_one_of_them_encodes(folder):
