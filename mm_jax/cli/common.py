@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mm_jax.cli.describe_data import describe_dataset
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import COUNTED, TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.config.training import RunConfig
-from mm_jax.data.items import ITEM_NAMES
 from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.statistics import spread_of
 from mm_jax.runtime.console import Console, format_loss
@@ -28,9 +28,6 @@ from mm_jax.runtime.environment import pin_threads
 from mm_jax.runtime.paths import DATA_SETS, find_data
 
 if TYPE_CHECKING:
-    from mm_jax.data.dataset import Dataset
-    from mm_jax.data.encoding import FileInfo
-    from mm_jax.data.samples import Samples
     from mm_jax.experiments.evaluation import EvalResult
     from mm_jax.experiments.lr_range import RangeTest
     from mm_jax.experiments.members import Member
@@ -58,31 +55,6 @@ def with_absolute_path(data: DataConfig) -> DataConfig:
     return dataclasses.replace(data, data=os.path.abspath(find_data(data.data)))
 
 
-def describe_split(counts: list[int], dev_lines_in_train: float, items: str = "line") -> str:
-    """Return how many items are in train, dev and test, and the share of dev that is in train.
-
-    Of a document ``counts`` are those of tokens.
-    """
-    names = ITEM_NAMES[items]
-    if not counts[1]:
-        return f"all {counts[0]:,} {names} are for training, none are held out"
-    text = " / ".join(f"{count:,}" for count in counts)
-    if items == "document":
-        return f"{text} tokens, in the order of the document"
-    hint = "; see --split unique" if dev_lines_in_train else ""
-    return f"{text} {names} ({dev_lines_in_train:.1%} of dev is in train too{hint})"
-
-
-def describe_file(config: DataConfig, info: "FileInfo", num_tokens: int | None = None) -> str:
-    """Return a line for the console: the file, its items and its vocabulary."""
-    kind = {"char": "symbols", "byte": "bytes", "word": "words"}[config.unit]
-    many = f"{info.num_items:,} {ITEM_NAMES[config.items]}"
-    if num_tokens is not None:
-        many = f"{num_tokens:,} tokens"
-    blank = f", {info.num_blank:,} blank lines dropped" if config.items == "line" else ""
-    return f"data       {config.data}: {many}, {len(info.vocab):,} {kind}{blank}"
-
-
 def base_config(given: dict[str, str]) -> RunConfig:
     """Return the choices that --preset and --model among the ``given`` flags start from."""
     preset, model = given.get("preset"), given.get("model")
@@ -98,29 +70,6 @@ def base_config(given: dict[str, str]) -> RunConfig:
             raise InputError(f"preset {preset} is for --model {config.model.name}, not {model}")
         config = dataclasses.replace(config, model=TRAINED[model]())
     return config
-
-
-def describe_dataset(dataset: "Dataset") -> Iterator[str]:
-    """Yield lines for the console: the file, its vocabulary, its split."""
-    config, counts, num_tokens = dataset.config, dataset.record["split_lines"], None
-    if dataset.info.is_document:
-        counts = [part.num_predictions for part in dataset.splits]
-        num_tokens = sum(counts)
-    yield describe_file(config, dataset.info, num_tokens)
-    yield f"split      {describe_split(counts, dataset.dev_lines_in_train, config.items)}"
-
-
-def show_samples(samples: "Samples", in_train: Sequence[bool] | None, console: Console) -> None:
-    """Print samples, and on stderr how many were cut."""
-    console.say_samples(samples.texts, samples.cut, in_train)
-    if (note := samples.note()) is not None:
-        console.note(note)
-
-
-def note_data(info: "FileInfo", console: Console) -> None:
-    """Print on stderr what the user should know about a file."""
-    for note in info.notes:
-        console.note(note)
 
 
 def describe_setup(setup: "Setup") -> Iterator[str]:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mm_jax.cli.common import describe_dataset, describe_devices, describe_losses, resume_command
+from mm_jax.cli.common import describe_devices, describe_losses, resume_command
+from mm_jax.cli.describe_data import describe_dataset
 from mm_jax.experiments.search_config import SearchConfig
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mm_jax.cli.common import check_runtime, choose_mesh, describe_setup, note_data, range_record
+from mm_jax.cli.common import check_runtime, choose_mesh, describe_setup, range_record
+from mm_jax.cli.describe_data import note_data
 from mm_jax.config.base import InputError
 from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.config.training import LRRangeConfig, RunConfig

@@ -66,7 +66,9 @@ class Windows:
         tokens = self.ids[places].astype(xp.int32)
         is_symbol = (tokens != 0)[..., ::-1].astype(xp.int32)
         since = xp.cumprod(is_symbol, -1, dtype=xp.int32)[..., ::-1]
-        return _batch(xp, self, numbers, tokens * since, self.ids[numbers + 1])
+        targets = self.ids[numbers + 1].astype(xp.int32)
+        weights = _ones(xp, targets) if self.weights is None else self.weights[numbers]
+        return Batch(tokens * since, targets, weights)
 
     @property
     def exact(self) -> "Windows":
@@ -214,13 +216,6 @@ class Subset:
         return self
 
 
-@flax.struct.dataclass
-class Minibatches:
-    """The minibatches of a chunk of steps, which the host has gathered for them."""
-
-    batches: Batch  # (steps, B, ...)
-
-
 def examples_of(corpus: Corpus, context: int | None) -> Examples:
     """Return the examples that a model of this context learns from: windows, or rows where None.
 
@@ -297,26 +292,7 @@ def _spread(xp: Any, numbers: Any, first: int, end: int) -> Any:
     return numbers[..., None] + steps.reshape((1,) * numbers.ndim + (-1,))
 
 
-def _batch(xp: Any, examples: Windows, numbers: Any, tokens: Any, targets: Any) -> Batch:
-    weights = examples.weights
-    each = _ones(xp, targets) if weights is None else weights[numbers]
-    return Batch(tokens, targets.astype(xp.int32), each)
-
-
 def _ones(xp: Any, targets: Any) -> Any:
     """Return weights of 1; a program that knew them would sum a loss in another order."""
     ones = xp.ones(targets.shape, xp.float32)
     return ones if xp is np else jax.lax.optimization_barrier(ones)
-
-
-def impossible_ngrams(
-    corpus: Corpus, nats: Float[np.ndarray, " predictions"], context: int
-) -> list[str]:
-    """Return the n-grams (context and symbol) whose nats are infinite, each once, in their order.
-
-    ``nats`` has a number for each prediction of the corpus.
-    """
-    places = np.flatnonzero(np.isinf(nats))
-    some = Windows(np.asarray(corpus.ids), None, context).take(places)
-    columns = np.concatenate([some.tokens, some.targets[:, None]], 1)
-    return list(dict.fromkeys(map(corpus.vocab.spell, columns.tolist())))

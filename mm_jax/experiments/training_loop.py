@@ -26,10 +26,10 @@ from mm_jax.experiments.setup import Setup
 from mm_jax.population.scheduler import on_mesh
 from mm_jax.runs.checkpoint_manager import CheckpointManager
 from mm_jax.training.evaluate import evaluate
+from mm_jax.training.minibatches import chunk_length
 from mm_jax.training.step import (
     NotFiniteError,
     TrainState,
-    chunk_length,
     fit,
     fit_chunks,
 )

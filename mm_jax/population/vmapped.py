@@ -20,12 +20,13 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
 from mm_jax.data.corpus import Corpus
-from mm_jax.data.examples import Examples, Minibatches, is_on_host
+from mm_jax.data.examples import Examples, is_on_host
 from mm_jax.models.base import Model, Params
 from mm_jax.models.sampling import sample as sample_one
 from mm_jax.training.data import read_by
 from mm_jax.training.evaluate import evaluate as evaluate_one
-from mm_jax.training.step import TrainState, gather_minibatches, init_state
+from mm_jax.training.minibatches import Minibatches, gather_minibatches
+from mm_jax.training.step import TrainState, init_state
 from mm_jax.training.step import fit as fit_one
 
 STATE_NUMBERS = ("init_scale", "regularization", "label_smoothing", "average_decay")

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
 from mm_jax.data.corpus import Corpus
-from mm_jax.data.examples import Examples, Minibatches, examples_of, is_on_host
+from mm_jax.data.examples import Examples, examples_of, is_on_host
 from mm_jax.models.base import Model
+from mm_jax.training.minibatches import Minibatches
 
 
 def read_by(model: Model, data: Corpus | Examples | Minibatches) -> Any:

@@ -7,12 +7,29 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from mm_jax.data.examples import Minibatches, gather, is_on_host
+from mm_jax.data.batches import Batch
+from mm_jax.data.examples import gather, is_on_host
+
+CHUNK_TOKENS = 2**22  # bounds a chunk's minibatches, which are gathered before its first step
+
+
+@flax.struct.dataclass
+class Minibatches:
+    """The minibatches of a chunk of steps, which the host has gathered for them."""
+
+    batches: Batch  # (steps, B, ...)
+
+
+def chunk_length(data: Any, batch_size: int | None, max_steps: int = 1000) -> int:
+    """Return how many steps a chunk may have so that its minibatches fit CHUNK_TOKENS."""
+    examples = data.num_examples if batch_size is None else max(1, batch_size)
+    return max(1, min(max_steps, CHUNK_TOKENS // (examples * data.example_size)))
 
 
 def minibatch_ids(

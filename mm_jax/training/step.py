@@ -1,7 +1,7 @@
 """Training: one step, many steps in one program, and a run in chunks.
 
-Enters: a Model, an optax optimizer, a Batch with the whole data set. Leaves: a TrainState and the
-loss of every step in nats per symbol. The minibatch of step i is drawn from fold_in(key, i) alone.
+Enters: a Model, an optax optimizer, a corpus or a Batch. Leaves: a TrainState and the loss of every
+step in nats per symbol. The minibatch of step i is drawn from fold_in(key, i) alone.
 """
 
 import dataclasses
@@ -20,15 +20,20 @@ from jaxtyping import Array, Float, Int, Key
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch, pad_batch
 from mm_jax.data.corpus import Corpus
-from mm_jax.data.examples import Examples, Minibatches, is_on_host
+from mm_jax.data.examples import Examples, is_on_host
 from mm_jax.models.base import Model, Params
 from mm_jax.runtime.mesh import split
 from mm_jax.training.data import all_of, check_shared, read_by
 from mm_jax.training.loss import mean_square, training_loss
-from mm_jax.training.minibatches import Prefetcher, gather_minibatches, minibatch_ids
+from mm_jax.training.minibatches import (
+    Minibatches,
+    Prefetcher,
+    chunk_length,
+    gather_minibatches,
+    minibatch_ids,
+)
 
 DROPOUT_FOLD = 2**32 - 1  # folded into a run's key for dropout; no step has that number
-CHUNK_TOKENS = 2**22  # bounds a chunk's minibatches, which are gathered before its first step
 
 
 @flax.struct.dataclass
@@ -182,10 +187,9 @@ def fit(
 
     Each step reads a minibatch of ``data``, a corpus or a Batch, or all of it where ``batch_size``
     is None; the model decides whether it reads windows or rows. A pure function: vmap it over
-    states for a population. All minibatches are gathered first, so memory grows with num_steps *
-    batch_size; ``fit_chunks`` is for long runs. With an integer as ``limit`` only that many steps
-    are taken and the other losses are NaN, so that one program serves all lengths. On a ``mesh``
-    each batch is split over its axis "data".
+    states for a population. Memory grows with num_steps * batch_size; ``fit_chunks`` is for long
+    runs. With an integer as ``limit`` only that many steps are taken and the other losses are NaN,
+    so that one program serves all lengths. On a ``mesh`` each batch is split over its axis "data".
 
     Raises InputError where the data are of a kind that the model does not read, ``batch_size`` is
     below 1, or not a multiple of the devices of that axis.
@@ -196,11 +200,10 @@ def fit(
         examples = all_of(examples)
     elif is_on_host(examples):
         steps = num_steps if limit is None else min(int(limit), num_steps)
-        examples = gather_minibatches(
-            examples, state.key, int(state.step), steps, batch_size, num_steps
-        )
-    options = {"num_steps": num_steps, "batch_size": batch_size, "limit": limit, "mesh": mesh}
-    return _fit(model, optimizer, state, examples, **options)
+        drawn = state.key, int(state.step), steps, batch_size, num_steps
+        examples = gather_minibatches(examples, *drawn)
+    sizes = {"num_steps": num_steps, "batch_size": batch_size, "limit": limit}
+    return _fit(model, optimizer, state, examples, **sizes, mesh=mesh)
 
 
 @partial(jax.jit, static_argnames=("model", "optimizer", "num_steps", "batch_size", "mesh"))
@@ -246,12 +249,6 @@ def _fit(
     return jax.lax.fori_loop(0, count, body, (state, jnp.full(num_steps, jnp.nan)))
 
 
-def chunk_length(data: Any, batch_size: int | None, max_steps: int = 1000) -> int:
-    """Return how many steps a chunk may have so that its minibatches fit CHUNK_TOKENS."""
-    examples = data.num_examples if batch_size is None else max(1, batch_size)
-    return max(1, min(max_steps, CHUNK_TOKENS // (examples * data.example_size)))
-
-
 def fit_chunks(
     model: Model,
     optimizer: optax.GradientTransformation,
@@ -293,8 +290,7 @@ def fit_chunks(
             finite = np.isfinite(losses)
             if not finite.all():
                 bad = int(np.argmin(finite))
-                # Steps repeat bit for bit, so the last good state is found by taking them once
-                # more.
+                # Steps repeat bit for bit: taking them once more gives the last good state.
                 if bad > 0:
                     good = take_steps(state, limit=np.int32(bad - 1))[0]
                 else:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Int64
 
 from mm_jax.data.corpus import Corpus
-from mm_jax.data.examples import Crops, Rows, is_on_host
+from mm_jax.data.examples import Crops, Rows, Windows, is_on_host
 from mm_jax.models.base import Model, Params
 from mm_jax.training.data import read_by
 from mm_jax.training.evaluate import block_size
@@ -43,6 +43,19 @@ def surprise(
         else:
             result[numbers] = each
     return result
+
+
+def impossible_ngrams(
+    corpus: Corpus, nats: Float[np.ndarray, " predictions"], context: int
+) -> list[str]:
+    """Return the n-grams (context and symbol) whose nats are infinite, each once, in their order.
+
+    ``nats`` has a number for each prediction of the corpus.
+    """
+    places = np.flatnonzero(np.isinf(nats))
+    some = Windows(np.asarray(corpus.ids), None, context).take(places)
+    columns = np.concatenate([some.tokens, some.targets[:, None]], 1)
+    return list(dict.fromkeys(map(corpus.vocab.spell, columns.tolist())))
 
 
 def _rows_by_length(rows: Rows, corpus: Corpus) -> Any:

@@ -126,45 +126,6 @@ def test_of_several_processes_only_the_first_prints(monkeypatch, primary, capfd)
 # Lines for the console
 
 
-def test_the_split_is_described_with_its_overlap():
-    assert common.describe_split([1600, 200, 200], 0.0) == (
-        "1,600 / 200 / 200 lines (0.0% of dev is in train too)"
-    )
-    assert "13.1% of dev is in train too; see --split unique" in common.describe_split(
-        [80, 10, 10], 0.1314
-    )
-    assert common.describe_split([1000, 0, 0], 0.0) == (
-        "all 1,000 lines are for training, none are held out"
-    )
-
-
-def test_a_dataset_is_described(tmp_path):
-    path = tmp_path / "names.txt"
-    path.write_text("emma\n\nava\n" * 10)
-    data, split = common.describe_dataset(load_dataset(DataConfig(str(path))))
-    assert data == f"data       {path}: 20 lines, 5 symbols, 10 blank lines dropped"  # . a e m v
-    assert split.startswith("split      16 / 2 / 2 lines")
-
-
-@pytest.mark.parametrize(
-    ("items", "unit", "data", "split"),
-    [
-        ("paragraph", "char", "20 paragraphs, 4 symbols", "16 / 2 / 2 paragraphs (0.0% of dev"),
-        ("line", "byte", "40 lines, 257 bytes, 20 blank lines dropped", "32 / 4 / 4 lines ("),
-        ("document", "word", "120 tokens, 4 words", "96 / 12 / 12 tokens, in the order of the"),
-    ],
-)
-def test_other_items_and_tokens_are_named(tmp_path, items, unit, data, split):
-    path = tmp_path / "names.txt"
-    path.write_text("".join(f"{'a' * (i + 1)}\nb\n\n" for i in range(20)))
-    if items == "document":
-        path.write_text("emma ava\n" * 40)
-    config = DataConfig(str(path), items=items, unit=unit)
-    lines = list(common.describe_dataset(load_dataset(config)))
-    assert lines[0] == f"data       {path}: {data}"
-    assert lines[1].startswith(f"split      {split}")
-
-
 def test_losses_are_described_in_nats_bits_and_perplexity():
     lines = list(common.describe_losses(EvalResult(2.0, math.log(8), NO_SAMPLES), "best"))
     assert lines == [

@@ -15,7 +15,6 @@ from mm_jax.data.corpus import Corpus, encode_corpus
 from mm_jax.data.examples import (
     Crops,
     Examples,
-    Minibatches,
     Rows,
     Strides,
     Subset,
@@ -23,7 +22,6 @@ from mm_jax.data.examples import (
     evenly,
     examples_of,
     gather,
-    impossible_ngrams,
     is_on_host,
 )
 from mm_jax.data.vocab import build_vocab
@@ -192,7 +190,7 @@ def test_everything_that_is_learned_from_has_examples_by_number():
         assert isinstance(each, Examples)
         assert each.exact.num_examples > 0
     assert isinstance(some, Examples)
-    assert not isinstance(Minibatches(batch), Examples)
+    assert not isinstance(corpus, Examples)
 
 
 @pytest.mark.parametrize("context", [3, None])
@@ -272,22 +270,6 @@ def test_a_few_crops_of_a_document_are_some_that_predict_each_token_once():
     assert some.numbers.tolist() == [0, 4, 8, 12, 16, 20]
     assert_trees_identical(some.take(jnp.arange(6)), strides.take(jnp.arange(0, 24, 4)))
     assert 20 <= float(some.take(jnp.arange(6)).weights.sum()) <= 30
-
-
-# What has no probability
-
-
-def test_impossible_ngrams_are_spelled_once_in_their_order():
-    corpus = encode_corpus(["aba", "aba"], VOCAB)
-    nats = np.array([1.0, np.inf, 2.0, np.inf, 1.0, np.inf, 2.0, 3.0])
-    assert impossible_ngrams(corpus, nats, 2) == [".ab", "ba."]
-    assert impossible_ngrams(corpus, np.zeros(8), 2) == []
-
-
-def test_impossible_ngrams_of_words_have_spaces():
-    vocab = build_vocab(["the cat saw"], "word")
-    corpus = encode_corpus(["the cat"], vocab)
-    assert impossible_ngrams(corpus, np.array([0.0, np.inf, 0.0]), 2) == [". the cat"]
 
 
 def test_places_are_found_a_block_at_a_time(monkeypatch):

@@ -15,12 +15,12 @@ import mm_jax
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch, distinct, rows, windows
 from mm_jax.data.corpus import encode_corpus
-from mm_jax.data.examples import impossible_ngrams
 from mm_jax.data.ngram_counts import count_lines
 from mm_jax.models.mlp import mlp
 from mm_jax.models.ngram import count_logits, examples, from_counts, log_probs, ngram, probs
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.loss import loss, nats
+from mm_jax.training.surprise import impossible_ngrams
 from tests.helpers import (
     FIVE_NAMES,
     assert_frequencies,

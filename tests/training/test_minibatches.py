@@ -1,10 +1,17 @@
 import jax
 import jax.numpy as jnp
+import pytest
 
 from mm_jax.data.corpus import encode_corpus
 from mm_jax.data.examples import Windows, examples_of
 from mm_jax.data.vocab import build_vocab
-from mm_jax.training.minibatches import Prefetcher, gather_minibatches, minibatch_ids
+from mm_jax.training.minibatches import (
+    CHUNK_TOKENS,
+    Prefetcher,
+    chunk_length,
+    gather_minibatches,
+    minibatch_ids,
+)
 from tests.helpers import FIVE_NAMES, assert_trees_identical
 
 CORPUS = encode_corpus(FIVE_NAMES, build_vocab(FIVE_NAMES))
@@ -42,3 +49,10 @@ def test_what_is_on_the_device_is_passed_on():
     examples = examples_of(CORPUS, 2)
     with Prefetcher(examples, KEY, 4, 3) as prefetcher:
         assert prefetcher.get(0, 3, (3, 3)) is examples
+
+
+@pytest.mark.parametrize("batch_size", [1, 32, 10**6, 10**8])
+def test_a_chunk_is_of_at_least_one_step_and_bounded_in_memory(batch_size):
+    length = chunk_length(ON_HOST, batch_size)
+    assert 1 <= length <= 1000
+    assert length == 1 or length * batch_size * (2 + 1) <= CHUNK_TOKENS

@@ -16,10 +16,8 @@ from mm_jax.models.mlp import mlp
 from mm_jax.training.loss import loss
 from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import (
-    CHUNK_TOKENS,
     NotFiniteError,
     TrainState,
-    chunk_length,
     fit,
     fit_chunks,
     init_state,
@@ -332,13 +330,6 @@ def test_a_batch_size_below_one_is_refused(start, data):
         next(fit_chunks(MODEL, SGD, start, data, num_steps=1, batch_size=0))
     with pytest.raises(InputError, match="batch_size must be at least 1, not -3"):
         fit(MODEL, SGD, start, data, num_steps=1, batch_size=-3)
-
-
-@pytest.mark.parametrize("batch_size", [1, 32, 10**6, 10**8])
-def test_a_chunk_is_of_at_least_one_step_and_bounded_in_memory(data, batch_size):
-    length = chunk_length(data, batch_size)
-    assert 1 <= length <= 1000
-    assert length == 1 or length * batch_size * (3 + 1) <= CHUNK_TOKENS
 
 
 def test_parameters_and_minibatches_come_from_the_key_by_different_keys():

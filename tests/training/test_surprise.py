@@ -11,7 +11,7 @@ from mm_jax.data.vocab import build_vocab
 from mm_jax.models.mlp import mlp
 from mm_jax.training import surprise as surprise_module
 from mm_jax.training.evaluate import evaluate
-from mm_jax.training.surprise import surprise
+from mm_jax.training.surprise import impossible_ngrams, surprise
 from tests.helpers import first_params, gru, mlp64, nats64, quick_jit
 
 VOCAB = build_vocab(["abc"])
@@ -92,3 +92,19 @@ def test_the_mean_is_the_loss(model):
 def test_nothing_is_no_surprise():
     with pytest.raises(InputError, match="no lines to make examples from"):
         surprise(GRU, {}, encode_corpus([], VOCAB))
+
+
+# What has no probability
+
+
+def test_impossible_ngrams_are_spelled_once_in_their_order():
+    corpus = encode_corpus(["aba", "aba"], VOCAB)
+    nats = np.array([1.0, np.inf, 2.0, np.inf, 1.0, np.inf, 2.0, 3.0])
+    assert impossible_ngrams(corpus, nats, 2) == [".ab", "ba."]
+    assert impossible_ngrams(corpus, np.zeros(8), 2) == []
+
+
+def test_impossible_ngrams_of_words_have_spaces():
+    vocab = build_vocab(["the cat saw"], "word")
+    corpus = encode_corpus(["the cat"], vocab)
+    assert impossible_ngrams(corpus, np.array([0.0, np.inf, 0.0]), 2) == [". the cat"]

@@ -9,12 +9,9 @@ import tyro
 
 from mm_jax.cli.common import (
     Outcome,
-    describe_file,
-    describe_split,
-    note_data,
-    show_samples,
     with_absolute_path,
 )
+from mm_jax.cli.describe_data import describe_file, note_data, show_samples
 from mm_jax.config.base import MAX_FLOAT, Between, Choices
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import NgramConfig
@@ -101,12 +98,9 @@ def run(options: Options, console: Console) -> Outcome:
 
 def print_file(data: DataConfig, summary: "FileSummary", console: Console) -> None:
     """Print what was read and how it is split."""
-    counts, num_tokens = summary.split_lines, None
-    if summary.info.is_document:
-        counts, num_tokens = summary.split_tokens, sum(summary.split_tokens)
-    console.say(describe_file(data, summary.info, num_tokens))
-    split = describe_split(counts, summary.dev_lines_in_train, data.items)
-    console.say(f"split      {split}")
+    counts = summary.split_tokens if summary.info.is_document else summary.split_lines
+    for line in describe_file(data, summary.info, counts, summary.dev_lines_in_train):
+        console.say(line)
 
 
 def model_losses(result: "CountResult") -> dict[str, float | None]:

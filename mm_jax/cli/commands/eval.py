@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
-from mm_jax.cli.common import Outcome, note_data
+from mm_jax.cli.common import Outcome
+from mm_jax.cli.describe_data import note_data
 from mm_jax.config.base import Choices, InputError, OneOf
 from mm_jax.config.data import DataConfig
 from mm_jax.data.items import ITEM_NAMES
@@ -149,9 +150,8 @@ def with_data(config: "RunConfig | CountConfig", data: DataConfig) -> "RunConfig
 
 def measure(trained: "Run", corpus: "Corpus") -> Measurement:
     """Return the loss of a run on a corpus, and what makes it infinite where it is."""
-    from mm_jax.data.examples import impossible_ngrams
     from mm_jax.training.evaluate import evaluate
-    from mm_jax.training.surprise import surprise
+    from mm_jax.training.surprise import impossible_ngrams, surprise
 
     loss_nats = float(evaluate(trained.model, trained.params, corpus))
     if not math.isinf(loss_nats):

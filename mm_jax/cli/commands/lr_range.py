@@ -12,10 +12,10 @@ from mm_jax.cli.common import (
     base_config,
     describe_setup,
     import_plots,
-    note_data,
     range_record,
     with_absolute_path,
 )
+from mm_jax.cli.describe_data import note_data
 from mm_jax.config.base import InputError
 from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS

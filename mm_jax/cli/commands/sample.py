@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from mm_jax.cli.common import Outcome, show_samples
+from mm_jax.cli.common import Outcome
+from mm_jax.cli.describe_data import show_samples
 from mm_jax.config.base import MAX_FLOAT, Between, Choices, Count, InputError, Seed
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.paths import is_large

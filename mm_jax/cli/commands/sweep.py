@@ -15,10 +15,10 @@ from mm_jax.cli.common import (
     base_config,
     choose_mesh,
     join_processes,
-    note_data,
     resume_hint,
     with_absolute_path,
 )
+from mm_jax.cli.describe_data import note_data
 from mm_jax.config.base import Between, InputError
 from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS

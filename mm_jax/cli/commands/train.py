@@ -17,9 +17,9 @@ from mm_jax.cli.common import (
     join_processes,
     resume_command,
     resume_hint,
-    show_samples,
     with_absolute_path,
 )
+from mm_jax.cli.describe_data import show_samples
 from mm_jax.cli.train_plan import Plan, make_plan, start_metadata
 from mm_jax.config.base import InputError
 from mm_jax.config.models import TRAINED

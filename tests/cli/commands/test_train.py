@@ -25,8 +25,9 @@ from mm_jax.experiments.setup import load_setup
 from mm_jax.models.registry import build_model
 from mm_jax.runs.layout import read_metadata
 from mm_jax.training.evaluate import evaluate
+from mm_jax.training.minibatches import chunk_length
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import chunk_length, fit
+from mm_jax.training.step import fit
 from tests.cli.commands.conftest import LINES, SMALL, STEPS, USUAL, loss_by_hand
 from tests.helpers import call, ended_within, record_of, strict_json
 
