@@ -125,3 +125,5 @@ def test_a_document_is_split_in_its_order_and_never_ends(unit):
     assert evaluated["num_examples"] == total
     scored = record_of("score", "run", "--data", "data.txt")
     assert scored["nats"][0] / total == pytest.approx(evaluated["loss"], rel=1e-5)
+    err = call("score", "run", "  " if unit == "word" else "", code=2)[1]
+    assert err.endswith("line 1 is empty, and a model of a document knows no end to score\n")

@@ -94,6 +94,11 @@ def choose(trained: "Run", options: Options, console: Console) -> Chosen:
             corpus = encode_corpus(options.lines, trained.vocab)
         except SymbolError as error:
             raise InputError(f"line {error.index + 1}: {error}") from None
+        if trained.config.data.items == "document" and not corpus.lengths.all():
+            line = int(corpus.lengths.argmin()) + 1
+            raise InputError(
+                f"line {line} is empty, and a model of a document knows no end to score"
+            )
         return Chosen(corpus, list(options.lines), 0)
     corpus, complaint, num_skipped = read_items(trained, options.data)
     if complaint:
@@ -114,6 +119,8 @@ def read_items(trained: "Run", name: str | None) -> tuple["Corpus", str, int]:
     encoder = Encoder(trained.vocab, data.items)
     corpus = corpus_of(stream, encoder)
     if not encoder.num_affected:
+        if not corpus.num_predictions:
+            raise InputError(f"{stream.path} has nothing in it to score")
         return corpus, "", 0
     error = encoder.error(stream.path)
     if encoder.items == "document" or encoder.num_affected == encoder.num_items:
