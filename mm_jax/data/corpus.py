@@ -219,7 +219,8 @@ def hash_blocks(
     """
     numbers = np.random.default_rng(0).integers(0, MODULUS, len(corpus.vocab), np.uint64)
     numbers[0] = 0
-    powers, inverses = (_powers(base, BLOCK_IDS * hashed) for base in (BASE, INVERSE))
+    count = min(BLOCK_IDS, len(corpus.ids)) if hashed else 0
+    powers, inverses = (_powers(base, count) for base in (BASE, INVERSE))
     start, size = 1, BLOCK_IDS
     while start < len(corpus.ids):
         ids = corpus.ids[start : start + size]

@@ -187,7 +187,7 @@ def test_lines_of_ascii_and_of_other_symbols_stand_in_one_file(path):
     st.sampled_from([1, 2, 4]),
     st.sampled_from([1, 3, 8, 2**18]),
 )
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_each_kind_of_item_is_counted_as_its_corpora_are(
     path, text, items, unit, scheme, order, piece_bytes
 ):
