@@ -1,4 +1,4 @@
-"""Folders that are being written -> removed, however that ends, but for SIGKILL. Imports no jax."""
+"""Folders that are being written -> removed where that fails or Ctrl-C ends it. Imports no jax."""
 
 import contextlib
 import shutil

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,20 +13,23 @@ from tests.helpers import ROOT, call, record_of
 
 pytestmark = pytest.mark.slow
 LIMIT = 300
-STEPS = 8_000
-NET = ["--hidden-dim", "8", "--steps", str(STEPS), "--checkpoint-every", "500"]
+NET = ["--hidden-dim", "8", "--steps", "4000", "--checkpoint-every", "500"]
 # A file is large from its first byte on.
-MAPPED = (
-    "import sys; from mm_jax.data import mapped; mapped.MAPPED_BYTES = 1; "
-    "from mm_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
-)
-
-INTERRUPTED = (
-    "import os, signal, sys; from mm_jax.data import mapped; mapped.MAPPED_BYTES = 1; "
-    "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job begins without
+BEGIN = "import os, signal, sys; from mm_jax.data import mapped; mapped.MAPPED_BYTES = 1; "
+END = "from mm_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
+INTERRUPTED = (  # while the ids are being split; a background job begins without a handler
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "
     "mapped._split = lambda *_: os.kill(os.getpid(), signal.SIGINT); "
-    "from mm_jax.cli.main import main; sys.exit(main(sys.argv[1:]))"
 )
+KILLED = """
+from mm_jax.runs import checkpoint_manager
+save, saved = checkpoint_manager.save_checkpoint, []
+def save_or_die(*args, **options):
+    if len(saved) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    saved.append(save(*args, **options))
+checkpoint_manager.save_checkpoint = save_or_die
+"""
 
 
 @pytest.fixture
@@ -38,20 +40,30 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def start(*args, code=MAPPED):
-    command = [sys.executable, "-c", code, *args]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+@pytest.fixture
+def start():
+    """Start commands for which every file is large; whatever still runs at the end is killed."""
+    started = []
+
+    def start_one(*args, code=""):
+        command = [sys.executable, "-c", BEGIN + code + "\n" + END, *args]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        pipe = subprocess.PIPE
+        started.append(
+            subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+        )
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        process.kill()
+        process.wait(timeout=LIMIT)
 
 
-def wait_for(pattern, process):
-    """Wait until there is a file of that pattern, or the process has ended."""
-    end = time.monotonic() + LIMIT
-    while not list(pattern.parent.glob(pattern.name)):
-        assert process.poll() is None, process.communicate(timeout=LIMIT)[1]
-        assert time.monotonic() < end, pattern
-        time.sleep(0.02)
+def ended(process):
+    """The exit code of a process and what it said on stderr, once it has ended."""
+    err = process.communicate(timeout=LIMIT)[1]
+    return process.returncode, err
 
 
 def results(path):
@@ -62,37 +74,32 @@ def results(path):
 
 
 @pytest.mark.parametrize("items", ["line", "document"])
-def test_a_run_from_a_mapped_file_that_was_killed_ends_with_the_bits_of_memory(folder, items):
+def test_a_run_from_a_mapped_file_that_was_killed_ends_with_the_bits_of_memory(
+    folder, start, items
+):
     train = ["train", "--data", "names.txt", "--items", items, *NET]
     call(*train, "--out", "whole")
-    process = start(*train, "--out", "run")
-    try:
-        wait_for(folder / "run/checkpoints/step-*.safetensors", process)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=LIMIT)
+    assert ended(start(*train, "--out", "run", code=KILLED))[0] == -signal.SIGKILL
+    assert list((folder / "run/checkpoints").glob("step-*.safetensors"))
     assert not (folder / "run/params.safetensors").exists()
     assert len(list((folder / "cache/mm-jax/corpora").glob("*/train.ids"))) == 1
-    process = start("train", "--resume", "--out", "run")
-    _, err = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, err
+    code, err = ended(start("train", "--resume", "--out", "run"))
+    assert code == 0, err
     assert results(folder / "run") == results(folder / "whole")
 
 
-def test_ctrl_c_while_a_file_is_encoded_leaves_nothing_behind(folder):
+def test_ctrl_c_while_a_file_is_encoded_leaves_nothing_behind(folder, start):
     process = start("train", "--data", "names.txt", "--out", "run", code=INTERRUPTED)
-    _, err = process.communicate(timeout=LIMIT)
-    assert (process.returncode, err) == (130, "mm-jax train: error: interrupted\n")
+    assert ended(process) == (130, "mm-jax train: error: interrupted\n")
     assert [path.suffix for path in mapped.corpora_dir().iterdir()] == [".lock"]
     assert not (folder / "run").exists()
 
 
-def test_two_processes_share_what_one_of_them_encodes(folder):
+def test_two_processes_share_what_one_of_them_encodes(folder, start):
     flags = ["train", "--data", "names.txt", "--hidden-dim", "8", "--steps", "10"]
-    processes = [start(*flags, "--out", f"run{i}") for i in range(2)]
-    for process in processes:
-        _, err = process.communicate(timeout=LIMIT)
-        assert process.returncode == 0, err
+    for process in [start(*flags, "--out", f"run{i}") for i in range(2)]:
+        code, err = ended(process)
+        assert code == 0, err
     [ids] = (folder / "cache/mm-jax/corpora").glob("*/train.ids")
     size = ids.stat().st_size
     assert size > 10_000
