@@ -12,7 +12,6 @@ class ModelTraits:
     """What other modules need to know about the kind of a model."""
 
     name: ClassVar[str]
-    grows: ClassVar[bool] = False  # the first axis of its arrays is as long as its data needs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +37,8 @@ class KneserNeyConfig(Choices, ModelTraits):
     """Interpolated Kneser-Ney: each order is discounted and mixed with the next lower one."""
 
     name: ClassVar[str] = "kneser-ney"
-    grows: ClassVar[bool] = True
 
-    order: Annotated[int, Between(2, 6)] = 6
+    order: Annotated[int, Between(2, 30)] = 6
     """Symbols in the longest n-gram."""
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from mm_jax.data.batches import Batch, distinct, on_device, rows, windows
 from mm_jax.data.corpus import Corpus
 from mm_jax.data.ngram_counts import count_corpus
-from mm_jax.data.ngrams import highest_order
+from mm_jax.data.ngram_numbers import highest_order
 
 
 def distinct_examples(corpus: Corpus, context: int | None) -> Batch:
@@ -21,6 +21,5 @@ def distinct_examples(corpus: Corpus, context: int | None) -> Batch:
     if order > highest_order(vocab_size) or not are_whole:
         return distinct(windows(corpus, context=context))
     counts = count_corpus(corpus, order)
-    powers = vocab_size ** np.arange(order)[::-1]
-    columns = (counts.keys[:, None] // powers % vocab_size).astype(np.int32)
+    columns = counts.numbering.symbols(counts.keys).astype(np.int32)
     return on_device(columns[:, :-1], columns[:, -1], counts.counts.astype(np.float32))

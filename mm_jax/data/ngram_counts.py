@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, Integer
+from jaxtyping import Float32, Int32, Int64, Integer, Num
 
 from mm_jax.config.base import InputError
 from mm_jax.data.corpus import Corpus, as_corpus, encode_corpus
 from mm_jax.data.encoder import Encoder
 from mm_jax.data.encoding import encoded_pieces
 from mm_jax.data.file_summary import DEV, TRAIN, FileSummary, hash_items
-from mm_jax.data.ngrams import NUM_SPLITS, Counts, check_fits, highest_order, ngram_keys, sum_by
+from mm_jax.data.ngram_numbers import NUM_SPLITS, Numbering, highest_order, sum_by
+from mm_jax.data.ngrams import Counts, check_fits
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 
@@ -33,17 +34,22 @@ class Tally:
     def __init__(
         self, order: int, vocab_size: int, max_ngrams: int | None = None, *, in_table: bool = False
     ) -> None:
-        self.order, self.vocab_size = order, vocab_size
+        self.added = Numbering(vocab_size, order)  # of what is added
         self.max_ngrams = MAX_NGRAMS if max_ngrams is None else max_ngrams
         cells = NUM_SPLITS * vocab_size**order
         self.table = np.zeros(cells, np.int64) if in_table or cells <= MAX_TABLE_CELLS else None
-        nothing = np.zeros(0, np.int64)
-        self.sums, self.pending = (nothing, nothing), [(nothing, nothing)]
-        self.num_pending = 0
+        nothing = np.zeros(0, self.added.dtype)
+        self.numbering, self.sums = self.added, (nothing, np.zeros(0, np.int64))
+        self.pending, self.num_pending = [self.sums], 0
+
+    @property
+    def order(self) -> int:
+        """The order that is counted."""
+        return self.numbering.order
 
     def add(
         self,
-        keys: Int64[np.ndarray, " n"],
+        keys: Num[np.ndarray, " n"],
         split: Integer[np.ndarray, " n"] | int,
         weights: Float32[np.ndarray, " n"] | Int64[np.ndarray, " n"] | None = None,
     ) -> None:
@@ -51,13 +57,12 @@ class Tally:
 
         With ``weights``, which are whole numbers, each as often as its weight says.
         """
-        size = self.vocab_size**self.order
         if self.table is not None:
-            places = keys + split * size if np.any(split) else keys
+            places = self.added.of_split(keys, split) if np.any(split) else keys
             counts = np.bincount(places, weights, minlength=len(self.table))
             self.table += counts.astype(np.int64)
             return
-        keys = keys % size + split * size
+        keys = self.numbering.of_split(self.added.suffix(keys, self.order), split)
         if weights is None:
             self.pending.append(np.unique(keys, return_counts=True))
         else:
@@ -71,10 +76,10 @@ class Tally:
         keys, counts = map(np.concatenate, zip(self.sums, *self.pending, strict=True))
         self.sums, self.pending, self.num_pending = sum_by(keys, counts), [], 0
         while len(self.sums[0]) > self.max_ngrams:
-            size, smaller = self.vocab_size**self.order, self.vocab_size ** (self.order - 1)
-            keys, counts = self.sums
-            self.sums = sum_by(keys // size * smaller + keys % smaller, counts)
-            self.order -= 1
+            (keys, counts), split = self.sums, self.numbering.split(self.sums[0])
+            keys = self.numbering.suffix(keys, self.order - 1)
+            self.numbering = self.numbering._replace(order=self.order - 1)
+            self.sums = sum_by(self.numbering.of_split(keys, split), counts)
 
     def result(self) -> list[Counts]:
         """Return the counts of each split."""
@@ -85,18 +90,23 @@ class Tally:
             self._merge()
         keys, counts = self.sums
         keys, counts = keys[counts > 0], counts[counts > 0]  # a weight may be 0
-        size = self.vocab_size**self.order
-        ends = np.searchsorted(keys, np.arange(NUM_SPLITS + 1) * size)
+        splits = np.arange(NUM_SPLITS + 1)
+        first = self.numbering.of_split(np.zeros_like(splits, keys.dtype), splits)
         return [
-            Counts(self.vocab_size, self.order, keys[a:b] % size, counts[a:b])
-            for a, b in pairwise(ends.tolist())
+            Counts(
+                self.numbering.vocab_size,
+                self.order,
+                self.numbering.suffix(keys[a:b], self.order),
+                counts[a:b],
+            )
+            for a, b in pairwise(np.searchsorted(keys, first).tolist())
         ]
 
 
 def count_corpus(corpus: Corpus, order: int) -> Counts:
     """Return the counts of the n-grams of a corpus, those of an item as often as its weight says.
 
-    Raise InputError where 64 bits cannot number the n-grams of that order.
+    Raise InputError where there are no numbers for the n-grams of that order.
     """
     vocab_size = len(corpus.vocab)
     if not 1 <= order <= highest_order(vocab_size):
@@ -107,7 +117,7 @@ def count_corpus(corpus: Corpus, order: int) -> Counts:
         raise InputError("n-grams can be counted with weights that are whole numbers only")
     tally = Tally(order, vocab_size, max_ngrams=len(corpus.ids))
     for first in range(1, len(corpus.ids), CHUNK_SYMBOLS):
-        keys = _keys_of(corpus.ids, slice(first, first + CHUNK_SYMBOLS), order, vocab_size)
+        keys = _keys_of(corpus.ids, slice(first, first + CHUNK_SYMBOLS), tally.added)
         each = None if weights is None else weights[first - 1 : first - 1 + CHUNK_SYMBOLS]
         tally.add(keys, 0, each)
     return tally.result()[0]
@@ -116,7 +126,7 @@ def count_corpus(corpus: Corpus, order: int) -> Counts:
 def count_lines(lines: Sequence[str], vocab: Vocab, order: int) -> Counts:
     """Return the counts of the n-grams of lines.
 
-    Raise InputError where 64 bits cannot number the n-grams of that order, SymbolError as
+    Raise InputError where there are no numbers for the n-grams of that order, SymbolError as
     encode_lines does.
     """
     return count_corpus(encode_corpus(lines, vocab), order)
@@ -140,15 +150,21 @@ def count_ngrams(
 
 
 def count_stream(
-    stream: Stream, summary: FileSummary, order: int, *, in_table: bool = False
+    stream: Stream,
+    summary: FileSummary,
+    order: int,
+    *,
+    max_ngrams: int | None = None,
+    in_table: bool = False,
 ) -> list[Counts]:
     """Return the counts of train and of dev; test is not counted.
 
-    Memory is bounded: where there are more than MAX_NGRAMS different n-grams, the counts are of a
-    lower order, unless ``in_table`` asks for a table of all possible ones. Tells the summary what
+    Memory is bounded: where there are more than ``max_ngrams`` different n-grams, MAX_NGRAMS if it
+    is None, the counts are of a lower order, unless ``in_table`` asks for a table of all possible
+    ones. Tells the summary what
     it learns of the items: their longest, and which of dev are in train too.
     """
-    tally = Tally(order, len(summary.vocab), in_table=in_table)
+    tally = Tally(order, len(summary.vocab), max_ngrams=max_ngrams, in_table=in_table)
     if summary.ends is not None:
         _count_document(stream, summary, summary.ends, tally)
     else:
@@ -158,7 +174,7 @@ def count_stream(
 
 def _count_items(stream: Stream, summary: FileSummary, tally: Tally) -> None:
     """Count the n-grams of items, each in its split."""
-    order, vocab, split_of = tally.order, summary.vocab, summary.split_of
+    vocab, split_of = summary.vocab, summary.split_of
     first, hashes = 0, []
     for ids in encoded_pieces(stream, Encoder(vocab, stream.config.items)):
         lengths = np.diff(np.flatnonzero(ids == 0), prepend=-1)  # with the boundary
@@ -175,7 +191,7 @@ def _count_items(stream: Stream, summary: FileSummary, tally: Tally) -> None:
         summary.longest = max(summary.longest, int(lengths.max(initial=1)) - 1)
         for begin in range(0, len(ids), CHUNK_SYMBOLS):
             chunk = slice(begin, begin + CHUNK_SYMBOLS)
-            keys = _keys_of(ids, chunk, order, len(vocab))
+            keys = _keys_of(ids, chunk, tally.added)
             each = None if weights is None else weights[chunk]
             if split is None:
                 tally.add(keys, TRAIN, each)
@@ -201,15 +217,15 @@ def _count_document(
             if place + begin in (0, ends[0]):
                 before = before[:0]
             ids = np.concatenate([before, piece[begin:end]])
-            tally.add(ngram_keys(ids, order, len(vocab))[len(before) :], split)
+            tally.add(tally.added.at_ends(ids)[len(before) :], split)
             before = ids[max(0, len(ids) - order + 1) :]
         place += len(piece)
 
 
-def _keys_of(ids: np.ndarray, chunk: slice, order: int, vocab_size: int) -> np.ndarray:
+def _keys_of(ids: np.ndarray, chunk: slice, numbering: Numbering) -> np.ndarray:
     """Return the n-grams that end in a chunk of ids."""
-    shared = min(chunk.start, order - 1)
-    return ngram_keys(ids[chunk.start - shared : chunk.stop], order, vocab_size)[shared:]
+    shared = min(chunk.start, numbering.order - 1)
+    return numbering.at_ends(ids[chunk.start - shared : chunk.stop])[shared:]
 
 
 def _resized(array: np.ndarray, number: int) -> np.ndarray:

@@ -1,20 +1,18 @@
-"""N-grams as numbers, and how often each occurs: arrays of keys and counts, or a dense table.
+"""How often n-grams occur: arrays of their numbers and counts, or a dense table.
 
-An n-gram is written as one number whose digits in base V are its symbols, the oldest first. A line
-has as many n-grams as predictions; before its first symbol are boundaries. Imports no jax.
+A line has as many n-grams as predictions; before its first symbol are boundaries. Imports no jax.
 """
 
 from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, Integer
+from jaxtyping import Int32, Int64, Num
 
 from mm_jax.config.base import InputError
+from mm_jax.data.ngram_numbers import Numbering, find, sum_by
 from mm_jax.data.vocab import Vocab
 from mm_jax.runtime.hardware import memory_bytes
-
-NUM_SPLITS = 2  # train and dev are counted together, so keys need room for two of each
 
 
 class Counts(NamedTuple):
@@ -22,8 +20,13 @@ class Counts(NamedTuple):
 
     vocab_size: int
     order: int
-    keys: Int64[np.ndarray, " ngrams"]
+    keys: Num[np.ndarray, " ngrams"]
     counts: Int64[np.ndarray, " ngrams"]
+
+    @property
+    def numbering(self) -> Numbering:
+        """How the n-grams are numbered."""
+        return Numbering(self.vocab_size, self.order)
 
     @property
     def total(self) -> int:
@@ -34,23 +37,30 @@ class Counts(NamedTuple):
         """Return the counts of a lower order: summed over the oldest symbols."""
         if order == self.order:
             return self
-        keys, counts = sum_by(self.keys % self.vocab_size**order, self.counts)
+        keys, counts = sum_by(self.numbering.suffix(self.keys, order), self.counts)
         return Counts(self.vocab_size, order, keys, counts)
+
+    @property
+    def context_keys(self) -> Num[np.ndarray, " ngrams"]:
+        """The number of the context of each n-gram."""
+        return self.numbering.context(self.keys)
 
     def contexts(self) -> "Counts":
         """Return how often each context occurs: summed over the newest symbol."""
-        keys, counts = sum_by(self.keys // self.vocab_size, self.counts)
+        keys, counts = sum_by(self.context_keys, self.counts)
         return Counts(self.vocab_size, self.order - 1, keys, counts)
 
-    def find(self, keys: Int64[np.ndarray, " queries"]) -> Int64[np.ndarray, " queries"]:
+    def find(self, keys: Num[np.ndarray, " queries"]) -> Int64[np.ndarray, " queries"]:
         """Return how often each of these n-grams occurs."""
         position, occurs = find(self.keys, keys)
-        return np.where(occurs, self.counts[position], 0) if len(self.keys) else np.zeros_like(keys)
+        if not len(self.keys):
+            return np.zeros(len(keys), np.int64)
+        return np.where(occurs, self.counts[position], 0)
 
-    def spell(self, key: int, vocab: Vocab) -> str:
-        """Return the symbols of an n-gram."""
-        powers = self.vocab_size ** np.arange(self.order)[::-1]
-        return vocab.spell((int(key) // powers % self.vocab_size).tolist())
+    def spell(self, key: int | complex | np.number, vocab: Vocab) -> str:
+        """Return the symbols of an n-gram, given its number."""
+        keys = np.asarray([key], self.numbering.dtype)
+        return vocab.spell(self.numbering.symbols(keys)[0].tolist())
 
     def dense(self) -> Int32[np.ndarray, "..."]:
         """Return a table with one axis of V per symbol. Raise InputError if it is too large."""
@@ -62,49 +72,6 @@ class Counts(NamedTuple):
         table = np.zeros(self.vocab_size**self.order, np.int32)
         table[self.keys] = self.counts
         return table.reshape((self.vocab_size,) * self.order)
-
-
-def sum_by(
-    keys: Int64[np.ndarray, " n"], values: Int64[np.ndarray, " n"]
-) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
-    """Return the distinct keys, sorted, and the sum of the values of each."""
-    order = np.argsort(keys)
-    keys, values = keys[order], values[order]
-    first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]][: len(keys)])
-    return keys[first], np.add.reduceat(values, first) if len(first) else values
-
-
-def find(
-    keys: Int64[np.ndarray, " n"], queries: Int64[np.ndarray, " queries"]
-) -> tuple[Int64[np.ndarray, " queries"], Bool[np.ndarray, " queries"]]:
-    """Return the position of each query among sorted keys, and whether it is among them."""
-    position = np.minimum(np.searchsorted(keys, queries), max(len(keys) - 1, 0))
-    return position, keys[position] == queries if len(keys) else np.zeros(len(queries), bool)
-
-
-def ngram_keys(
-    ids: Integer[np.ndarray, " n"], order: int, vocab_size: int
-) -> Int64[np.ndarray, " n"]:
-    """Return the number of the n-gram that ends at each position; lines end with a 0.
-
-    >>> ngram_keys(np.array([2, 1, 0, 3, 0]), order=2, vocab_size=10).tolist()
-    [2, 21, 10, 3, 30]
-    """
-    keys = ids.astype(np.int64)
-    previous = keys
-    for distance in range(1, order):
-        older = np.zeros_like(keys)
-        older[distance:] = ids[:-distance]
-        if distance > 1:
-            older[previous == 0] = 0  # beyond a boundary is another line
-        previous = older
-        keys = keys + older * vocab_size**distance
-    return keys
-
-
-def highest_order(vocab_size: int) -> int:
-    """Return the highest order whose n-grams 64 bits can number, at most 30."""
-    return max(n for n in range(1, 31) if n == 1 or NUM_SPLITS * vocab_size**n < 2**62)
 
 
 def check_fits(vocab_size: int, order: int) -> None:

@@ -11,7 +11,8 @@ from mm_jax.config.base import InputError
 from mm_jax.config.models import CountedConfig, KneserNeyConfig, NgramConfig
 from mm_jax.data.file_summary import FileSummary
 from mm_jax.data.ngram_counts import count_stream
-from mm_jax.data.ngrams import NUM_SPLITS, Counts, check_fits, fits, highest_order
+from mm_jax.data.ngram_numbers import NUM_SPLITS, highest_order
+from mm_jax.data.ngrams import Counts, check_fits, fits
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 from mm_jax.models import kneser_ney as kneser_ney_model
@@ -28,6 +29,8 @@ from mm_jax.models.baselines import (
     kneser_ney,
 )
 from mm_jax.runtime.hardware import memory_bytes
+
+BYTES_PER_NGRAM = 100  # while they are counted, merged and estimated from
 
 Order: TypeAlias = int | Literal["auto"]
 Smoothing: TypeAlias = float | Literal["auto", "kneser-ney"]
@@ -61,84 +64,117 @@ def check_request(order: Order, smoothing: Smoothing, split: str) -> None:
         NgramConfig(smoothing=smoothing)
 
 
-def order_to_count(order: Order, smoothing: Smoothing, vocab_size: int) -> int:
-    """Return the highest order to count. Raise InputError where the one asked for is impossible."""
+def order_to_count(
+    order: Order, smoothing: Smoothing, vocab_size: int, *, needs_params: bool = True
+) -> int:
+    """Return the highest order to count. Raise InputError where the one asked for is impossible.
+
+    A model whose parameters are needed has to fit in memory.
+    """
     highest = highest_order(vocab_size)
     if order == "auto":
         return min(highest, MAX_ORDER)
-    if smoothing == "kneser-ney":
-        if order not in ORDERS:
-            possible = f"{ORDERS[0]} to {ORDERS[-1]}"
-            raise InputError(f"--smoothing kneser-ney takes --order {possible}, not {order}")
-        if order > highest:
-            raise InputError(f"{vocab_size:,} symbols can have orders 2 to {highest}")
-    else:
+    lowest = ORDERS[0] if smoothing == "kneser-ney" else 1
+    if order < lowest:
+        raise InputError(f"--smoothing kneser-ney takes --order {lowest} or more, not {order}")
+    if smoothing != "kneser-ney" and needs_params:
         check_fits(vocab_size, order)
+    if order > highest:
+        possible = f"orders {lowest} to {highest}, not {order}"
+        raise InputError(f"{vocab_size:,} symbols can have {possible}")
     return min(highest, max(MAX_ORDER, order))
 
 
 def count_splits(
-    stream: Stream, summary: FileSummary, order: int, *, in_table: bool = False
+    stream: Stream,
+    summary: FileSummary,
+    order: int,
+    *,
+    max_ngrams: int | None = None,
+    in_table: bool = False,
 ) -> SplitCounts:
     """Return the counts of a file; of a lower order where there are too many different n-grams."""
-    train, dev = count_stream(stream, summary, order, in_table=in_table)
+    train, dev = count_stream(stream, summary, order, max_ngrams=max_ngrams, in_table=in_table)
     return SplitCounts(train, dev if summary.has_dev else None)
 
 
 def choose_model(
-    stream: Stream, summary: FileSummary, counts: SplitCounts, order: Order, smoothing: Smoothing
+    stream: Stream,
+    summary: FileSummary,
+    counts: SplitCounts,
+    order: Order,
+    smoothing: Smoothing,
+    *,
+    needs_params: bool = True,
 ) -> CountResult:
     """Return the baselines for ``counts`` and the model asked for; count again if that needs it.
 
-    Raise InputError where its order has too many different n-grams.
+    Raise InputError where its order has more different n-grams than memory holds.
     """
     k = 0.0 if isinstance(smoothing, str) else float(smoothing)
     baselines = list(count_baselines(counts.train, counts.dev, k))
     if order != "auto" and order > counts.train.order:
         counts = _recount(stream, summary, counts.train.order, order, smoothing)
-    chosen = _choose(baselines, counts, order, smoothing)
+    chosen = _choose(baselines, counts, order, smoothing, needs_params=needs_params)
     return CountResult(counts.lower(chosen.order), baselines, chosen)
 
 
 def _recount(
     stream: Stream, summary: FileSummary, counted: int, order: int, smoothing: Smoothing
 ) -> SplitCounts:
-    """Count in a table what has too many different n-grams to be held one by one."""
-    needed = 3 * NUM_SPLITS * 8 * len(summary.vocab) ** order
-    if smoothing == "kneser-ney" or needed > memory_bytes():
+    """Count what has too many different n-grams for the baselines, with all memory there is."""
+    in_table = 3 * NUM_SPLITS * 8 * len(summary.vocab) ** order <= memory_bytes()
+    if in_table and smoothing != "kneser-ney":
+        return count_splits(stream, summary, order, in_table=True)
+    counts = count_splits(stream, summary, order, max_ngrams=memory_bytes() // BYTES_PER_NGRAM)
+    if counts.train.order < order:
         raise InputError(
-            f"there are too many different n-grams for order {order}; order {counted} can be "
-            "counted"
+            f"there are more different n-grams of order {order} than fit in "
+            f"{memory_bytes() / 1e9:,.0f} GB; order {counted} can be counted"
         )
-    return count_splits(stream, summary, order, in_table=True)
+    return counts
 
 
 def _choose(
-    baselines: list[Baseline], counts: SplitCounts, order: Order, smoothing: Smoothing
+    baselines: list[Baseline],
+    counts: SplitCounts,
+    order: Order,
+    smoothing: Smoothing,
+    *,
+    needs_params: bool,
 ) -> Baseline:
-    """Return the model of this order and smoothing, or the best on dev where they are auto."""
-    kind = "kneser-ney" if smoothing == "kneser-ney" else "add-k"
-    known = {baseline.order: baseline for baseline in baselines if baseline.kind == kind}
+    """Return the model of this order and smoothing, or the best on dev where they are auto.
 
-    def of_order(n: int) -> Baseline:
-        if isinstance(smoothing, str) and n in known:
-            return known[n]
+    Where both are, that is the best of all baselines.
+    """
+    known = {(baseline.kind, baseline.order): baseline for baseline in baselines}
+
+    def of_order(kind: str, n: int) -> Baseline:
+        if isinstance(smoothing, str) and (kind, n) in known:
+            return known[kind, n]
         train, dev = counts.lower(n)
-        if smoothing == "kneser-ney":
+        if kind == "kneser-ney":
             return kneser_ney(train, dev)
         if smoothing == "auto":
             assert dev is not None
             return add_k(train, dev, best_smoothing(train, dev))
         return add_k(train, dev, float(smoothing))
 
+    kinds = ["kneser-ney" if smoothing == "kneser-ney" else "add-k"]
     if order != "auto":
-        return of_order(order)
-    counted = counts.train.order
-    if kind == "kneser-ney":
-        orders = [n for n in ORDERS if n <= counted]
-    else:
-        orders = [n for n in range(1, counted + 1) if fits(counts.train.vocab_size, n)]
-    return best(of_order(n) for n in orders)
+        return of_order(kinds[0], order)
+    if smoothing == "auto":
+        kinds.append("kneser-ney")
+    vocab_size, counted = counts.train.vocab_size, counts.train.order
+    candidates = [
+        of_order(kind, n)
+        for kind in kinds
+        for n in (ORDERS if kind == "kneser-ney" else range(1, MAX_ORDER + 1))
+        if n <= counted and (kind == "kneser-ney" or not needs_params or fits(vocab_size, n))
+    ]
+    if not candidates:
+        raise InputError("there are too many different n-grams for Kneser-Ney")
+    return best(candidates)
 
 
 def model_config(baseline: Baseline) -> CountedConfig:
@@ -161,7 +197,7 @@ def impossible_in_dev(result: CountResult, vocab: Vocab) -> list[tuple[str, int]
     if dev is None or chosen.smoothing != 0:
         return []
     # A context that never occurs in train predicts all symbols alike, so nothing is impossible.
-    unseen = (train.find(dev.keys) == 0) & (train.contexts().find(dev.keys // len(vocab)) > 0)
+    unseen = (train.find(dev.keys) == 0) & (train.contexts().find(dev.context_keys) > 0)
     order = np.argsort(-dev.counts[unseen], kind="stable")
     pairs = zip(dev.keys[unseen][order], dev.counts[unseen][order], strict=True)
-    return [(dev.spell(int(key), vocab), int(count)) for key, count in pairs]
+    return [(dev.spell(key, vocab), int(count)) for key, count in pairs]

@@ -29,6 +29,10 @@ class Model(NamedTuple):
     apply_train: Callable[..., Any] | None = None
     # (params, tokens) -> {name: activations (..., T - lead + 1, H) of a hidden layer}, -1 to 1
     hidden: Callable[..., Any] | None = None
+    # (params, tokens, targets (..., T - lead + 1)) -> log p(target), without all logits at once
+    target_log_probs: Callable[..., Any] | None = None
+    # (arrays of a file by name) -> why they are no parameters; None: they have init's shapes
+    unusable: Callable[..., Any] | None = None
 
     @property
     def lead(self) -> int:
@@ -42,12 +46,15 @@ def windowed(
     context: int,
     predict_train: Callable[..., Any] | None = None,
     hidden: Callable[..., Any] | None = None,
+    target_log_probs: Callable[..., Any] | None = None,
 ) -> Model:
     """Build a Model from ``predict(params, windows (..., C)) -> logits (..., V)``.
 
     ``apply`` slides the window along time; the carry of ``step`` is the last C tokens. Optional:
     ``predict_train(params, windows, key)``, which training uses in place of ``predict``, and
-    ``hidden(params, windows) -> {name: (..., H)}``, the activations of the hidden layers.
+    ``hidden(params, windows) -> {name: (..., H)}``, the activations of the hidden layers, and
+    ``target_log_probs(params, windows, targets (...)) -> (...)``, for which not all V logits are
+    needed.
     """
 
     def slide(tokens: Int[Array, "... T"]) -> Int[Array, "... P C"]:
@@ -77,6 +84,12 @@ def windowed(
         assert hidden is not None
         return hidden(params, slide(tokens))
 
+    def slide_targets(
+        params: Params, tokens: Int[Array, "... T"], targets: Int[Array, "... P"]
+    ) -> Float[Array, "... P"]:
+        assert target_log_probs is not None
+        return target_log_probs(params, slide(tokens), targets)
+
     return Model(
         init,
         apply,
@@ -86,6 +99,7 @@ def windowed(
         max_len=None,
         apply_train=apply_train if predict_train else None,
         hidden=slide_hidden if hidden else None,
+        target_log_probs=slide_targets if target_log_probs else None,
     )
 
 

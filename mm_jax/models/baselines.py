@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from mm_jax.data.ngrams import Counts
-from mm_jax.models.kneser_ney import ORDERS, estimate, ngram_log_probs
+from mm_jax.models.kneser_ney import estimate, ngram_log_probs
 
+ORDERS = range(2, 7)  # of Kneser-Ney
 MAX_ORDER = ORDERS[-1]
 MIN_SMOOTHING, MAX_SMOOTHING = 1e-6, 1e6  # between which the best k is searched
 
@@ -35,7 +36,7 @@ def add_k_losses(
 ) -> Float64[np.ndarray, " k"]:
     """Return the loss of ``data`` under the counts of ``train`` with k added, for each k."""
     V = train.vocab_size
-    counts, totals = train.find(data.keys), train.contexts().find(data.keys // V)
+    counts, totals = train.find(data.keys), train.contexts().find(data.context_keys)
     losses = []
     with np.errstate(divide="ignore"):  # log 0: without k, what never occurred is impossible
         for k in smoothing:

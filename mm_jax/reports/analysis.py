@@ -16,7 +16,7 @@ from rapidfuzz.distance import Levenshtein
 from mm_jax.data.corpus import encode_corpus
 from mm_jax.data.dataset import Dataset
 from mm_jax.data.ngram_counts import count_corpus
-from mm_jax.data.ngrams import highest_order
+from mm_jax.data.ngram_numbers import highest_order
 from mm_jax.data.samples import Samples
 from mm_jax.data.splits import Splits
 from mm_jax.data.vocab import Vocab

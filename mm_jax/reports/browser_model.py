@@ -11,14 +11,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from mm_jax import __version__
 from mm_jax.config.base import InputError
-from mm_jax.config.models import MLPConfig, NgramConfig
+from mm_jax.config.models import KneserNeyConfig, MLPConfig, NgramConfig
 from mm_jax.config.training import RunConfig
+from mm_jax.models.backoff import to_sparse
 from mm_jax.models.base import num_params
 from mm_jax.models.ngram import count_logits
 from mm_jax.reports.analysis import readable
@@ -62,8 +64,8 @@ def render(template: str, *, script_names: Iterable[str], **values: Any) -> byte
 def payload(run: Run) -> str:
     """Return the model of a run as JSON that can be put into a page.
 
-    ``arrays`` are float32, little-endian, in base64; those of several members one after another.
-    Raises InputError where a page cannot carry the model.
+    ``arrays`` are float32, also of whole numbers, little-endian, in base64; those of several
+    members one after another. Raises InputError where a page cannot carry the model.
     """
     config = run.config
     members = 1
@@ -77,13 +79,11 @@ def payload(run: Run) -> str:
         context = model.order - 1
         _check_size(run, 4 * run.params["counts"].size)
         arrays = {"logits": np.asarray(count_logits(run.params["counts"], model.smoothing))}
-    elif model.name == "bigram":
-        arrays = {"logits": np.asarray(run.params["W"])}
+    elif isinstance(model, KneserNeyConfig):
+        kind, arrays = "backoff", to_sparse(jax.tree.map(np.asarray, run.params))
+        del arrays["longest"]
     else:
-        raise InputError(
-            f"{run.path} is a model of kind {model.name}; a page can carry mlp, bigram and ngram "
-            "models"
-        )
+        arrays = {"logits": np.asarray(run.params["W"])}
     _check_size(run, 4 * sum(array.size for array in arrays.values()))
     record = {
         "kind": kind,

@@ -22,7 +22,7 @@ NUM_EXTREMES = 10  # n-grams in each column of the table
 CountedNgram: TypeAlias = tuple[str, int]  # an n-gram, and how often it occurs
 
 
-def loss_table(baselines: list[Baseline], chosen: Baseline) -> Iterator[str]:
+def loss_table(baselines: list[Baseline], chosen: Baseline, why_chosen: str = "") -> Iterator[str]:
     """Write the losses of all baselines, the best on dev marked, and last the chosen model."""
 
     def row(baseline: Baseline, note: str = "") -> str:
@@ -38,7 +38,7 @@ def loss_table(baselines: list[Baseline], chosen: Baseline) -> Iterator[str]:
             is_lowest = baseline == best(baselines)
             note = "lowest of all" if is_lowest else f"lowest {baseline.kind}"
         yield row(baseline, note)
-    yield row(chosen, "this model")
+    yield row(chosen, f"this model{why_chosen}")
     fell_back = sorted({order for each in (*baselines, chosen) for order in each.fell_back})
     if fell_back:
         orders = ", ".join(map(str, fell_back))
@@ -74,10 +74,7 @@ def ngram_table(
 def extremes(counts: Counts, vocab: Vocab) -> tuple[list[CountedNgram], ...]:
     """Return the most and the least frequent n-grams that occur; ties in the order of their ids."""
     return tuple(
-        [
-            (counts.spell(int(counts.keys[i]), vocab), int(counts.counts[i]))
-            for i in order[:NUM_EXTREMES]
-        ]
+        [(counts.spell(counts.keys[i], vocab), int(counts.counts[i])) for i in order[:NUM_EXTREMES]]
         for order in (np.argsort(sign * counts.counts, kind="stable") for sign in (-1, 1))
     )
 

@@ -153,41 +153,30 @@ def _build_run(
         if not num_members:
             raise InputError(f"{file} holds no members of an ensemble")
         model = ensemble(model, num_members)
-    params = _checked_params(arrays, file, model, config.model.grows)
+    params = _checked_params(arrays, file, model)
     vocab = Vocab(metadata.symbols, config.data.unit, config.data.lower)
     return Run(path, config, vocab, model, params, metadata.data, step)
 
 
-def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model, grows: bool) -> Params:
-    """Return arrays as the parameters of a model, whose shapes they must have.
-
-    Of a model that grows with its data the first axis may be longer, but the same for all arrays,
-    and its integers number the rows. Raises InputError.
-    """
-    expected = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep=".")
-    if grows and arrays:
-        length = next(iter(arrays.values())).shape[:1]
-        expected = {
-            name: jax.ShapeDtypeStruct(length + leaf.shape[1:], leaf.dtype)
-            for name, leaf in expected.items()
-        }
-    check_arrays(arrays, expected, str(file), CONFIG)
-    for name, array in arrays.items():
-        problem = _unusable(array, len(array) if grows else None)
+def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model) -> Params:
+    """Return arrays as the parameters of a model. Raises InputError where they cannot be that."""
+    names = sorted(arrays)
+    if model.unusable is not None:
+        problem = model.unusable(arrays)
         if problem:
-            raise InputError(f"{file} holds no usable model: {name} {problem}")
-    return unflatten_dict({name: jnp.asarray(arrays[name]) for name in expected}, sep=".")
-
-
-def _unusable(array: np.ndarray, num_rows: int | None) -> str | None:
-    """Return why no model can use an array, or None where one can."""
-    if not array.size:
-        return "is empty"
-    if not np.isfinite(array).all():
-        return "is not finite"
-    if array.dtype.kind == "i" and (array.min() < 0 or (num_rows and array.max() >= num_rows)):
-        return "has a number out of its range"
-    return None
+            raise InputError(f"{file} does not fit {CONFIG}: {problem}")
+    else:
+        expected = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep=".")
+        check_arrays(arrays, expected, str(file), CONFIG)
+        names = list(expected)
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise InputError(f"{file} holds no usable model: {name} is not finite")
+            if array.dtype.kind == "i" and array.min(initial=0) < 0:
+                raise InputError(f"{file} holds no usable model: {name} has a negative number")
+            if array.dtype.kind == "i" and array.min(initial=0) < 0:
+                raise InputError(f"{file} holds no usable model: {name} has a negative number")
+    return unflatten_dict({name: jnp.asarray(arrays[name]) for name in names}, sep=".")
 
 
 def read_samples(folder: Path, config: RunConfig | CountConfig) -> Samples:

@@ -30,6 +30,11 @@ def nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:
 
     Raises InputError where the batch is of a kind that the model does not read.
     """
+    check_kind(model, batch)
+    if model.target_log_probs is not None:
+        lead = batch.tokens.shape[:-1]
+        targets = batch.targets.reshape(*lead, -1)
+        return -model.target_log_probs(params, batch.tokens, targets).reshape(batch.targets.shape)
     logits = predict(model, params, batch)
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
 

@@ -12,31 +12,13 @@ from mm_jax.data.ngram_counts import count_lines
 from mm_jax.data.ngrams import (
     Counts,
     check_fits,
-    find,
     fits,
-    highest_order,
-    ngram_keys,
-    sum_by,
 )
 from mm_jax.data.vocab import build_vocab
 from tests.data.by_hand import assert_counts, count_by_hand, number, some_lines
 
 EMPTY = np.zeros(0, np.int64)
 ORDERS = range(1, 7)
-
-
-@given(some_lines, st.sampled_from(ORDERS))
-def test_each_place_of_a_line_has_the_number_of_its_ngram(lines, order):
-    vocab = build_vocab(lines)
-    ids = [vocab.symbols.index(symbol) for line in lines for symbol in [*line, "."]]
-    padded = ["." * (order - 1) + line + "." for line in lines]
-    expected = [
-        number(line[i : i + order], vocab) for line in padded for i in range(len(line) - order + 1)
-    ]
-    for dtype in np.uint8, np.int32, np.int64:
-        keys = ngram_keys(np.array(ids, dtype), order, len(vocab))
-        assert keys.dtype == np.int64
-        assert keys.tolist() == expected
 
 
 @given(some_lines, st.sampled_from(ORDERS))
@@ -72,21 +54,6 @@ def test_nothing_counts_as_nothing():
         assert (less.order, less.keys.tolist(), less.counts.tolist()) == (1, [], [])
 
 
-@given(st.lists(st.tuples(st.integers(-3, 9), st.integers(0, 10**12)), max_size=20))
-def test_values_are_summed_by_key_and_keys_found(pairs):
-    expected = Counter()
-    for key, value in pairs:
-        expected[key] += value
-    given_keys, values = (np.array([pair[i] for pair in pairs], np.int64) for i in (0, 1))
-    keys, sums = sum_by(given_keys, values)
-    assert keys.tolist() == sorted(expected)
-    assert sums.tolist() == [expected[key] for key in sorted(expected)]
-    queries = np.arange(-4, 11)
-    place, found = find(keys, queries)
-    assert found.tolist() == [key in expected for key in queries.tolist()]
-    assert keys[place[found]].tolist() == queries[found].tolist()
-
-
 def test_counts_too_large_for_the_table_are_refused():
     def counts(most):
         return Counts(2, 1, np.array([0, 1]), np.array([1, most]))
@@ -97,17 +64,6 @@ def test_counts_too_large_for_the_table_are_refused():
 
 
 # What fits
-
-
-@pytest.mark.parametrize("vocab_size", [2, 3, 27, 100, 5000, 70_000])
-def test_the_highest_order_is_the_last_that_64_bits_can_number(vocab_size):
-    order = highest_order(vocab_size)
-    assert 2 * vocab_size**order < 2**62
-    assert order == 30 or 2 * vocab_size ** (order + 1) >= 2**62
-    digits = [vocab_size - 1] * order
-    assert ngram_keys(np.array([*digits, 0]), order, vocab_size)[-2] == sum(
-        digit * vocab_size**place for place, digit in enumerate(digits)
-    )
 
 
 @pytest.mark.parametrize(("order", "fit"), [(1, True), (2, True), (3, True), (4, False)])

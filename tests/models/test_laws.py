@@ -19,6 +19,7 @@ import pytest
 from mm_jax.config.models import COUNTED, TRAINED
 from mm_jax.data.batches import rows
 from mm_jax.data.vocab import Vocab
+from mm_jax.models.backoff import to_sparse
 from mm_jax.models.ensemble import ensemble
 from mm_jax.models.mlp import mlp
 from mm_jax.models.registry import MODELS, build_model
@@ -49,9 +50,17 @@ def random_states(key):
     one, two = np.arange(V) + 1, np.arange(V * V).reshape(V, V) + V + 1
     following = np.concatenate([one[None], two, np.tile(two, (V, 1))])
     return {
-        "logits": jax.random.normal(key, following.shape),
+        "logits": jax.nn.log_softmax(jax.random.normal(key, following.shape)),
         "next": jnp.asarray(following, jnp.int32),
     }
+
+
+def random_sparse_states(key):
+    """The same without what is computed beforehand, from one key."""
+    del key
+    with jax.ensure_compile_time_eval():
+        params = to_sparse(jax.device_get(random_states(jax.random.key(0))))
+    return jax.tree.map(jnp.asarray, params)
 
 
 RANDOM_PARAMS = {"ngram": random_counts, "kneser-ney": random_states}
@@ -65,6 +74,7 @@ def counted(name):
 TRAINABLE = {name: small(name) for name in TRAINED}
 TRAINABLE |= {"test-gru": helpers.gru()}
 ALL = TRAINABLE | {name: counted(name) for name in COUNTED}
+ALL["sparse kneser-ney"] = ALL["kneser-ney"]._replace(init=random_sparse_states)
 ALL["ensemble"] = ensemble(TRAINABLE["mlp"], 3)
 
 
@@ -108,6 +118,22 @@ def law_of_streaming(model):
 
     streamed, parallel = both(params, row)
     assert_trees_close(streamed, parallel)
+
+
+def law_of_target_log_probs(model):
+    """What a model says of the targets alone is what its logits say."""
+    if model.target_log_probs is None:
+        return
+    params, tokens = first_params(model), random_tokens(3, model.lead + 8)
+    targets = np.random.default_rng(1).integers(0, V, (3, 9), np.int32)
+
+    @quick_jit
+    def both(params, tokens, targets):
+        log_probs = jax.nn.log_softmax(model.apply(params, tokens))
+        each = jnp.take_along_axis(log_probs, targets[..., None], -1)[..., 0]
+        return model.target_log_probs(params, tokens, targets), each
+
+    assert_trees_close(*both(params, tokens, targets))
 
 
 @functools.cache
@@ -236,6 +262,7 @@ READING = {
     law_of_the_latest_token: helpers.late,
     law_of_leading_axes: helpers.crowded,
     law_of_finite_logits: helpers.infinite,
+    law_of_target_log_probs: helpers.boastful,
 }
 LEARNING = {
     law_of_gradients: helpers.deaf,

@@ -15,9 +15,10 @@ import pytest
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import BigramConfig, MLPConfig, NgramConfig
+from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.vocab import encode
+from mm_jax.models import kneser_ney
 from mm_jax.runs.reader import load_run
 from tests.helpers import call, make_run, quick_jit
 
@@ -31,6 +32,7 @@ FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+PAGES = ["mlp", "ensemble", "bigram", "counts", "letters", "kneser-ney", "sparse"]
 NAMES = [
     a + b for a in ("em", "av", "li", "no", "ka", "so") for b in ("ma", "a", "el", "ora", "ny")
 ]
@@ -70,12 +72,16 @@ def folder(tmp_path_factory):
     make_run(path / "ensemble", RunConfig(data=data, model=MLPConfig(2, 4, 8), seeds=3, **net))
     make_run(path / "bigram", RunConfig(data=data, model=BigramConfig(), **net))
     make_run(path / "counts", CountConfig(data, NgramConfig(3, 0.0)))
+    make_run(path / "kneser-ney", CountConfig(data, KneserNeyConfig(4)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kneser_ney, "MAX_CELLS", 0)  # as of a large alphabet
+        make_run(path / "sparse", CountConfig(data, KneserNeyConfig(4)))
     make_run(path / "letters", CountConfig(data, NgramConfig(1, 1.0)))
     odd = DataConfig(str(path / "odd.txt"))
     make_run(path / "odd", RunConfig(data=odd, model=MLPConfig(3, 4, 8), **net))
     call("report", str(path / "odd"))
     call("report", str(path / "mlp"))
-    for name in ("mlp", "ensemble", "bigram", "counts", "letters"):
+    for name in PAGES:
         call("export", str(path / name), "--html", str(path / f"{name}.html"))
     return path
 
@@ -137,7 +143,7 @@ def step_of(model):
     return quick_jit(model.step)
 
 
-@pytest.mark.parametrize("name", ["mlp", "ensemble", "bigram", "counts", "letters"])
+@pytest.mark.parametrize("name", PAGES)
 def test_probabilities_in_the_page_are_those_of_jax(browser, folder, name):
     run = load_run(folder / name)
     visit(browser, folder / f"{name}.html")

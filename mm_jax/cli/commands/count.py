@@ -12,7 +12,7 @@ from mm_jax.cli.common import (
     with_absolute_path,
 )
 from mm_jax.cli.describe_data import describe_file, note_data, show_samples
-from mm_jax.config.base import MAX_FLOAT, Between, Choices
+from mm_jax.config.base import MAX_FLOAT, Between, Choices, InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import NgramConfig
 from mm_jax.config.serialization import to_dict
@@ -48,7 +48,8 @@ class Options(Choices):
         tyro.conf.arg(metavar="K|auto|kneser-ney"),
     ] = NgramConfig.smoothing
     """Add K to every count, 0 for maximum likelihood; auto: the K with the lowest loss on dev.
-    kneser-ney: subtract discounts and mix in the lower orders."""
+    kneser-ney: subtract discounts and mix in the lower orders. --order auto --smoothing auto takes
+    the model with the lowest loss on dev of all that are listed."""
     out: str | None = None
     """Keep the model in this run directory, for sample, eval and score."""
     json: bool = False
@@ -72,28 +73,44 @@ def run(options: Options, console: Console) -> Outcome:
         console.note(f"reading {stream.num_bytes / 1e6:,.0f} MB, twice")
     summary = summarize_splits(stream)
     note_data(summary.info, console)
-    order = counting.order_to_count(options.order, options.smoothing, len(summary.vocab))
+    keeps = path is not None
+    order = counting.order_to_count(
+        options.order, options.smoothing, len(summary.vocab), needs_params=keeps
+    )
     counts = counting.count_splits(stream, summary, order)
     print_file(data, summary, console)
     if (counted := counts.train.order) < order:
         console.say(f"           too many different n-grams to count beyond order {counted}")
-    result = counting.choose_model(stream, summary, counts, options.order, options.smoothing)
+    result = counting.choose_model(
+        stream, summary, counts, options.order, options.smoothing, needs_params=keeps
+    )
     config = CountConfig(data, counting.model_config(result.chosen))
     record = {"command": "count", "config": to_dict(config), **result_record(summary, result)}
-    print_result(result, record, console)
-    params = counting.model_params(result.chosen, result.counts.train)
-    samples = sample_lines(config, summary, params)
-    if path is not None:
-        path = save_run(path, options, config, summary, result, params, samples)
-    print_samples(path, samples, console)
-    record |= {
-        "num_params": num_params(params),
-        "samples": samples.texts,
-        "num_cut": sum(samples.cut),
-        "run_dir": str(path) if path else None,
-        "seconds": time.perf_counter() - started,
-    }
+    print_result(result, record, console, chosen_by(options))
+    record |= {"num_params": None, "samples": None, "num_cut": None, "run_dir": None}
+    try:
+        params = counting.model_params(result.chosen, result.counts.train)
+        samples = sample_lines(config, summary, params)
+    except InputError as error:
+        if path is not None:
+            raise
+        console.note(f"no samples: {error}")
+    else:
+        if path is not None:
+            path = save_run(path, options, config, summary, result, params, samples)
+            record["run_dir"] = str(path)
+        print_samples(path, samples, console)
+        record |= {"samples": samples.texts, "num_cut": sum(samples.cut)}
+        record["num_params"] = num_params(params)
+    record["seconds"] = time.perf_counter() - started
     return Outcome(record)
+
+
+def chosen_by(options: Options) -> str:
+    """Return how the model was chosen, where that was not by its order and smoothing."""
+    names = [name for name in ("order", "smoothing") if getattr(options, name) == "auto"]
+    flags = " ".join(f"--{name} auto" for name in names)
+    return f", the lowest on dev ({flags})" if names else ""
 
 
 def print_file(data: DataConfig, summary: "FileSummary", console: Console) -> None:
@@ -135,13 +152,15 @@ def result_record(summary: "FileSummary", result: "CountResult") -> dict[str, An
     }
 
 
-def print_result(result: "CountResult", record: dict[str, Any], console: Console) -> None:
+def print_result(
+    result: "CountResult", record: dict[str, Any], console: Console, why_chosen: str
+) -> None:
     """Print the losses, the n-grams, and why the loss on dev is infinite where it is."""
     from mm_jax.reports.text_tables import loss_table, ngram_table
 
     most_frequent, least_frequent = record["most_frequent"], record["least_frequent"]
     for line in (
-        *(*loss_table(result.baselines, result.chosen), ""),
+        *(*loss_table(result.baselines, result.chosen, why_chosen), ""),
         *(*ngram_table(result.counts.train, most_frequent, least_frequent), ""),
     ):
         console.say(line)

@@ -78,6 +78,31 @@
       const row = window.reduce((sum, id) => sum * V + id, 0);
       return arrayOf("logits", m).subarray(row * V, (row + 1) * V);
     },
+    // The longest known context at the end of the window, and what the shorter ones say.
+    backoff(window) {
+      const { parents, gammas, first, symbols: newest, shares, following, logits, next } = arrays;
+      const find = (state, id) => {
+        let [low, high] = [first[state], first[state + 1]];
+        while (low < high) {
+          const middle = (low + high) >> 1;
+          if (newest[middle] < id) low = middle + 1; else high = middle;
+        }
+        return low < first[state + 1] && newest[low] === id ? low : -1;
+      };
+      let state = 0;
+      for (const id of window) {
+        let place = -1;
+        while (state > 0 && (place = find(state, id)) < 0) state = parents[state];
+        state = place < 0 ? next[id] : following[place];
+      }
+      const p = new Float64Array(V);
+      let weight = 1;
+      for (; state > 0; state = parents[state]) {
+        for (let i = first[state]; i < first[state + 1]; i++) p[newest[i]] += weight * shares[i];
+        weight *= gammas[state];
+      }
+      return p.map((x, id) => Math.log(x + weight * Math.exp(logits[id])));
+    },
     // Embed, concatenate, tanh, logits (Bengio et al. 2003).
     mlp(window, m) {
       const C = arrayOf("C", m);
