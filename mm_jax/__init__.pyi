@@ -60,11 +60,11 @@ from .training.optimizers import make_optimizer as make_optimizer
 from .training.optimizers import make_schedule as make_schedule
 from .training.optimizers import step_decay as step_decay
 from .training.optimizers import warmup_cosine as warmup_cosine
+from .training.state import TrainState as TrainState
+from .training.state import init_state as init_state
 from .training.step import NotFiniteError as NotFiniteError
-from .training.step import TrainState as TrainState
 from .training.step import fit as fit
 from .training.step import fit_chunks as fit_chunks
-from .training.step import init_state as init_state
 from .training.step import train_step as train_step
 from .training.surprise import surprise as surprise
 

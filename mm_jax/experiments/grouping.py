@@ -24,7 +24,7 @@ from mm_jax.models.base import Model
 from mm_jax.population.planning import SlicePlan, make_plan, member_bytes
 from mm_jax.population.vmapped import init_member
 from mm_jax.training.optimizers import make_optimizer, resolve_weight_decay
-from mm_jax.training.step import TrainState
+from mm_jax.training.state import TrainState
 
 NO_RATE = ("lbfgs",)  # optimizers whose state has no numbers to set
 

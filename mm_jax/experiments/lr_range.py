@@ -26,7 +26,8 @@ from mm_jax.population.grid import fit_members
 from mm_jax.training.data import read_by
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import TrainState, gather_minibatches, minibatch_ids
+from mm_jax.training.state import TrainState
+from mm_jax.training.step import gather_minibatches, minibatch_ids
 
 WIDE_RANGE = 1e-6, 1e4  # rates that are tested where no range is known
 NARROW_FACTOR = 32.0  # from what that suggests, down and up: the rates that are tested then
@@ -232,7 +233,10 @@ def with_set_rates(optimizer: optax.GradientTransformation) -> optax.GradientTra
         updates, inner = by_value.update(grads, inner, params, **extra)
         return updates, (step + 1, rates, inner)
 
-    return optax.GradientTransformationExtraArgs(optimizer.init, update)
+    def init(params: Any) -> Any:
+        return jnp.int32(0), jnp.zeros(1), optimizer.init(params)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def set_rates(state: TrainState, rates: Float[Array, " steps"]) -> TrainState:

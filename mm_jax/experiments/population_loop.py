@@ -42,7 +42,7 @@ from mm_jax.runs.population_checkpoints import (
     population_digest,
 )
 from mm_jax.runtime.mesh import is_primary
-from mm_jax.training.step import TrainState
+from mm_jax.training.state import TrainState
 
 
 class Rung(NamedTuple):

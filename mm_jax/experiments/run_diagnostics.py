@@ -10,7 +10,8 @@ import optax
 from mm_jax.data.examples import is_on_host
 from mm_jax.models.base import Model
 from mm_jax.training.diagnostics import look_inside
-from mm_jax.training.step import TrainState, gather_minibatches, minibatch_ids
+from mm_jax.training.state import TrainState
+from mm_jax.training.step import gather_minibatches, minibatch_ids
 
 DIAGNOSTICS_LINES = 100  # of a run, at least
 

@@ -24,7 +24,7 @@ from mm_jax.models.base import Model, Params, num_params
 from mm_jax.models.registry import build_model
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes
-from mm_jax.training.step import TrainState, init_state
+from mm_jax.training.state import TrainState, init_state
 
 OFFSET_BYTES = 24  # of an item: where it begins, and its hash and place while it is split
 FULL_BATCH_BYTES = 40  # of a prediction while equal ones are counted

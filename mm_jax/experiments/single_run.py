@@ -23,7 +23,7 @@ from mm_jax.runs.writer import append_metrics, save_results
 from mm_jax.runtime.mesh import place, whole
 from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.profiler import Profile, profile
-from mm_jax.training.step import TrainState
+from mm_jax.training.state import TrainState
 
 
 class SingleRun:

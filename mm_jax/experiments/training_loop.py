@@ -27,12 +27,8 @@ from mm_jax.population.scheduler import on_mesh
 from mm_jax.runs.checkpoint_manager import CheckpointManager
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.minibatches import chunk_length
-from mm_jax.training.step import (
-    NotFiniteError,
-    TrainState,
-    fit,
-    fit_chunks,
-)
+from mm_jax.training.state import TrainState
+from mm_jax.training.step import NotFiniteError, fit, fit_chunks
 
 DEV_EVALUATIONS = 20  # times that the dev loss is measured during a run
 

@@ -43,7 +43,8 @@ from mm_jax.runs.named_arrays import check_arrays, from_arrays, spec_of, to_arra
 from mm_jax.runtime.atomic_files import read
 from mm_jax.runtime.environment import differences, fingerprint
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import NotFiniteError, TrainState, fit_chunks
+from mm_jax.training.state import TrainState
+from mm_jax.training.step import NotFiniteError, fit_chunks
 
 
 class FileCheck(NamedTuple):

@@ -13,7 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from mm_jax.config.base import InputError
+
 Params: TypeAlias = dict[str, Any]  # nested dicts of arrays
+
+
+def at_least_float32(logits: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return logits in a dtype that a softmax needs: bfloat16 and float16 become float32."""
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
 class Model(NamedTuple):
@@ -48,9 +55,10 @@ def windowed(
     hidden: Callable[..., Any] | None = None,
     target_log_probs: Callable[..., Any] | None = None,
 ) -> Model:
-    """Build a Model from ``predict(params, windows (..., C)) -> logits (..., V)``.
+    """Build a Model from ``predict(params, windows (N, C)) -> logits (N, V)``.
 
-    ``apply`` slides the window along time; the carry of ``step`` is the last C tokens. Optional:
+    ``apply`` slides the window along time; the carry of ``step`` is the last C tokens. Where
+    ``predict`` takes a single window (C,) as well, ``step`` is faster. Optional:
     ``predict_train(params, windows, key)``, which training uses in place of ``predict``, and
     ``hidden(params, windows) -> {name: (..., H)}``, the activations of the hidden layers, and
     ``target_log_probs(params, windows, targets (...)) -> (...)``, for which not all V logits are
@@ -61,14 +69,26 @@ def windowed(
         places = jnp.arange(tokens.shape[-1] - context + 1)[:, None] + jnp.arange(context)[None]
         return tokens[..., places]
 
+    def of_windows(
+        params: Params, windows: Int[Array, "... C"], *key: Any
+    ) -> Float[Array, "... V"]:
+        """Return the logits of windows, which ``predict`` reads in a row."""
+        flat = windows.reshape(-1, context)
+        logits = predict_train(params, flat, *key) if key else predict(params, flat)
+        if logits.ndim != 2 or len(logits) != len(flat):
+            raise InputError(
+                f"predict gave logits of shape {logits.shape} for windows of shape {flat.shape}; "
+                f"it should be ({len(flat)}, V)"
+            )
+        return logits.reshape(*windows.shape[:-1], -1)
+
     def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... P V"]:
-        return predict(params, slide(tokens))
+        return of_windows(params, slide(tokens))
 
     def apply_train(
         params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""]
     ) -> Float[Array, "... P V"]:
-        assert predict_train is not None
-        return predict_train(params, slide(tokens), key)
+        return of_windows(params, slide(tokens), key)
 
     def start(params: Params) -> Int[Array, " C"]:
         del params
@@ -77,8 +97,12 @@ def windowed(
     def step(
         params: Params, carry: Int[Array, " C"], token: Int[Array, ""]
     ) -> tuple[Int[Array, " C"], Float[Array, " V"]]:
-        carry = jnp.append(carry[1:], token)
-        return carry, predict(params, carry)
+        carry = jnp.append(carry[1:], token.astype(carry.dtype))
+        try:
+            single = jax.eval_shape(predict, params, carry).ndim == 1
+        except (TypeError, ValueError, IndexError):  # it reads windows in a row only
+            single = False
+        return carry, predict(params, carry) if single else of_windows(params, carry[None])[0]
 
     def slide_hidden(params: Params, tokens: Int[Array, "... T"]) -> dict[str, Array]:
         assert hidden is not None
@@ -113,12 +137,30 @@ def scanned(
 
     def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... T V"]:
         def read_row(row: Int[Array, " T"]) -> Float[Array, "T V"]:
-            return jax.lax.scan(lambda c, t: step(params, c, t), start(params), row)[1]
+            begin = start(params)
+            check_carry(begin, jax.eval_shape(step, params, begin, row[0])[0])
+            return jax.lax.scan(lambda c, t: step(params, c, t), begin, row)[1]
 
         logits = jax.vmap(read_row)(tokens.reshape(-1, tokens.shape[-1]))
         return logits.reshape(*tokens.shape, -1)
 
     return Model(init, apply, start, step, None, max_len)
+
+
+def check_carry(before: Any, after: Any) -> None:
+    """Raise InputError where ``step`` gives back another carry than it took."""
+
+    def describe(carry: Any) -> str:
+        leaves, structure = jax.tree.flatten(carry)
+        kinds = (f"{leaf.dtype}{list(leaf.shape)}" for leaf in map(jax.typeof, leaves))
+        return str(jax.tree.unflatten(structure, kinds)).replace("'", "")
+
+    took, gave = describe(before), describe(after)
+    if took != gave:
+        raise InputError(
+            f"step takes a carry of {took} and gives {gave}; it should give back what it takes, "
+            "and start what step gives"
+        )
 
 
 def num_params(params: Params) -> int:

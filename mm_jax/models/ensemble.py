@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from mm_jax.models.base import Model, Params
+from mm_jax.models.base import Model, Params, at_least_float32
 
 
 @cache
@@ -18,7 +18,7 @@ def ensemble(model: Model, num: int) -> Model:
     """
 
     def mean(logits: Float[Array, "P ... V"]) -> Float[Array, "... V"]:
-        log_probs = jax.nn.log_softmax(logits)
+        log_probs = jax.nn.log_softmax(at_least_float32(logits))
         return jax.nn.logsumexp(log_probs, axis=0) - jnp.log(jnp.float32(len(logits)))
 
     def init(key: Key[Array, ""]) -> Params:

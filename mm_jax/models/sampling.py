@@ -16,11 +16,13 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from mm_jax.config.base import InputError
 from mm_jax.config.models import MAX_LEN
-from mm_jax.models.base import Model, Params
+from mm_jax.models.base import Model, Params, at_least_float32
 from mm_jax.runtime.hardware import num_cores
+from mm_jax.runtime.keys import as_key
 
 CPU_SLOTS = 2048  # lines drawn side by side; on a CPU twice as many are no faster
 ACCELERATOR_SLOTS = 2**16  # on a GPU or TPU, where a step of few lines takes as long as of many
+MAX_LOGITS = 2**24  # of all slots together: 64 MB, so fewer lines of many symbols side by side
 MAX_CHUNK_SYMBOLS = 2**23  # in one chunk of a large number of lines: 32 MiB
 
 
@@ -50,7 +52,7 @@ def likeliest(scores: Float[Array, " V"]) -> Int[Array, ""]:
     scores = jax.lax.optimization_barrier(scores)  # else a CPU computes the noise twice
     ids = jnp.arange(scores.size, dtype=jnp.int32)
     highest = (scores == jnp.max(scores)) | jnp.isnan(scores)
-    return jnp.min(jnp.where(highest, ids, scores.size - 1))
+    return jnp.min(jnp.where(highest, ids, jnp.int32(scores.size - 1)))
 
 
 @partial(jax.jit, static_argnames=("model", "num", "max_len", "endless"))
@@ -78,6 +80,7 @@ def sample(
 
     Raises InputError where the model is not right for rows of ``max_len``, or the prefix is longer.
     """
+    key = as_key(key, "key")
     prefix_len = 0 if prefix is None else len(prefix)
     if model.max_len is not None and max_len + model.lead > model.max_len:
         raise InputError(f"the model reads at most {model.max_len - model.lead} symbols per line")
@@ -113,7 +116,8 @@ def sample(
         state = jax.tree.map(restart, start, (carry, token, place + 1))
         return _Slots(line, state, tokens, ended, num_begun + num_done[-1])
 
-    slots = _first_lines(start, tokens)
+    vocab_size = jax.eval_shape(model.step, params, start[0], start[1])[1].size
+    slots = _first_lines(start, tokens, vocab_size)
     slots = jax.lax.while_loop(lambda slots: jnp.any(slots.line < num), advance, slots)
     return slots.tokens, slots.ended
 
@@ -139,6 +143,7 @@ def _make_draw(
     greedy = jnp.asarray(temperature) == 0
 
     def draw(key: Key[Array, ""], logits: Float[Array, " V"]) -> Int[Array, ""]:
+        logits = at_least_float32(logits)
         if endless:
             logits = logits.at[0].set(-jnp.inf)
         scaled = logits / jnp.where(greedy, 1, temperature)
@@ -169,11 +174,13 @@ def _read_prefix(
 
 
 def _first_lines(
-    start: tuple[Any, Int[Array, ""], Int[Array, ""]], tokens: Int[Array, "num max_len"]
+    start: tuple[Any, Int[Array, ""], Int[Array, ""]],
+    tokens: Int[Array, "num max_len"],
+    vocab_size: int,
 ) -> _Slots:
     """Return the slots at the first symbol of their first lines."""
-    num = len(tokens)
-    count = min(num, CPU_SLOTS if jax.default_backend() == "cpu" else ACCELERATOR_SLOTS)
+    num, most = len(tokens), CPU_SLOTS if jax.default_backend() == "cpu" else ACCELERATOR_SLOTS
+    count = min(num, most, max(1, MAX_LOGITS // vocab_size))
 
     def repeat(leaf: Array) -> Array:
         return jnp.broadcast_to(leaf, (count, *leaf.shape))

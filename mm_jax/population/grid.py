@@ -21,7 +21,7 @@ from mm_jax.population.planning import make_plan, member_bytes
 from mm_jax.population.scheduler import PopulationSpec, SliceObserver, run_jobs, train_slices
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import memory_bytes
-from mm_jax.training.step import TrainState
+from mm_jax.training.state import TrainState
 
 
 def fit_members(

@@ -21,7 +21,7 @@ from mm_jax.models.base import Model, Params
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes, num_cores
 from mm_jax.training.loss import loss
-from mm_jax.training.step import TrainState
+from mm_jax.training.state import TrainState
 
 
 class SlicePlan(NamedTuple):

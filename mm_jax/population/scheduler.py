@@ -26,7 +26,8 @@ from mm_jax.runs.named_arrays import TreeSpec, from_arrays, named_leaves
 from mm_jax.runtime.mesh import place, whole
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.minibatches import chunk_length
-from mm_jax.training.step import TrainState, fit
+from mm_jax.training.state import TrainState
+from mm_jax.training.step import fit
 
 
 class PopulationSpec(NamedTuple):

@@ -23,10 +23,12 @@ from mm_jax.data.corpus import Corpus
 from mm_jax.data.examples import Examples, is_on_host
 from mm_jax.models.base import Model, Params
 from mm_jax.models.sampling import sample as sample_one
+from mm_jax.runtime.keys import as_key
 from mm_jax.training.data import read_by
+from mm_jax.training.evaluate import block_size
 from mm_jax.training.evaluate import evaluate as evaluate_one
 from mm_jax.training.minibatches import Minibatches, gather_minibatches
-from mm_jax.training.step import TrainState, init_state
+from mm_jax.training.state import TrainState, check_population, init_state
 from mm_jax.training.step import fit as fit_one
 
 STATE_NUMBERS = ("init_scale", "regularization", "label_smoothing", "average_decay")
@@ -44,20 +46,26 @@ def init_member(
     """Return the state of one member before its first step.
 
     ``numbers`` are those of init_state (init_scale, regularization, label_smoothing, average_decay)
-    and those that the optimizer keeps in its state; make_optimizer's has learning_rate,
-    weight_decay and clip_norm. Raises InputError where it keeps none of that name.
+    and the hyperparameters that the optimizer keeps in its state (optax.inject_hyperparams);
+    make_optimizer's has learning_rate, weight_decay and clip_norm. Raises InputError where it keeps
+    none of that name.
     """
     own: dict[str, Any] = {name: numbers.pop(name) for name in STATE_NUMBERS if name in numbers}
     state = init_state(model, optimizer, key, key_data=key_data, **own)
     for name in numbers:
-        if not optax.tree_utils.tree_get_all_with_path(state.opt_state, name):
+        if not optax.tree_utils.tree_get_all_with_path(state.opt_state, name, _is_hyperparameter):
             raise InputError(
-                f"this optimizer keeps no {name} in its state, and a member can differ only in "
-                f"what is kept there or in {', '.join(STATE_NUMBERS)}"
+                f"this optimizer has no hyperparameter {name} in its state, and a member can "
+                f"differ only in one of these or in {', '.join(STATE_NUMBERS)}"
             )
     varied = {name: jnp.asarray(number, jnp.float32) for name, number in numbers.items()}
-    opt_state = optax.tree_utils.tree_set(state.opt_state, **varied)
+    opt_state = optax.tree_utils.tree_set(state.opt_state, _is_hyperparameter, **varied)
     return dataclasses.replace(state, opt_state=opt_state)
+
+
+def _is_hyperparameter(path: tuple[Any, ...], _: Any) -> bool:
+    """Check whether a leaf is one of optax.inject_hyperparams, and not of a parameter's name."""
+    return len(path) > 1 and getattr(path[-2], "name", None) == "hyperparams"
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -72,8 +80,14 @@ def init(
     """Return the states of P members before their first step, each from its key.
 
     ``key_data`` decides the order of the data in place of ``key``. ``numbers``: see init_member,
-    one for each member. Raises InputError where there are no members.
+    one for each member. Raises InputError where there are no members, or no such hyperparameter.
     """
+    key = as_key(key, "key")
+    if key.ndim != 1:
+        raise InputError(
+            f"key has the shape {key.shape}; a population needs one key for each member, as "
+            "jax.random.split(key, P) makes them"
+        )
     if not len(key):
         raise InputError("a population has at least one member")
     begin = partial(init_member, model, optimizer)
@@ -100,12 +114,14 @@ def fit(
     A member is what it would be alone, but for rounding: matrices that are multiplied together are
     summed in another order. scheduler.py trains members one by one where that is as fast. On a
     ``mesh`` P has to be a multiple of its axis "models", the batch one of its axis "data". Raises
-    InputError where the data are for another number of members.
+    InputError where ``state`` is not of a population, or the data are for another number of
+    members.
     """
+    num_members = check_population(state)
     examples = read_by(model, data)
     if batch_size is not None and is_on_host(examples):
         examples = gather_each(examples, state, num_steps, batch_size, limit)
-    own = has_own_data(examples, len(state.step))
+    own = has_own_data(examples, num_members)
     options = {"num_steps": num_steps, "batch_size": batch_size, "mesh": mesh, "own": own}
     return _fit(model, optimizer, state, examples, limit, **options)
 
@@ -169,7 +185,9 @@ def evaluate(
     examples = read_by(model, data)
     own = has_own_data(examples, num_members)
     num = num_members // (1 if mesh is None else mesh.shape["models"])
+    member = jax.eval_shape(partial(jax.tree.map, itemgetter(0)), params)
     size = max(1, min(4096, EVALUATION_EXAMPLES // num))
+    size = block_size(model, member, examples, size, num)
     if is_on_host(examples):
         members = [jax.tree.map(itemgetter(i), params) for i in range(num_members)]
         return jnp.stack([evaluate_one(model, each, examples) for each in members])

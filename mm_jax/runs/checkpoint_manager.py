@@ -35,7 +35,7 @@ from mm_jax.runs.named_arrays import check_arrays, from_arrays, spec_of, to_arra
 from mm_jax.runtime.atomic_files import check_space, make_dir, write_whole
 from mm_jax.runtime.environment import differences, fingerprint
 from mm_jax.runtime.mesh import is_primary
-from mm_jax.training.step import TrainState
+from mm_jax.training.state import TrainState
 
 LINE_BYTES = 120  # of metrics, at most
 OTHER_BYTES = 2**18  # of a run's files that hold neither arrays nor metrics

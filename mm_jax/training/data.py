@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from mm_jax.config.base import InputError
@@ -15,13 +16,26 @@ from mm_jax.training.minibatches import Minibatches
 def read_by(model: Model, data: Corpus | Examples | Minibatches) -> Any:
     """Return the examples of a corpus that the model reads; of anything else that itself.
 
-    Raise InputError where a Batch is of the wrong kind for the model.
+    Raise InputError where there are none, or a Batch is of the wrong kind for the model, or all its
+    weights are 0.
     """
-    if isinstance(data, Corpus):
-        return examples_of(data, model.context)
+    examples = examples_of(data, model.context) if isinstance(data, Corpus) else data
     if isinstance(data, Batch):
         check_kind(model, data)
-    return data
+    if not isinstance(examples, Minibatches) and not examples.num_examples:
+        raise InputError("the data have no examples")
+    if isinstance(data, Batch):
+        _check_weights(data.weights)
+    return examples
+
+
+def _check_weights(weights: Any) -> None:
+    try:
+        is_any = bool(jnp.any(weights > 0))
+    except jax.errors.TracerBoolConversionError:  # within a program no number is known
+        return
+    if not is_any:
+        raise InputError("all weights of the data are 0, so there is nothing to learn from")
 
 
 def check_kind(model: Model, batch: Batch) -> None:
@@ -36,10 +50,16 @@ def check_kind(model: Model, batch: Batch) -> None:
         fits = length == model.context
     else:
         fits = length - model.lead + 1 == batch.targets.shape[-1]
+    if not fits and batch.are_windows:
+        raise InputError(
+            f"the batch has windows of {length} tokens, and this model reads {model.context}: make "
+            f"it with windows(..., context={model.context}), or give the corpus itself"
+        )
     if not fits:
         raise InputError(
-            f"the batch has {length} tokens per example, and this model needs batches that were "
-            f"made with context={model.context}"
+            f"the batch has rows of {length} tokens with {batch.targets.shape[-1]} targets, and of "
+            f"such rows this model makes {length - model.lead + 1} predictions: make it with "
+            f"rows(..., {model.lead}), or give the corpus itself"
         )
 
 

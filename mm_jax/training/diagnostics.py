@@ -4,7 +4,10 @@ Those of the third makemore lecture. A pure function of a state and a batch that
 so it vmaps over the members of a population; training that never calls it pays nothing.
 """
 
+from functools import partial
+
 import flax.struct
+import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict
@@ -12,7 +15,8 @@ from jaxtyping import Array, Float, Int
 
 from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model
-from mm_jax.training.step import TrainState, compute_update
+from mm_jax.training.state import TrainState
+from mm_jax.training.step import compute_update
 
 SATURATED = 0.97  # |tanh| beyond which its slope is below 6%
 BINS = 50
@@ -57,13 +61,21 @@ def histogram(
     return Histogram(counts, low, high)
 
 
+def _ratio(above: Float[Array, ""], below: Float[Array, ""]) -> Float[Array, ""]:
+    """Return a ratio of numbers that are not negative; of 0 to 0 it is 0."""
+    without = jnp.where(above > 0, jnp.inf, 0.0)
+    return jnp.where(below > 0, above / jnp.where(below > 0, below, 1), without)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
 def look_inside(
     model: Model, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
 ) -> Diagnostics:
     """Return the diagnostics of the step that ``batch`` would lead to, without taking it.
 
     Where all numbers of an array are equal, such as biases before the first step, the ratio of
-    update to data is infinite or NaN. A model without ``hidden`` has no activations.
+    update to data is infinite, and 0 where they stay equal. A model without ``hidden`` has no
+    activations.
     """
     update = compute_update(model, optimizer, state, batch)
     layers = {} if model.hidden is None else model.hidden(state.params, batch.tokens)
@@ -83,5 +95,7 @@ def look_inside(
             for name, leaf in grads.items()
         },
         gradient_std=std,
-        update_to_data={name: jnp.std(updates[name]) / jnp.std(params[name]) for name in params},
+        update_to_data={
+            name: _ratio(jnp.std(updates[name]), jnp.std(params[name])) for name in params
+        },
     )

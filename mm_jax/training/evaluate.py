@@ -19,6 +19,7 @@ from mm_jax.training.data import check_shared, read_by
 from mm_jax.training.loss import weighted_nats
 
 MAX_TOKENS = 2**20  # of a block of long rows
+MAX_LOGITS = 2**24  # of a block: 64 MB, and two or three times that while they are computed
 HOST_BLOCKS = 16  # blocks that are gathered at once from a mapped file
 
 
@@ -53,7 +54,7 @@ def _evaluate(
     model: Model, params: Params, examples: Any, *, batch_size: int, mesh: Mesh | None
 ) -> Float[Array, ""]:
     devices, num_examples = 1 if mesh is None else mesh.shape["data"], examples.num_examples
-    batch_size = block_size(examples, batch_size)
+    batch_size = block_size(model, params, examples, batch_size)
     batch_size = -(-batch_size // devices) * devices
 
     def block_sums(first: Int[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -68,10 +69,20 @@ def _evaluate(
     return grouped_sum(sums) / grouped_sum(weights)
 
 
-def block_size(examples: Any, batch_size: int) -> int:
-    """Return how many examples make a block: ``batch_size``, and fewer long rows."""
-    most = max(1, MAX_TOKENS // examples.example_size)
-    return min(batch_size, examples.num_examples, most)
+def block_size(
+    model: Model, params: Params, examples: Any, batch_size: int, num_members: int = 1
+) -> int:
+    """Return how many examples make a block: ``batch_size``, and fewer where they would be large.
+
+    That is of long rows and of many symbols. ``params`` are those of one member, or their shapes.
+    """
+    size = min(batch_size, examples.num_examples, max(1, MAX_TOKENS // examples.example_size))
+    if model.target_log_probs is None:
+        tokens = jax.ShapeDtypeStruct((model.lead,), jnp.int32)
+        vocab_size = jax.eval_shape(model.apply, params, tokens).shape[-1]
+        num_logits = num_members * vocab_size * max(1, examples.example_size - model.lead)
+        size = min(size, max(1, MAX_LOGITS // num_logits))
+    return size
 
 
 def _sums(model: Model, params: Params, batch: Batch) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -82,7 +93,10 @@ def _evaluate_on_host(
     model: Model, params: Params, examples: Any, batch_size: int
 ) -> Float[Array, ""]:
     """Return what _evaluate does, of examples that are gathered from a mapped file."""
-    num_examples, batch_size = examples.num_examples, block_size(examples, batch_size)
+    num_examples, batch_size = (
+        examples.num_examples,
+        block_size(model, params, examples, batch_size),
+    )
     sums: list[np.ndarray] = []
     weights: list[np.ndarray] = []
     for first in range(0, num_examples, batch_size * HOST_BLOCKS):

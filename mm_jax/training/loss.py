@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
-from mm_jax.models.base import Model, Params
+from mm_jax.models.base import Model, Params, at_least_float32
 from mm_jax.training.data import check_kind
 
 
@@ -15,14 +16,23 @@ def predict(
 ) -> Float[Array, "... V"]:
     """Return the logits of each prediction, (*batch.targets.shape, V); with a key, of training.
 
-    Raises InputError where the batch is of a kind that the model does not read.
+    In float32 at least, since a softmax needs that precision. Raises InputError where the batch is
+    of a kind that the model does not read, or there are not as many logits as predictions.
     """
     check_kind(model, batch)
     if key is None or model.apply_train is None:
         logits = model.apply(params, batch.tokens)
     else:
         logits = model.apply_train(params, batch.tokens, key)
-    return logits.reshape(*batch.targets.shape, logits.shape[-1])
+    length, lead = batch.tokens.shape[-1], model.lead
+    wanted = (*batch.tokens.shape[:-1], length - lead + 1)
+    if logits.shape[:-1] != wanted:
+        raise InputError(
+            f"the model's apply gave logits of shape {logits.shape} for tokens of shape "
+            f"{batch.tokens.shape}; it should be {(*wanted, logits.shape[-1])}, V logits for "
+            f"each of the {wanted[-1]} predictions"
+        )
+    return at_least_float32(logits).reshape(*batch.targets.shape, logits.shape[-1])
 
 
 def nats(model: Model, params: Params, batch: Batch) -> Float[Array, "..."]:

@@ -72,7 +72,8 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
             transformations.append(optax.add_decayed_weights(-rate * weight_decay))
         return optax.chain(*transformations)
 
-    return optax.inject_hyperparams(chain)(
+    # In float32 also where the parameters are bfloat16, in which 0.999 would be 1.
+    return optax.inject_hyperparams(chain, hyperparam_dtype=jnp.float32)(
         learning_rate=config.rate,
         schedule=make_schedule(dataclasses.replace(config, learning_rate=1.0), num_steps),
         weight_decay=decay,

@@ -19,7 +19,8 @@ from mm_jax.config.base import InputError
 from mm_jax.data.examples import is_on_host
 from mm_jax.models.base import Model
 from mm_jax.runtime.atomic_files import make_dir, write_whole
-from mm_jax.training.step import TrainState, fit, gather_minibatches
+from mm_jax.training.state import TrainState
+from mm_jax.training.step import fit, gather_minibatches
 
 NUM_STEPS = 50  # traced; more make the file longer and tell nothing more
 SCOPES = ("minibatches", "embed", "hidden", "logits", "loss", "update")

@@ -7,15 +7,14 @@ step in nats per symbol. The minibatch of step i is drawn from fold_in(key, i) a
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch, pad_batch
@@ -32,33 +31,9 @@ from mm_jax.training.minibatches import (
     gather_minibatches,
     minibatch_ids,
 )
+from mm_jax.training.state import TrainState, check_state
 
 DROPOUT_FOLD = 2**32 - 1  # folded into a run's key for dropout; no step has that number
-
-
-@flax.struct.dataclass
-class TrainState:
-    """Everything that training changes, and the key that decides its minibatches.
-
-    A population is a TrainState whose arrays have one more leading axis.
-    """
-
-    step: Int[Array, "..."]  # () steps taken
-    params: Params
-    opt_state: Any
-    key: Key[Array, "..."]  # ()
-    regularization: Float[Array, "..."] | None = None  # () times mean_square(params) is added
-    label_smoothing: Float[Array, "..."] | None = None  # () see training_loss
-    average: Params | None = None  # moving average of the parameters
-    average_decay: Float[Array, "..."] | None = None  # () share of the average that a step keeps
-
-    @property
-    def best_params(self) -> Params:
-        """The parameters to use: their average where one is kept."""
-        return self.params if self.average is None else self.average
-
-
-Number: TypeAlias = float | Float[Array, ""]
 
 
 class NotFiniteError(ArithmeticError):
@@ -67,48 +42,6 @@ class NotFiniteError(ArithmeticError):
     def __init__(self, step: int, loss_nats: float, state: TrainState) -> None:
         super().__init__(f"the loss became {loss_nats} at step {step}")
         self.step, self.loss_nats, self.state = step, loss_nats, state
-
-
-def init_state(
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    key: Key[Array, ""],
-    *,
-    params: Params | None = None,
-    key_data: Key[Array, ""] | None = None,
-    init_scale: Number | None = None,
-    regularization: Number | None = None,
-    label_smoothing: Number | None = None,
-    average_decay: Number | None = None,
-) -> TrainState:
-    """Return the state before the first step: parameters and minibatches both come from ``key``.
-
-    Training starts from ``params`` where they are given; ``key_data`` decides the minibatches in
-    place of ``key``. ``init_scale`` multiplies the initial parameters. ``regularization`` times
-    mean_square(params) is added to the loss that is minimised; for ``label_smoothing`` see
-    training_loss. Reported losses contain neither. With ``average_decay`` an exponential moving
-    average of the parameters is kept; each step keeps that share of it, the first steps less
-    (Polyak and Juditsky 1992).
-    """
-    key_init = jax.random.split(key)[0]
-    key_batch = jax.random.split(key if key_data is None else key_data)[1]
-    params = model.init(key_init) if params is None else params
-    if init_scale is not None:
-        params = jax.tree.map(lambda leaf: init_scale * leaf, params)
-    numbers = (regularization, label_smoothing, average_decay)
-    strength, smoothing, decay = (
-        None if number is None else jnp.asarray(number, jnp.float32) for number in numbers
-    )
-    return TrainState(
-        step=jnp.int32(0),
-        params=params,
-        opt_state=optimizer.init(params),
-        key=key_batch,
-        regularization=strength,
-        label_smoothing=smoothing,
-        average=None if decay is None else jax.tree.map(jnp.copy, params),
-        average_decay=decay,
-    )
 
 
 class StepUpdate(NamedTuple):
@@ -153,15 +86,18 @@ def _train_step(
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """Take one gradient step: (state, batch) -> (state, {"loss_nats": before the step}).
 
-    Jitted. The state passed in is donated, so use the returned one.
+    Jitted. The state passed in is donated, so use the returned one. Raises InputError for a state
+    that is not of one model and this optimizer.
     """
+    check_state(optimizer, state)
     loss_nats, _, updates, opt_state = compute_update(model, optimizer, state, batch)
     with jax.named_scope("update"):
         params = optax.apply_updates(state.params, updates)
         average = state.average
         if average is not None and state.average_decay is not None:
             new_share = jnp.maximum(1 - state.average_decay, 9 / (state.step + 10))
-            average = optax.incremental_update(params, average, new_share)
+            mixed = optax.incremental_update(params, average, new_share)
+            average = jax.tree.map(lambda new, old: new.astype(old.dtype), mixed, average)
     step = state.step + 1
     after = dataclasses.replace(
         state, step=step, params=params, opt_state=opt_state, average=average
@@ -188,11 +124,12 @@ def fit(
     Each step reads a minibatch of ``data``, a corpus or a Batch, or all of it where ``batch_size``
     is None; the model decides whether it reads windows or rows. A pure function: vmap it over
     states for a population. Memory grows with num_steps * batch_size; ``fit_chunks`` is for long
-    runs. With an integer as ``limit`` only that many steps are taken and the other losses are NaN,
+    runs. With an integer as ``limit`` only that many steps are taken and the other losses are 0,
     so that one program serves all lengths. On a ``mesh`` each batch is split over its axis "data".
 
     Raises InputError where the data are of a kind that the model does not read, ``batch_size`` is
-    below 1, or not a multiple of the devices of that axis.
+    below 1, or not a multiple of the devices of that axis, or ``state`` is a population or that of
+    another optimizer.
     """
     examples = read_by(model, data)
     check_shared(examples)
@@ -246,7 +183,7 @@ def _fit(
 
     # A fori_loop that writes its losses is up to a quarter faster on the CPU than scan's stacking.
     count = num_steps if limit is None else jnp.minimum(limit, num_steps)
-    return jax.lax.fori_loop(0, count, body, (state, jnp.full(num_steps, jnp.nan)))
+    return jax.lax.fori_loop(0, count, body, (state, jnp.zeros(num_steps)))
 
 
 def fit_chunks(

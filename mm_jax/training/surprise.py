@@ -70,7 +70,7 @@ def _blocks(
     model: Model, params: Params, examples: Any, numbers: Int64[np.ndarray, " n"], batch_size: int
 ) -> Any:
     """Yield numbers in blocks with the nats of these examples."""
-    size = min(block_size(examples, batch_size), len(numbers))
+    size = min(block_size(model, params, examples, batch_size), len(numbers))
     for first in range(0, len(numbers), max(1, size)):
         block = numbers[first : first + size]
         filled = np.resize(block, size)

@@ -23,7 +23,8 @@ from mm_jax.experiments.lr_range import (
 )
 from mm_jax.models.mlp import mlp
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import fit, init_state, minibatch_ids
+from mm_jax.training.state import init_state
+from mm_jax.training.step import fit, minibatch_ids
 from tests.helpers import (
     FIVE_NAMES,
     assert_trees_identical,

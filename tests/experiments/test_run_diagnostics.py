@@ -10,7 +10,8 @@ from mm_jax.data.vocab import Vocab
 from mm_jax.experiments.run_diagnostics import diagnostics_interval, diagnostics_line
 from mm_jax.models.mlp import mlp
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import fit, init_state
+from mm_jax.training.state import init_state
+from mm_jax.training.step import fit
 from tests.helpers import FIVE_NAMES, V
 
 BATCH = windows(FIVE_NAMES, Vocab((".", *"abcdefghijklmnopqrstuvwxyz")), 3)

@@ -16,6 +16,7 @@ from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.models import baselines
 from mm_jax.models.baselines import (
+    ORDERS,
     Baseline,
     add_k,
     add_k_losses,
@@ -23,7 +24,7 @@ from mm_jax.models.baselines import (
     best_smoothing,
     count_baselines,
 )
-from mm_jax.models.kneser_ney import ORDERS, fit_kneser_ney, kneser_ney
+from mm_jax.models.kneser_ney import fit_kneser_ney, kneser_ney
 from mm_jax.models.ngram import fit_ngram, ngram
 from mm_jax.training.evaluate import evaluate
 from tests.helpers import quick_jit

@@ -20,7 +20,8 @@ from mm_jax.models.sampling import sample
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.loss import loss, mean_square
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import TrainState, fit, init_state
+from mm_jax.training.state import TrainState, init_state
+from mm_jax.training.step import fit
 from tests.helpers import V, assert_trees_close, first_params, quick_jit, softmax64
 
 MODEL = bigram(V)

@@ -24,7 +24,8 @@ from mm_jax.models.ensemble import ensemble
 from mm_jax.models.mlp import mlp
 from mm_jax.models.registry import MODELS, build_model
 from mm_jax.training.loss import loss
-from mm_jax.training.step import TrainState, fit, init_state, train_step
+from mm_jax.training.state import TrainState, init_state
+from mm_jax.training.step import fit, train_step
 from tests import helpers
 from tests.helpers import FIVE_NAMES, V, assert_trees_close, first_params, quick_jit
 

@@ -15,7 +15,8 @@ from mm_jax.data.vocab import Vocab
 from mm_jax.population import grid, scheduler
 from mm_jax.population.grid import fit_members
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import fit, init_state
+from mm_jax.training.state import init_state
+from mm_jax.training.step import fit
 from tests.helpers import FIVE_NAMES, bigram
 
 BATCH = windows(FIVE_NAMES, Vocab((".", *"abcdefghijklmnopqrstuvwxyz")), 1)

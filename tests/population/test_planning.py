@@ -12,7 +12,7 @@ from mm_jax.data.vocab import Vocab
 from mm_jax.population import planning
 from mm_jax.population.planning import SlicePlan, cut_into_slices, make_plan
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import init_state
+from mm_jax.training.state import init_state
 from tests.helpers import FIVE_NAMES, V, bigram
 
 

@@ -24,7 +24,8 @@ from mm_jax.population.scheduler import (
 from mm_jax.population.vmapped import init_member
 from mm_jax.runs.named_arrays import spec_of
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import fit_chunks, init_state
+from mm_jax.training.state import init_state
+from mm_jax.training.step import fit_chunks
 from tests.helpers import FIVE_NAMES, V, assert_trees_close, assert_trees_identical
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))

@@ -14,7 +14,8 @@ from mm_jax.models.mlp import mlp
 from mm_jax.models.sampling import sample
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import fit, init_state
+from mm_jax.training.state import init_state
+from mm_jax.training.step import fit
 from tests.data.two_ways import both_datasets
 from tests.helpers import (
     FIVE_NAMES,
@@ -75,7 +76,7 @@ def test_members_of_one_seed_and_other_numbers_are_other_members(trained):
 
 def test_a_number_that_the_optimizer_does_not_keep_is_refused():
     plain = make_optimizer(OptimizerConfig(learning_rate=0.1), 8)
-    with pytest.raises(InputError, match="keeps no momentum in its state"):
+    with pytest.raises(InputError, match="has no hyperparameter momentum in its state"):
         population.init(MODEL, plain, keys([0, 1]), momentum=jnp.zeros(2))
     with pytest.raises(InputError, match="a population has at least one member"):
         population.init(MODEL, plain, keys([0])[:0])
@@ -102,7 +103,7 @@ def test_steps_in_two_programs_are_the_steps_of_one(trained):
     whole, _ = population.fit(MODEL, optimizer, state, BATCH, limit=6, **options)
     for limit in 2, 4:
         state, losses = population.fit(MODEL, optimizer, state, BATCH, limit=limit, **options)
-        assert np.isfinite(losses).sum(1).tolist() == [limit] * 3
+        assert (np.asarray(losses) > 0).sum(1).tolist() == [limit] * 3
     assert_trees_identical(whole, state)
 
 

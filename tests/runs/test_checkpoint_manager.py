@@ -20,7 +20,7 @@ from mm_jax.runs.checkpoint_manager import CheckpointManager, check_disk_space
 from mm_jax.runs.layout import RunMetadata
 from mm_jax.runs.metrics import LossLog
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import init_state
+from mm_jax.training.state import init_state
 from tests.helpers import V, assert_trees_identical, bigram
 
 CONFIG = RunConfig(model=BigramConfig(), optimizer=OptimizerConfig("adam"), steps=4000)

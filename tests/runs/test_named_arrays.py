@@ -9,7 +9,7 @@ from mm_jax.config.base import InputError
 from mm_jax.config.training import OptimizerConfig
 from mm_jax.runs.named_arrays import check_arrays, from_arrays, named_leaves, spec_of, to_arrays
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import init_state
+from mm_jax.training.state import init_state
 from tests.helpers import assert_trees_identical, bigram
 
 

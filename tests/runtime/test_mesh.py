@@ -29,7 +29,8 @@ from mm_jax.training.optimizers import make_optimizer
 from mm_jax.runtime.mesh import make_mesh, place, whole
 from mm_jax.models.mlp import mlp
 from mm_jax.data.text import read_lines
-from mm_jax.training.step import fit, init_state
+from mm_jax.training.state import init_state
+from mm_jax.training.step import fit
 from mm_jax.data.vocab import build_vocab
 from mm_jax.data.batches import windows
 

@@ -18,7 +18,8 @@ from mm_jax.models.base import num_params
 from mm_jax.models.bigram import bigram
 from mm_jax.models.mlp import mlp
 from mm_jax.training.loss import nats
-from mm_jax.training.step import fit, init_state
+from mm_jax.training.state import init_state
+from mm_jax.training.step import fit
 from tests.conftest import BESIDE
 from tests.helpers import FIVE_NAMES, quick_jit, record_of, softmax64
 

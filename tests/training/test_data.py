@@ -17,7 +17,8 @@ from mm_jax.training.data import all_of, read_by
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.loss import nats
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import fit, fit_chunks, gather_minibatches, init_state
+from mm_jax.training.state import init_state
+from mm_jax.training.step import fit, fit_chunks, gather_minibatches
 from mm_jax.training.surprise import surprise
 from tests.data.two_ways import all_is_large, both_datasets
 from tests.helpers import assert_trees_identical, bigram, first_params, gru, quick_jit
@@ -91,7 +92,7 @@ def test_a_part_of_the_steps_from_a_mapped_corpus_is_that_part(tmp_path):
         fit(model, SGD, begin(model), each.splits.train, **options) for each in (memory, large)
     )
     assert_trees_identical(one, other)
-    assert np.isfinite(other[1]).tolist() == [True, True, False, False]
+    assert (np.asarray(other[1]) > 0).tolist() == [True, True, False, False]
 
 
 @pytest.mark.parametrize("mode", ["sweep", "grid"])
@@ -211,10 +212,10 @@ def test_windows_are_refused_by_a_model_of_rows():
 @pytest.mark.parametrize("make", [windows, rows])
 def test_examples_of_another_context_are_refused(make):
     for call in calls(MLP, make(CORPUS, context=2)):
-        with pytest.raises(InputError, match=r"tokens per example.* made with context=3"):
+        with pytest.raises(InputError, match=r"tokens.* make it with (windows|rows)\(..., .*3\)"):
             call()
     for call in calls(GRU, rows(CORPUS, context=2)):
-        with pytest.raises(InputError, match="tokens per example"):
+        with pytest.raises(InputError, match=r"9 targets.* makes 10 predictions: make it with rows"):
             call()
 
 

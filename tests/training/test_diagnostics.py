@@ -18,7 +18,8 @@ from mm_jax.models.mlp import mlp
 from mm_jax.training.diagnostics import BINS, SATURATED, histogram, look_inside
 from mm_jax.training.loss import loss
 from mm_jax.training.optimizers import make_optimizer
-from mm_jax.training.step import fit, init_state, train_step
+from mm_jax.training.state import init_state
+from mm_jax.training.step import fit, train_step
 from tests.helpers import (
     FIVE_NAMES,
     V,

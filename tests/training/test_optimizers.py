@@ -19,7 +19,8 @@ from mm_jax.training.optimizers import (
     step_decay,
     warmup_cosine,
 )
-from mm_jax.training.step import TrainState, train_step
+from mm_jax.training.state import TrainState
+from mm_jax.training.step import train_step
 from tests.helpers import FIVE_NAMES, assert_trees_close, bigram, first_params, quick_jit
 
 BATCH = windows(FIVE_NAMES, Vocab((".", *"abcdefghijklmnopqrstuvwxyz")), 1)

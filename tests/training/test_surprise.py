@@ -52,7 +52,11 @@ def test_one_long_item_makes_no_other_row_long(monkeypatch):
         return np.zeros((len(numbers), examples.length + 1), np.float32)
 
     monkeypatch.setattr(surprise_module, "_nats_of", nats_of)
-    surprise(GRU, {}, encode_corpus(["abc"] * 50 + ["a" * 3000] + ["abcabcabcab"] * 5, VOCAB))
+    surprise(
+        GRU,
+        first_params(GRU),
+        encode_corpus(["abc"] * 50 + ["a" * 3000] + ["abcabcabcab"] * 5, VOCAB),
+    )
     assert sum(length * num for length, num in sizes) <= 50 * 8 + 5 * 16 + 4096
 
 
@@ -91,7 +95,7 @@ def test_the_mean_is_the_loss(model):
 
 def test_nothing_is_no_surprise():
     with pytest.raises(InputError, match="no lines to make examples from"):
-        surprise(GRU, {}, encode_corpus([], VOCAB))
+        surprise(GRU, first_params(GRU), encode_corpus([], VOCAB))
 
 
 # What has no probability
