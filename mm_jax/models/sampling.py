@@ -107,7 +107,7 @@ def sample(
         at_boundary = token == 0
         ended = ended.at[line].max(at_boundary, mode="drop")
         done = at_boundary | (place + 1 == max_len)
-        num_done = jnp.cumsum(done)
+        num_done = jnp.cumsum(done, dtype=jnp.int32)
         line = jnp.where(done, num_begun + num_done - 1, line)
 
         def restart(new: Array, current: Array) -> Array:
@@ -186,7 +186,9 @@ def _first_lines(
         return jnp.broadcast_to(leaf, (count, *leaf.shape))
 
     states = jax.tree.map(repeat, start)
-    return _Slots(jnp.arange(count), states, tokens, jnp.zeros(num, bool), jnp.int32(count))
+    return _Slots(
+        jnp.arange(count, dtype=jnp.int32), states, tokens, jnp.zeros(num, bool), jnp.int32(count)
+    )
 
 
 def sample_in_chunks(

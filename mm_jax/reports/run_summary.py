@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -138,6 +137,6 @@ def diagnostics_before_and_after(
     count = setup.data.num_examples
     numbers = np.arange(min(count, NUM_EXAMPLES)) * count // min(count, NUM_EXAMPLES)
     batch = setup.data.take(numbers if is_on_host(setup.data) else jnp.asarray(numbers))
-    diagnose = jax.jit(partial(look_inside, setup.model, optimizer))
+    diagnose = partial(look_inside, setup.model, optimizer)
     before = diagnose(state, batch)
     return before, diagnose(dataclasses.replace(state, params=run.params), batch)

@@ -59,10 +59,23 @@ def check_arrays(
     """
     for name in sorted(leaves.keys() | arrays.keys()):
         expected, actual = _describe(leaves.get(name)), _describe(arrays.get(name))
+        if _other_precision(leaves.get(name), arrays.get(name)):
+            used, here = ("with", "on") if arrays[name].dtype.itemsize == 8 else ("without", "off")
+            raise InputError(
+                f"{file} was made {used} JAX_ENABLE_X64, and its steps go on or repeat only where "
+                f"that is {here}"
+            )
         if expected is None or actual is None or expected != actual:
             raise InputError(
                 f"{file} does not fit {owner}: {name} is {actual}, should be {expected}"
             )
+
+
+def _other_precision(leaf: Any, array: np.ndarray | None) -> bool:
+    if leaf is None or array is None:
+        return False
+    dtypes = {np.dtype(leaf.dtype).name, array.dtype.name}
+    return leaf.shape == array.shape and dtypes == {"float32", "float64"}
 
 
 def _describe(array: Any) -> str | None:

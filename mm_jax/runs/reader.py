@@ -167,7 +167,7 @@ def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model) -> 
             raise InputError(f"{file} does not fit {CONFIG}: {problem}")
     else:
         expected = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep=".")
-        check_arrays(arrays, expected, str(file), CONFIG)
+        check_arrays(arrays, _in_its_precision(expected, arrays), str(file), CONFIG)
         names = list(expected)
         for name, array in arrays.items():
             if not np.isfinite(array).all():
@@ -177,6 +177,21 @@ def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model) -> 
             if array.dtype.kind == "i" and array.min(initial=0) < 0:
                 raise InputError(f"{file} holds no usable model: {name} has a negative number")
     return unflatten_dict({name: jnp.asarray(arrays[name]) for name in names}, sep=".")
+
+
+def _in_its_precision(
+    expected: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return what is expected in the precision of a run, which may be another (JAX_ENABLE_X64)."""
+
+    def dtype(name: str, wanted: np.dtype) -> np.dtype:
+        found = arrays[name].dtype if name in arrays else wanted
+        return found if {found.name, wanted.name} <= {"float32", "float64"} else wanted
+
+    return {
+        name: jax.ShapeDtypeStruct(leaf.shape, dtype(name, leaf.dtype))
+        for name, leaf in expected.items()
+    }
 
 
 def read_samples(folder: Path, config: RunConfig | CountConfig) -> Samples:

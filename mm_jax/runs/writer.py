@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from mm_jax import __version__
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import to_dict, to_json
 from mm_jax.models.base import Params
@@ -132,14 +133,15 @@ def _make_chosen_dir(path: Path, out: str | None, stem: str) -> Path:
 
 def write_metadata(path: Path, metadata: RunMetadata) -> None:
     """Make the directory and write config.json."""
-    libraries = ("jax", "jaxlib", "optax", "flax", "numpy", "mm_jax")
+    versions = {name: version(name) for name in ("jax", "jaxlib", "optax", "flax", "numpy")}
+    versions |= {"python": platform.python_version(), "mm_jax": __version__}
     record = {
         "format": FORMAT,
         "config": to_dict(metadata.config),
         "symbols": metadata.symbols,
         "data": metadata.data,
         "lr_range": metadata.lr_range,
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in libraries},
+        "versions": versions,
         "fingerprint": metadata.fingerprint,
     }
     if is_primary():

@@ -9,10 +9,12 @@ import shutil
 import sys
 import time
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+RECENT_CHUNKS = 10  # of steps, from which the speed is taken
 PROGRESS_LINES = 20  # printed in all, where there is no terminal for a bar
 CONTROL_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}  # of control, surrogate and line-break symbols
 DIRECTION_SYMBOLS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # reverse text
@@ -142,18 +144,23 @@ class Console:
 
     @contextlib.contextmanager
     def _plain(self, total: int, first: int) -> Iterator[Callable[[int, float], None]]:
-        """Show progress in a number of plain lines."""
-        started, printed = time.perf_counter(), first * PROGRESS_LINES // max(total, 1)
+        """Show progress in a number of plain lines, with the speed of the last chunks of steps.
+
+        The first chunk, in which everything is compiled, has none.
+        """
+        printed = first * PROGRESS_LINES // max(total, 1)
+        recent: deque[tuple[float, int]] = deque(maxlen=RECENT_CHUNKS + 1)
 
         def update(step: int, loss_nats: float) -> None:
             nonlocal printed
+            recent.append((time.perf_counter(), step))
             if step * PROGRESS_LINES // max(total, 1) > printed:
                 printed = step * PROGRESS_LINES // total
-                seconds = time.perf_counter() - started
-                speed = (step - first) / seconds
-                self.say(
-                    f"step {step:>{len(f'{total:,}')},}/{total:,}  loss {format_loss(loss_nats)}  "
-                    f"{speed:,.0f} steps/s  {(total - step) / speed:.0f} s left"
-                )
+                seconds, steps = recent[-1][0] - recent[0][0], step - recent[0][1]
+                line = f"step {step:>{len(f'{total:,}')},}/{total:,}  loss {format_loss(loss_nats)}"
+                if steps and seconds:
+                    left = (total - step) * seconds / steps
+                    line += f"  {steps / seconds:,.0f} steps/s  {left:.0f} s left"
+                self.say(line)
 
         yield update

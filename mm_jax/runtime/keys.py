@@ -19,5 +19,7 @@ def as_key(key: Any, name: str) -> Key[Array, "..."]:
         return key
     if dtype == jnp.uint32 and shape[-1:] == (2,):
         return jax.random.wrap_key_data(key)
-    what = f"the number {key!r}" if isinstance(key, int | float) else f"a {type(key).__name__}"
+    what = f"a {type(key).__name__}" if dtype is None else f"{dtype}{list(shape)}"
+    if isinstance(key, int | float):
+        what = f"the number {key!r}"
     raise InputError(f"{name} is {what}; it should be a random key, as jax.random.key(0) makes it")

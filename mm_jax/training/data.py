@@ -25,14 +25,15 @@ def read_by(model: Model, data: Corpus | Examples | Minibatches) -> Any:
     if not isinstance(examples, Minibatches) and not examples.num_examples:
         raise InputError("the data have no examples")
     if isinstance(data, Batch):
-        _check_weights(data.weights)
+        check_weights(data.weights)
     return examples
 
 
-def _check_weights(weights: Any) -> None:
+def check_weights(weights: Any) -> None:
+    """Raise InputError where all weights are 0, outside of programs, in which none is known."""
     try:
         is_any = bool(jnp.any(weights > 0))
-    except jax.errors.TracerBoolConversionError:  # within a program no number is known
+    except jax.errors.TracerBoolConversionError:
         return
     if not is_any:
         raise InputError("all weights of the data are 0, so there is nothing to learn from")

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model, Params, at_least_float32
-from mm_jax.training.data import check_kind
+from mm_jax.training.data import check_kind, check_weights
 
 
 def predict(
@@ -60,7 +60,11 @@ def weighted_nats(model: Model, params: Params, batch: Batch) -> Float[Array, ".
 
 
 def loss(model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
-    """Return the weighted mean of ``nats``: sum(weights * nats) / sum(weights)."""
+    """Return the weighted mean of ``nats``: sum(weights * nats) / sum(weights).
+
+    Raises InputError as ``nats`` does, and where all weights are 0.
+    """
+    check_weights(batch.weights)
     return jnp.sum(weighted_nats(model, params, batch)) / jnp.sum(batch.weights)
 
 

@@ -67,7 +67,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
         rate = learning_rate * schedule
         transformations = [make(learning_rate=rate, **options)]
         if config.clip_norm is not None:
-            transformations.insert(0, optax.clip_by_global_norm(clip_norm))
+            transformations.insert(0, _clip(clip_norm))
         if decay:
             transformations.append(optax.add_decayed_weights(-rate * weight_decay))
         return optax.chain(*transformations)
@@ -79,6 +79,17 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
         weight_decay=decay,
         clip_norm=config.clip_norm,
     )
+
+
+def _clip(norm: jax.Array) -> optax.GradientTransformation:
+    """Return optax.clip_by_global_norm, computed in float32 at least; each leaf keeps its dtype."""
+
+    def clip(updates: optax.Updates, _: optax.Params | None) -> optax.Updates:
+        wide = jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf, jnp.float32)), updates)
+        clipped, _ = optax.clip_by_global_norm(norm).update(wide, optax.EmptyState())
+        return jax.tree.map(lambda new, leaf: new.astype(leaf.dtype), clipped, updates)
+
+    return optax.stateless(clip)
 
 
 def _default_weight_decay(config: BaseOptimizerConfig) -> float | None:

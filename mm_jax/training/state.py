@@ -137,7 +137,8 @@ def check_population(state: Any) -> int:
 
 def _kind(value: Any) -> str:
     length = f" of {len(value)}" if isinstance(value, list | tuple) else ""
-    return f"a {type(value).__name__}{length}"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}{length}"
 
 
 def _short(structure: Any, most: int = 120) -> str:

@@ -155,6 +155,7 @@ def _fit(
     limit: int | Int[Array, ""] | None,
     mesh: Mesh | None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
+    check_state(optimizer, state)
     devices = 1 if mesh is None else mesh.shape["data"]
     if batch_size is not None:
         if batch_size < 1:
@@ -205,6 +206,7 @@ def fit_chunks(
     length of a chunk changes no bit of the result. Raises NotFiniteError at the first loss that is
     NaN or infinite, with the state of the last step whose loss was finite.
     """
+    check_state(optimizer, state)
     examples = read_by(model, data)
     check_shared(examples)
     if batch_size is None:

@@ -6,15 +6,18 @@ import hashlib
 import json
 import os
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
 
 import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import mm_jax
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.serialization import to_dict
+from mm_jax.config.training import RunConfig
 from mm_jax.data.samples import to_text
 from mm_jax.runs import writer
 from mm_jax.runs.checkpoint import save_checkpoint
@@ -272,3 +275,15 @@ def test_what_is_written_is_what_is_read(tmp_path):
     metadata = METADATA._replace(lr_range={"suggested": 0.3}, fingerprint={"jax": "0"})
     writer.write_metadata(tmp_path / "new" / "run", metadata)
     assert read_metadata(tmp_path / "new" / "run") == metadata
+
+
+def test_a_checkout_that_is_not_installed_has_a_version_too(tmp_path, monkeypatch):
+    def installed(name):
+        if name == "mm_jax":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(writer, "version", installed)
+    writer.write_metadata(tmp_path / "run", RunMetadata(RunConfig(), [".", "a"], {}, None, {}))
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert record["versions"]["mm_jax"] == mm_jax.__version__

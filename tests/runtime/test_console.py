@@ -122,6 +122,20 @@ def test_without_a_terminal_progress_is_a_few_plain_lines(capsys):
     assert len({row.index("/") for row in rows}) == 1
 
 
+def test_the_speed_is_that_of_the_last_chunks_and_compiling_counts_for_nothing(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("mm_jax.runtime.console.time.perf_counter", lambda: now[0])
+    console, each = Console(json=False), 1000 // PROGRESS_LINES
+    with console.progress(1000) as update:
+        for step in range(each, 1001, each):
+            now[0] += 60 if step == each else 5 if step <= 500 else 1  # compiled, slow, fast
+            update(step, 2.5)
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].split() == ["step", f"{each}/1,000", "loss", "2.5000"]
+    assert rows[1].endswith(f"{each / 5:,.0f} steps/s  {(1000 - 2 * each) / each * 5:.0f} s left")
+    assert rows[-1].endswith(f"{each:,.0f} steps/s  0 s left")
+
+
 def test_progress_that_is_resumed_prints_what_is_left(capsys):
     rows = lines_of_progress(Console(json=False), capsys, range(501, 1001), 1000, first=500)
     assert len(rows) == PROGRESS_LINES // 2

@@ -1,0 +1,39 @@
+"""The laws of models under the flags of JAX that people turn on to hunt a mistake.
+
+jax_numpy_rank_promotion is "raise" in all tests, and so in all laws.
+"""
+
+import contextlib
+
+import jax
+import pytest
+
+from tests.helpers import init_of
+from tests.models import test_laws as laws
+
+pytestmark = pytest.mark.slow
+FLAGS = {
+    "jax_debug_nans": lambda: jax.debug_nans(True),
+    "jax_debug_infs": lambda: jax.debug_infs(True),
+    "jax_enable_x64": lambda: jax.enable_x64(True),
+    "jax_check_tracer_leaks": jax.checking_leaks,
+}
+CASES = [(law, name) for law in laws.READING for name in laws.ALL]
+CASES += [(law, name) for law in laws.LEARNING for name in laws.TRAINABLE]
+
+
+@pytest.fixture(params=FLAGS)
+def _flag(request):
+    with contextlib.ExitStack() as stack:
+        stack.callback(jax.clear_caches)
+        stack.enter_context(FLAGS[request.param]())
+        for cached in (laws.changed_at, init_of):
+            cached.cache_clear()
+            stack.callback(cached.cache_clear)
+        yield
+
+
+@pytest.mark.usefixtures("_flag")
+def test_the_laws_hold():
+    for law, name in CASES:
+        law(laws.ALL[name])
