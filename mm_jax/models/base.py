@@ -7,6 +7,7 @@ writes whichever half is natural, and ``windowed`` or ``scanned`` derives the ot
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -69,12 +70,10 @@ def windowed(
         places = jnp.arange(tokens.shape[-1] - context + 1)[:, None] + jnp.arange(context)[None]
         return tokens[..., places]
 
-    def of_windows(
-        params: Params, windows: Int[Array, "... C"], *key: Any
-    ) -> Float[Array, "... V"]:
-        """Return the logits of windows, which ``predict`` reads in a row."""
+    def of_windows(read: Callable[..., Any], windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
+        """Return the logits of windows, which ``read`` reads in a row."""
         flat = windows.reshape(-1, context)
-        logits = predict_train(params, flat, *key) if key else predict(params, flat)
+        logits = read(flat)
         if logits.ndim != 2 or len(logits) != len(flat):
             raise InputError(
                 f"predict gave logits of shape {logits.shape} for windows of shape {flat.shape}; "
@@ -83,12 +82,14 @@ def windowed(
         return logits.reshape(*windows.shape[:-1], -1)
 
     def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... P V"]:
-        return of_windows(params, slide(tokens))
+        return of_windows(partial(predict, params), slide(tokens))
 
     def apply_train(
         params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""]
     ) -> Float[Array, "... P V"]:
-        return of_windows(params, slide(tokens), key)
+        assert predict_train is not None
+        train = predict_train
+        return of_windows(lambda windows: train(params, windows, key), slide(tokens))
 
     def start(params: Params) -> Int[Array, " C"]:
         del params
@@ -102,7 +103,9 @@ def windowed(
             single = jax.eval_shape(predict, params, carry).ndim == 1
         except (TypeError, ValueError, IndexError):  # it reads windows in a row only
             single = False
-        return carry, predict(params, carry) if single else of_windows(params, carry[None])[0]
+        return carry, predict(params, carry) if single else of_windows(
+            partial(predict, params), carry[None]
+        )[0]
 
     def slide_hidden(params: Params, tokens: Int[Array, "... T"]) -> dict[str, Array]:
         assert hidden is not None

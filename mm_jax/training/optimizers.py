@@ -66,7 +66,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     ) -> optax.GradientTransformation:
         rate = learning_rate * schedule
         transformations = [make(learning_rate=rate, **options)]
-        if config.clip_norm is not None:
+        if clip_norm is not None:
             transformations.insert(0, _clip(clip_norm))
         if decay:
             transformations.append(optax.add_decayed_weights(-rate * weight_decay))

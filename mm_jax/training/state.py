@@ -112,7 +112,7 @@ def check_state(optimizer: optax.GradientTransformation, state: Any) -> None:
             "of one model, or train all with population.fit"
         )
     expected = jax.eval_shape(optimizer.init, state.params)
-    found, wanted = (jax.tree.structure(tree) for tree in (state.opt_state, expected))
+    found, wanted = (str(jax.tree.structure(tree)) for tree in (state.opt_state, expected))
     if found != wanted:
         raise InputError(
             f"state.opt_state is that of another optimizer: it is {_short(found)}, and this one's "
@@ -141,6 +141,6 @@ def _kind(value: Any) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}{length}"
 
 
-def _short(structure: Any, most: int = 120) -> str:
-    text = str(structure).removeprefix("PyTreeDef(").removesuffix(")")
+def _short(structure: str, most: int = 120) -> str:
+    text = structure.removeprefix("PyTreeDef(").removesuffix(")")
     return text if len(text) <= most else text[:most] + "..."

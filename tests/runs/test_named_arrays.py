@@ -71,7 +71,7 @@ def test_leaves_are_named_wherever_they_are():
         ({"W": None}, r"W is None, should be float32\[2\]"),
         ({"x": np.zeros(1, np.int32)}, r"x is int32\[1\], should be None"),
         ({"W": np.zeros((2, 1), np.float32)}, r"W is float32\[2, 1\], should be float32\[2\]"),
-        ({"W": np.zeros(2, np.float64)}, r"W is float64\[2\], should be float32\[2\]"),
+        ({"W": np.zeros(2, np.float16)}, r"W is float16\[2\], should be float32\[2\]"),
         ({"step": np.zeros(1, np.int32)}, r"step is int32\[1\], should be int32\[\]"),
     ],
 )
@@ -82,3 +82,13 @@ def test_arrays_that_do_not_fit_are_named(change, words):
     arrays = {name: array for name, array in (arrays | change).items() if array is not None}
     with pytest.raises(InputError, match=rf"^a\.safetensors does not fit config\.json: {words}$"):
         check_arrays(arrays, leaves, "a.safetensors", "config.json")
+
+
+def test_arrays_in_another_precision_say_which_flag_they_need():
+    leaves = spec_of(lambda: {"W": jnp.ones(2)}).leaves
+    with pytest.raises(InputError, match="was made with JAX_ENABLE_X64, .* only where that is on"):
+        check_arrays({"W": np.ones(2, np.float64)}, leaves, "a.safetensors", "config.json")
+    with jax.enable_x64(True):
+        leaves = spec_of(lambda: {"W": jnp.ones(2)}).leaves
+    with pytest.raises(InputError, match="made without JAX_ENABLE_X64, .* only where that is off"):
+        check_arrays({"W": np.ones(2, np.float32)}, leaves, "a.safetensors", "config.json")

@@ -253,8 +253,8 @@ DAMAGES = {
         "b2 is float32.5., should be float32.6.",
     ),
     "dtype": (
-        with_params(lambda d: d.update(b2=np.zeros(6, np.float64))),
-        "b2 is float64.6., should be float32.6.",
+        with_params(lambda d: d.update(b2=np.zeros(6, np.float16))),
+        "b2 is float16.6., should be float32.6.",
     ),
     "name": (with_params(lambda d: d.update(W3=d.pop("W2"))), "W[23] is"),
     "extra": (with_params(lambda d: d.update(x=np.zeros(1, np.float32))), "x is float32.1."),
