@@ -103,9 +103,9 @@ def windowed(
             single = jax.eval_shape(predict, params, carry).ndim == 1
         except (TypeError, ValueError, IndexError):  # it reads windows in a row only
             single = False
-        return carry, predict(params, carry) if single else of_windows(
-            partial(predict, params), carry[None]
-        )[0]
+        if single:
+            return carry, predict(params, carry)
+        return carry, of_windows(partial(predict, params), carry[None])[0]
 
     def slide_hidden(params: Params, tokens: Int[Array, "... T"]) -> dict[str, Array]:
         assert hidden is not None

@@ -9,6 +9,7 @@ from mm_jax.models.sampling import filter_logits, likeliest, sample, sample_in_c
 from tests.helpers import (
     V,
     assert_frequencies,
+    assert_trees_identical,
     bigram,
     first_params,
     fixed_logits,
@@ -292,3 +293,12 @@ def test_the_likeliest_is_what_argmax_says():
     ids = quick_jit(jax.vmap(likeliest))(scores)
     assert ids.dtype == jnp.int32
     assert ids.tolist() == np.argmax(scores, 1).tolist()
+
+
+def test_lines_of_many_symbols_are_drawn_with_fewer_side_by_side_and_are_the_same(monkeypatch):
+    model, params = bigram(), first_params(bigram())
+    key = jax.random.key(3)
+    expected = jax.device_get(sample(model, params, key, num=20, max_len=6))
+    monkeypatch.setattr(sampling, "MAX_LOGITS", 7 * V)
+    jax.clear_caches()
+    assert_trees_identical(jax.device_get(sample(model, params, key, num=20, max_len=6)), expected)

@@ -86,9 +86,9 @@ def test_arrays_that_do_not_fit_are_named(change, words):
 
 def test_arrays_in_another_precision_say_which_flag_they_need():
     leaves = spec_of(lambda: {"W": jnp.ones(2)}).leaves
-    with pytest.raises(InputError, match="was made with JAX_ENABLE_X64, .* only where that is on"):
+    with pytest.raises(InputError, match=r"was made with JAX_ENABLE_X64, .* only where that is on"):
         check_arrays({"W": np.ones(2, np.float64)}, leaves, "a.safetensors", "config.json")
     with jax.enable_x64(True):
         leaves = spec_of(lambda: {"W": jnp.ones(2)}).leaves
-    with pytest.raises(InputError, match="made without JAX_ENABLE_X64, .* only where that is off"):
+    with pytest.raises(InputError, match=r"made without JAX_ENABLE_X64, .* only where that is off"):
         check_arrays({"W": np.ones(2, np.float32)}, leaves, "a.safetensors", "config.json")

@@ -3,10 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mm_jax.data.batches import Batch
+from mm_jax.data.batches import Batch, rows, windows
+from mm_jax.data.vocab import Vocab
 from mm_jax.models.mlp import mlp
+from mm_jax.training import evaluate as evaluate_module
 from mm_jax.training.evaluate import evaluate
-from tests.helpers import V, bigram, first_params, mlp64, nats64, quick_jit
+from tests.helpers import FIVE_NAMES, V, bigram, first_params, mlp64, nats64, quick_jit
 
 quick_evaluate = quick_jit(evaluate, static_argnames=("model", "batch_size"))
 MODEL = mlp(V, 3, 4, 16, "lecture")
@@ -87,3 +89,15 @@ def test_a_prediction_that_is_not_finite_and_counts_is_not_hidden():
     data = Batch(jnp.zeros((3, 1), jnp.int32), jnp.arange(3), jnp.ones(3))
     value = quick_evaluate(bigram(), {"W": jnp.full((V, V), jnp.nan)}, data)
     assert np.isnan(value)
+
+
+@pytest.mark.parametrize("make", [windows, rows])
+def test_blocks_of_many_symbols_are_smaller_and_change_nothing(monkeypatch, make):
+    model, params = mlp(V, 3, 2, 4), first_params(mlp(V, 3, 2, 4))
+    batch = make(FIVE_NAMES, Vocab((".", *"abcdefghijklmnopqrstuvwxyz")), 3)
+    whole = evaluate(model, params, batch)
+    monkeypatch.setattr(evaluate_module, "MAX_LOGITS", 5 * V * (batch.example_size - 3))
+    assert evaluate_module.block_size(model, params, batch, 4096) == 5
+    assert evaluate_module.block_size(model, params, batch, 4096, num_members=5) == 1
+    jax.clear_caches()
+    assert float(evaluate(model, params, batch)) == pytest.approx(float(whole), rel=1e-6)

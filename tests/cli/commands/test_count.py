@@ -397,3 +397,56 @@ def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path, flags, words):
     for word in words:
         assert word in err
     assert list(tmp_path.iterdir()) == []
+
+
+# Large alphabets
+
+
+@pytest.fixture(scope="module")
+def many_symbols(tmp_path_factory):
+    """60 lines over 2,000 different symbols, and the file they are in."""
+    path = tmp_path_factory.mktemp("symbols") / "many.txt"
+    symbols = [chr(0x4E00 + i) for i in range(2000)]
+    lines = ["".join(symbols[i : i + 40]) for i in range(0, 2000, 40)]
+    path.write_text("\n".join(lines + [symbols[i] + symbols[2 * i] + "一" for i in range(10)]))
+    return str(path)
+
+
+def test_without_out_what_was_counted_is_reported_where_the_model_does_not_fit(
+    many_symbols, monkeypatch
+):
+    monkeypatch.setattr("mm_jax.data.ngrams.memory_bytes", lambda: 16 * 2001**2 - 1)
+    out, err = call("count", "--data", many_symbols, "--json")
+    record = json.loads(out)
+    assert record["loss"] == record["dev_loss"] > 0
+    assert record["samples"] is record["num_params"] is record["run_dir"] is None
+    assert "no samples: a table of order 2 has 2001^2" in err
+    out, err = call("count", "--data", many_symbols)
+    assert "this model" in out
+    assert "no samples" in err
+
+
+def test_with_out_a_model_that_does_not_fit_is_refused_before_counting(many_symbols, monkeypatch):
+    monkeypatch.setattr("mm_jax.data.ngrams.memory_bytes", lambda: 16 * 2001**2 - 1)
+    monkeypatch.setattr("mm_jax.experiments.counting.count_stream", None)
+    _, err = call("count", "--data", many_symbols, "--out", "run", code=2)
+    assert "a table of order 2 has 2001^2" in err
+    assert not Path("run").exists()
+
+
+def test_kneser_ney_of_many_symbols_is_kept_by_the_ngrams_that_occur(many_symbols):
+    flags = ["--data", many_symbols, "--order", "6", "--smoothing", "kneser-ney"]
+    record = record_of("count", *flags, "--out", "run")
+    assert sum(file.stat().st_size for file in Path("run").iterdir()) < 10**6
+    assert record_of("eval", "run")["loss"] == pytest.approx(record["loss"], rel=1e-6)
+    assert record_of("sample", "run")["samples"] == record["samples"]
+    assert record["num_params"] < 2 * 2001 + 40 * record["num_distinct"]
+
+
+def test_the_table_says_by_which_flags_the_model_was_chosen(data):
+    out, _ = call("count", "--data", data, "--order", "auto", "--smoothing", "auto")
+    assert "this model, the lowest on dev (--order auto --smoothing auto)" in out
+    out, _ = call("count", "--data", data)
+    assert [line.split("  ")[-1] for line in out.splitlines() if "this model" in line] == [
+        "this model"
+    ]
