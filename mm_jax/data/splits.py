@@ -124,7 +124,9 @@ def split_ends(num_items: int, what: str = "lines") -> tuple[int, int]:
     """Return the indices at which train and dev end. Raise InputError for too few items."""
     first, second = int(0.8 * num_items), int(0.9 * num_items)
     if not 0 < first < second < num_items:
-        raise InputError(f"{num_items} {what} are too few to split 80/10/10; give at least ten")
+        raise InputError(
+            f"{num_items} {what} are too few to split 80/10/10; give at least ten, or --split none"
+        )
     return first, second
 
 

@@ -7,7 +7,7 @@ writes whichever half is natural, and ``windowed`` or ``scanned`` derives the ot
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -148,6 +148,40 @@ def scanned(
         return logits.reshape(*tokens.shape, -1)
 
     return Model(init, apply, start, step, None, max_len)
+
+
+def vocab_size_of(model: Model, params: Params) -> int:
+    """Return V, the number of logits of a model with such parameters, or their shapes."""
+    leaves, structure = jax.tree.flatten(params)
+    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return _vocab_size_of(model, structure, shapes)
+
+
+@lru_cache(maxsize=1024)
+def _vocab_size_of(model: Model, structure: Any, shapes: tuple[Any, ...]) -> int:
+    leaves = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+    tokens = jax.ShapeDtypeStruct((model.lead,), jnp.int32)
+    params = jax.tree.unflatten(structure, leaves)
+    return jax.eval_shape(model.apply, params, tokens).shape[-1]
+
+
+def check_ids(name: str, ids: Any, vocab_size: int) -> None:
+    """Raise InputError for ids outside of the vocabulary, where a program is not being traced.
+
+    JAX reads another row in place of one that does not exist, and says nothing.
+    """
+    try:
+        lowest, highest = (int(each) for each in _extremes(jnp.asarray(ids)))
+    except jax.errors.ConcretizationTypeError:  # within a program no number is known
+        return
+    if lowest < 0 or highest >= vocab_size:
+        wrong = lowest if lowest < 0 else highest
+        raise InputError(f"{name} has the id {wrong}, and the model has ids 0 to {vocab_size - 1}")
+
+
+@jax.jit
+def _extremes(ids: Int[Array, "..."]) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    return jnp.min(ids, initial=0), jnp.max(ids, initial=0)
 
 
 def check_carry(before: Any, after: Any) -> None:

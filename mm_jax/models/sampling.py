@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from mm_jax.config.base import InputError
 from mm_jax.config.models import MAX_LEN
-from mm_jax.models.base import Model, Params, at_least_float32
+from mm_jax.models.base import Model, Params, at_least_float32, check_ids, vocab_size_of
 from mm_jax.runtime.hardware import num_cores
 from mm_jax.runtime.keys import as_key
 
@@ -55,7 +55,6 @@ def likeliest(scores: Float[Array, " V"]) -> Int[Array, ""]:
     return jnp.min(jnp.where(highest, ids, jnp.int32(scores.size - 1)))
 
 
-@partial(jax.jit, static_argnames=("model", "num", "max_len", "endless"))
 def sample(
     model: Model,
     params: Params,
@@ -78,14 +77,46 @@ def sample(
     greedy: always the likeliest symbol. ``top_k`` and ``top_p``: see filter_logits. Lines are
     numbered from ``first`` on, so that a large number can be drawn in chunks.
 
-    Raises InputError where the model is not right for rows of ``max_len``, or the prefix is longer.
+    Raises InputError for a number out of its range, a prefix that is longer or has ids that the
+    model does not know, or a ``max_len`` whose rows the model is not right for.
     """
     key = as_key(key, "key")
+    numbers = {"num": num, "max_len": max_len, "top_k": top_k}
+    for name, number in numbers.items():
+        if isinstance(number, int) and number < 1:
+            raise InputError(f"{name} is {number}; it should be at least 1")
+    if isinstance(temperature, int | float) and not temperature >= 0:
+        raise InputError(f"temperature is {temperature}; it should be at least 0")
+    if isinstance(top_p, int | float) and not 0 < top_p <= 1:
+        raise InputError(f"top_p is {top_p}; it should be above 0 and at most 1")
     prefix_len = 0 if prefix is None else len(prefix)
     if model.max_len is not None and max_len + model.lead > model.max_len:
         raise InputError(f"the model reads at most {model.max_len - model.lead} symbols per line")
     if prefix_len > max_len:
         raise InputError(f"the prefix has {prefix_len} symbols, more than max_len, {max_len}")
+    if prefix is not None:
+        check_ids("prefix", prefix, vocab_size_of(model, params))
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "prefix": prefix}
+    sizes = {"num": num, "max_len": max_len, "endless": endless}
+    return _sample(model, params, key, **sizes, **options, first=first)
+
+
+@partial(jax.jit, static_argnames=("model", "num", "max_len", "endless"))
+def _sample(
+    model: Model,
+    params: Params,
+    key: Key[Array, ""],
+    *,
+    num: int,
+    max_len: int,
+    endless: bool,
+    first: int | Int[Array, ""],
+    prefix: Int[Array, " prefix"] | None = None,
+    temperature: float | Float[Array, ""] = 1.0,
+    top_k: int | Int[Array, ""] | None = None,
+    top_p: float | Float[Array, ""] | None = None,
+) -> tuple[Int[Array, "num max_len"], Bool[Array, " num"]]:
+    prefix_len = 0 if prefix is None else len(prefix)
     if prefix_len == max_len:
         row = jnp.asarray(prefix, jnp.int32)[None, :]
         return jnp.broadcast_to(row, (num, max_len)), jnp.zeros(num, bool)
@@ -116,8 +147,7 @@ def sample(
         state = jax.tree.map(restart, start, (carry, token, place + 1))
         return _Slots(line, state, tokens, ended, num_begun + num_done[-1])
 
-    vocab_size = jax.eval_shape(model.step, params, start[0], start[1])[1].size
-    slots = _first_lines(start, tokens, vocab_size)
+    slots = _first_lines(start, tokens, vocab_size_of(model, params))
     slots = jax.lax.while_loop(lambda slots: jnp.any(slots.line < num), advance, slots)
     return slots.tokens, slots.ended
 
@@ -208,7 +238,7 @@ def sample_in_chunks(
     workers = num_cores() if jax.default_backend() == "cpu" and num > CPU_SLOTS else 1
     chunk = min(-(-num // workers), max(1, MAX_CHUNK_SYMBOLS // max_len))
     sizes = {"num": chunk, "max_len": max_len, "endless": endless}
-    draw = sample.lower(model, params, key, first=jnp.int32(0), **options, **sizes).compile()
+    draw = _sample.lower(model, params, key, first=jnp.int32(0), **options, **sizes).compile()
 
     def draw_chunk(first: int) -> tuple[np.ndarray, np.ndarray]:
         wanted = min(chunk, num - first)

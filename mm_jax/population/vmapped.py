@@ -118,7 +118,8 @@ def fit(
     members.
     """
     num_members = check_population(state)
-    examples = read_by(model, data)
+    member = jax.eval_shape(partial(jax.tree.map, itemgetter(0)), state.params)
+    examples = read_by(model, data, member)
     if batch_size is not None and is_on_host(examples):
         examples = gather_each(examples, state, num_steps, batch_size, limit)
     own = has_own_data(examples, num_members)
@@ -182,10 +183,10 @@ def evaluate(
     ``data`` as in ``fit``; raises InputError as that does.
     """
     num_members = len(jax.tree.leaves(params)[0])
-    examples = read_by(model, data)
+    member = jax.eval_shape(partial(jax.tree.map, itemgetter(0)), params)
+    examples = read_by(model, data, member)
     own = has_own_data(examples, num_members)
     num = num_members // (1 if mesh is None else mesh.shape["models"])
-    member = jax.eval_shape(partial(jax.tree.map, itemgetter(0)), params)
     size = max(1, min(4096, EVALUATION_EXAMPLES // num))
     size = block_size(model, member, examples, size, num)
     if is_on_host(examples):

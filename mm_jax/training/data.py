@@ -9,16 +9,20 @@ from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
 from mm_jax.data.corpus import Corpus
 from mm_jax.data.examples import Examples, examples_of, is_on_host
-from mm_jax.models.base import Model
+from mm_jax.models.base import Model, Params, check_ids, vocab_size_of
 from mm_jax.training.minibatches import Minibatches
 
 
-def read_by(model: Model, data: Corpus | Examples | Minibatches) -> Any:
+def read_by(
+    model: Model, data: Corpus | Examples | Minibatches, params: Params | None = None
+) -> Any:
     """Return the examples of a corpus that the model reads; of anything else that itself.
 
     Raise InputError where there are none, or a Batch is of the wrong kind for the model, or all its
-    weights are 0.
+    weights are 0, or ids are not of the vocabulary that the model has with these ``params``.
     """
+    if params is not None and isinstance(data, Corpus | Batch):
+        _check_vocab(vocab_size_of(model, params), data)
     examples = examples_of(data, model.context) if isinstance(data, Corpus) else data
     if isinstance(data, Batch):
         check_kind(model, data)
@@ -27,6 +31,17 @@ def read_by(model: Model, data: Corpus | Examples | Minibatches) -> Any:
     if isinstance(data, Batch):
         check_weights(data.weights)
     return examples
+
+
+def _check_vocab(vocab_size: int, data: Corpus | Batch) -> None:
+    if isinstance(data, Batch):
+        check_ids("tokens of the data", data.tokens, vocab_size)
+        check_ids("targets of the data", data.targets, vocab_size)
+    elif len(data.vocab) != vocab_size:
+        raise InputError(
+            f"the data have {len(data.vocab):,} symbols, the boundary included, and the model has "
+            f"{vocab_size:,}: encode them with the vocabulary that it was made for"
+        )
 
 
 def check_weights(weights: Any) -> None:

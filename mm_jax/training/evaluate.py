@@ -13,7 +13,7 @@ from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
 from mm_jax.data.corpus import Corpus
 from mm_jax.data.examples import Examples, gather, is_on_host
-from mm_jax.models.base import Model, Params
+from mm_jax.models.base import Model, Params, vocab_size_of
 from mm_jax.runtime.mesh import split
 from mm_jax.training.data import check_shared, read_by
 from mm_jax.training.loss import weighted_nats
@@ -41,7 +41,7 @@ def evaluate(
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
-    examples = read_by(model, data)
+    examples = read_by(model, data, params)
     check_shared(examples)
     examples = examples.exact
     if is_on_host(examples):
@@ -78,9 +78,9 @@ def block_size(
     """
     size = min(batch_size, examples.num_examples, max(1, MAX_TOKENS // examples.example_size))
     if model.target_log_probs is None:
-        tokens = jax.ShapeDtypeStruct((model.lead,), jnp.int32)
-        vocab_size = jax.eval_shape(model.apply, params, tokens).shape[-1]
-        num_logits = num_members * vocab_size * max(1, examples.example_size - model.lead)
+        num_logits = (
+            num_members * vocab_size_of(model, params) * max(1, examples.example_size - model.lead)
+        )
         size = min(size, max(1, MAX_LOGITS // num_logits))
     return size
 

@@ -102,8 +102,8 @@ def _copy_all(arrays: list[Array]) -> list[Array]:
     return [jnp.copy(array) for array in arrays]
 
 
-def check_state(optimizer: optax.GradientTransformation, state: Any) -> None:
-    """Raise InputError where ``state`` is not that of one model, trained by this optimizer."""
+def check_single(state: Any) -> None:
+    """Raise InputError where ``state`` is not that of one model."""
     if not isinstance(state, TrainState):
         raise InputError(f"state is {_kind(state)}; it should be a TrainState: see init_state")
     if jnp.ndim(state.step):
@@ -111,6 +111,11 @@ def check_state(optimizer: optax.GradientTransformation, state: Any) -> None:
             f"state is a population of {jnp.shape(state.step)[0]} members; it should be the state "
             "of one model, or train all with population.fit"
         )
+
+
+def check_state(optimizer: optax.GradientTransformation, state: Any) -> None:
+    """Raise InputError where ``state`` is not that of one model, trained by this optimizer."""
+    check_single(state)
     expected = jax.eval_shape(optimizer.init, state.params)
     found, wanted = (str(jax.tree.structure(tree)) for tree in (state.opt_state, expected))
     if found != wanted:

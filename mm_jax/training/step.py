@@ -31,7 +31,7 @@ from mm_jax.training.minibatches import (
     gather_minibatches,
     minibatch_ids,
 )
-from mm_jax.training.state import TrainState, check_state
+from mm_jax.training.state import TrainState, check_single, check_state
 
 DROPOUT_FOLD = 2**32 - 1  # folded into a run's key for dropout; no step has that number
 
@@ -131,7 +131,8 @@ def fit(
     below 1, or not a multiple of the devices of that axis, or ``state`` is a population or that of
     another optimizer.
     """
-    examples = read_by(model, data)
+    check_single(state)
+    examples = read_by(model, data, state.params)
     check_shared(examples)
     if batch_size is None:
         examples = all_of(examples)
@@ -207,7 +208,7 @@ def fit_chunks(
     NaN or infinite, with the state of the last step whose loss was finite.
     """
     check_state(optimizer, state)
-    examples = read_by(model, data)
+    examples = read_by(model, data, state.params)
     check_shared(examples)
     if batch_size is None:
         examples = all_of(examples)

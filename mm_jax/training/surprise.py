@@ -24,7 +24,7 @@ def surprise(
     grow with the corpus: one long item makes no other row long. Raises InputError where the corpus
     is empty.
     """
-    examples: Any = read_by(model, corpus)
+    examples: Any = read_by(model, corpus, params)
     result = np.empty(corpus.num_predictions, np.float32)
     if isinstance(examples, Rows):
         for rows, items in _rows_by_length(examples, corpus):

@@ -24,6 +24,7 @@ BATCH = mm.windows(["emma", "ava"], LETTERS, 3)
 STATE = mm.init_state(MODEL, SGD, KEY)
 PAIR = population.init(MODEL, SGD, jax.random.split(KEY, 2))
 PARAMS = MODEL.init(KEY)
+OTHER = mm.encode_corpus(["ab", "b"], mm.Vocab((".", *"ab")))
 NOTHING = Batch(jnp.zeros((0, 3), jnp.int32), jnp.zeros(0, jnp.int32), jnp.zeros(0))
 OPTIONS = {"num_steps": 1, "batch_size": 4}
 
@@ -76,7 +77,7 @@ EXPECTED = {
     "mm.init_state(MODEL, SGD, 0)": f"key is the number 0; {KEYS}",
     "mm.init_state(MODEL, SGD, KEY, key_data=7)": f"key_data is the number 7; {KEYS}",
     "mm.init_state(MODEL, SGD, np.zeros(2))": f"key is float64[2]; {KEYS}",
-    "mm.sample(MODEL, PARAMS, 0, num=1)": "key is int32[]; it should be a random key",
+    "mm.sample(MODEL, PARAMS, 0, num=1)": f"key is the number 0; {KEYS}",
     "population.init(MODEL, SGD, 5)": "key is int32[]; it should be a random key",
     "population.init(MODEL, SGD, KEY)": "key has the shape (); a population needs one key for each",
     "population.init(MODEL, SGD, jax.random.PRNGKey(0))": "key has the shape (); a population",
@@ -99,6 +100,27 @@ EXPECTED = {
     "mm.loss(MODEL, PARAMS, mm.windows(['emma'], LETTERS, 8))": (
         "the batch has windows of 8 tokens, and this model reads 3: make it with windows(..., "
         "context=3)"
+    ),
+    "mm.sample(MODEL, PARAMS, KEY, num=0)": "num is 0; it should be at least 1",
+    "mm.sample(MODEL, PARAMS, KEY, num=1, max_len=0)": "max_len is 0; it should be at least 1",
+    "mm.sample(MODEL, PARAMS, KEY, num=1, temperature=-1.0)": "temperature is -1.0; it should be",
+    "mm.sample(MODEL, PARAMS, KEY, num=1, top_p=0)": "top_p is 0; it should be above 0 and at most",
+    "mm.sample(MODEL, PARAMS, KEY, num=1, prefix=jnp.array([3, 27]))": (
+        "prefix has the id 27, and the model has ids 0 to 26"
+    ),
+    "mm.evaluate(MODEL, PARAMS, OTHER)": (
+        "the data have 3 symbols, the boundary included, and the model has 27: encode them with"
+    ),
+    "mm.surprise(MODEL, PARAMS, OTHER)": "the data have 3 symbols",
+    "fit(STATE, OTHER)": "the data have 3 symbols",
+    "fit_many(PAIR, OTHER)": "the data have 3 symbols",
+    "next(mm.fit_chunks(MODEL, SGD, STATE, OTHER, **OPTIONS))": "the data have 3 symbols",
+    "population.evaluate(MODEL, PAIR.params, OTHER)": "the data have 3 symbols",
+    "mm.evaluate(MODEL, PARAMS, BATCH.replace(tokens=BATCH.tokens + 9))": (
+        "tokens of the data has the id 31, and the model has ids 0 to 26"
+    ),
+    "mm.evaluate(MODEL, PARAMS, BATCH.replace(targets=BATCH.targets - 1))": (
+        "targets of the data has the id -1"
     ),
     "fit(STATE, model=mm.windowed(MODEL.init, flat, 3))": None,  # reads windows in a row: right
     "mm.sample(mm.windowed(MODEL.init, flat, 3), PARAMS, KEY, num=2)": None,

@@ -22,6 +22,7 @@ from mm_jax.cli.common import (
 from mm_jax.cli.describe_data import show_samples
 from mm_jax.cli.train_plan import Plan, make_plan, start_metadata
 from mm_jax.config.base import InputError
+from mm_jax.config.data import DataConfig
 from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.runtime import CheckpointConfig, RuntimeConfig
@@ -105,6 +106,7 @@ def run(options: Options, console: Console) -> Outcome:
         config = dataclasses.replace(metadata.config, data=config.data)  # type: ignore[assignment]
         outcome = finished(path, config, console)
         if outcome is not None:
+            check_same_file(path, metadata, config.data)
             if options.profile:
                 raise InputError(f"{path} has come to its end: --profile is for a run in training")
             return outcome
@@ -115,6 +117,15 @@ def run(options: Options, console: Console) -> Outcome:
         train = train_single if plan.config.seeds == 1 else train_seeds
         report = train(path, metadata, plan, options, console)
     return finish(path, plan, report, console, prints=prints)
+
+
+def check_same_file(path: Path, metadata: "RunMetadata", data: DataConfig) -> None:
+    """Raise InputError where a run that has ended is given another file than it was trained on."""
+    from mm_jax.data.streaming import Stream
+
+    if data.data != metadata.config.data.data:
+        record = {"path": data.data, "sha256": Stream(data).sha256()}
+        check_same_data(path, metadata, record, metadata.symbols)
 
 
 def check(options: Options) -> None:

@@ -376,3 +376,12 @@ def test_a_loss_that_is_not_finite_at_the_end_is_told(folder, monkeypatch):
     assert record["stopped"]
     assert err.splitlines()[-1].startswith(f"mm-jax train: error: {record['stopped']}")
     call("score", "run", "emma")  # what was kept is usable
+
+
+def test_a_run_at_its_end_is_not_taken_for_one_of_another_file(trained, run, folder):
+    del trained, run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("others.txt").write_text("\n".join(["ab", "ba", "abba"] * 10))
+        words = "others.txt is not what run was trained on: its sha256 is"
+        assert words in call("train", "--resume", "--out", "run", "--data", "others.txt", code=2)[1]
