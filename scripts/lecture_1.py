@@ -128,9 +128,8 @@ walk.may("10,000 of those, furthest from row m, in sigma", 0.0, sigmas.max(), wi
 by_count, counts = mm.ngram(V, order=2, smoothing=0.0), {"counts": jnp.asarray(N)}
 uniform = {"counts": jnp.zeros((V, V), jnp.int32)}
 key = jax.random.key(42)
-ours, _ = mm.sample(by_count, counts, key, num=20)
-theirs, _ = mm.sample(by_count, uniform, key, num=20)
-ours, theirs = mm.decode_lines(vocab, ours), mm.decode_lines(vocab, theirs)
+drawn = (mm.sample(by_count, params, key, num=20)[0] for params in (counts, uniform))
+ours, theirs = (mm.decode_lines(vocab, tokens) for tokens in drawn)
 print(f"  {'bigram model':18}uniform model")
 for one, other in zip(ours[:10], theirs[:10], strict=True):
     print(f"  {one:18}{other[:40]}")
@@ -276,7 +275,7 @@ def descend(
     return state.params, np.asarray(losses)
 
 
-_, losses = descend(lecture_arrays("bigram"), five, rate=0.1, steps=10)
+losses = descend(lecture_arrays("bigram"), five, rate=0.1, steps=10)[1]
 walk.must("emma, ten steps of 0.1 by fit", lecture_losses, losses)
 
 # %% [markdown]
@@ -293,8 +292,8 @@ about = "the lecture says about"
 walk.may("rate 50, after 100 steps", 2.47, losses[100], within=0.005, why=about)
 walk.may("rate 50, after 200 steps", 2.46, losses[200], within=0.005, why=about)
 begun = int(np.argmax(losses < 2.4838))  # where its loss is the one that the lecture continues from
-halfway, _ = descend(lecture_arrays("bigram"), everything, rate=50.0, steps=begun)
-_, slow = descend(halfway, everything, rate=0.2, steps=walk.steps(20_000))
+halfway = descend(lecture_arrays("bigram"), everything, rate=50.0, steps=begun)[0]
+slow = descend(halfway, everything, rate=0.2, steps=walk.steps(20_000))[1]
 print(f"  with a rate of 0.2 it continues from {slow[0]:.4f}")
 walk.trained("2.4838, 20,000 steps of 0.2 later", 2.47, slow[-1], within=0.005, why=about)
 print(f"  the lowest possible loss, by counting: {smoothed_loss(0.0):.4f}")
@@ -310,7 +309,7 @@ zero = {"W": jnp.zeros((V, V))}
 walk.must("loss with W = 0, ln 27", 3.2958, mm.evaluate(net, zero, everything))
 pulled = []
 for strength, k in ((0.01, 1.0), (1.0, 100.0), (10.0, 1000.0)):
-    params, _ = descend(zero, everything, rate=10.0, steps=walk.steps(2000), strength=strength)
+    params = descend(zero, everything, rate=10.0, steps=walk.steps(2000), strength=strength)[0]
     pulled.append(float(mm.evaluate(net, params, everything)))
     print(f"  {strength:5g} * mean(W**2): {pulled[-1]:.4f}    {k:5g} added: {smoothed_loss(k):.4f}")
 walk.must("a larger factor is nearer to uniform", True, pulled == sorted(pulled))
@@ -322,11 +321,10 @@ walk.must("a larger factor is nearer to uniform", True, pulled == sorted(pulled)
 # same names, symbol for symbol: counting is the solution that gradient descent approaches.
 
 # %%
-as_net, _ = mm.sample(net, {"W": jnp.log(jnp.asarray(N))}, key, num=20)
+as_net = mm.sample(net, {"W": jnp.log(jnp.asarray(N))}, key, num=20)[0]
 same = mm.decode_lines(vocab, as_net) == ours
 walk.must("W = log(counts): the same 20 samples", True, same)
-descended, _ = mm.sample(net, trained, key, num=20)
-descended = mm.decode_lines(vocab, descended)
+descended = mm.decode_lines(vocab, mm.sample(net, trained, key, num=20)[0])
 alike = sum(a == b for a, b in zip(descended, ours, strict=True))
 walk.may("the trained W: equal among 20 samples", 20, alike, why="200 steps are not the end")
 for one, other in zip(ours[:5], descended[:5], strict=True):

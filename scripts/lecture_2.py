@@ -394,7 +394,7 @@ walk.draw("losses", plots.losses(losses, "200 hidden units, an embedding of 10")
 # drawn.
 
 # %%
-tokens, _ = mm.sample(model, last, jax.random.key(9), num=20)
+tokens = mm.sample(model, last, jax.random.key(9), num=20)[0]
 new_names = mm.decode_lines(vocab, tokens)
 known = set(names)
 for name in new_names:

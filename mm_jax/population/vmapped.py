@@ -210,5 +210,4 @@ def sample(
     model: Model, params: Params, key: Key[Array, " P"], **options: Any
 ) -> tuple[Int[Array, "P num max_len"], Bool[Array, "P num"]]:
     """Draw lines from each member with its key; ``options`` are those of models.sampling.sample."""
-    draw = partial(sample_one, model, **options)
-    return jax.vmap(lambda params, key: draw(params, key))(params, key)
+    return jax.vmap(lambda params, key: sample_one(model, params, key, **options))(params, key)
