@@ -176,7 +176,9 @@ def check_ids(name: str, ids: Any, vocab_size: int) -> None:
         return
     if lowest < 0 or highest >= vocab_size:
         wrong = lowest if lowest < 0 else highest
-        raise InputError(f"{name} has the id {wrong}, and the model has ids 0 to {vocab_size - 1}")
+        raise InputError(
+            f"{name} have the id {wrong}, and the model has logits of 0 to {vocab_size - 1}"
+        )
 
 
 @jax.jit

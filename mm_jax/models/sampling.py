@@ -80,25 +80,37 @@ def sample(
     Raises InputError for a number out of its range, a prefix that is longer or has ids that the
     model does not know, or a ``max_len`` whose rows the model is not right for.
     """
-    key = as_key(key, "key")
-    numbers = {"num": num, "max_len": max_len, "top_k": top_k}
-    for name, number in numbers.items():
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "prefix": prefix}
+    _check(model, params, num=num, max_len=max_len, **options)
+    sizes = {"num": num, "max_len": max_len, "endless": endless}
+    return _sample(model, params, as_key(key, "key"), **sizes, **options, first=first)
+
+
+def _check(
+    model: Model,
+    params: Params,
+    *,
+    num: int,
+    max_len: int,
+    prefix: Any = None,
+    temperature: Any = 1.0,
+    top_k: Any = None,
+    top_p: Any = None,
+) -> None:
+    """Raise InputError for what no line can be drawn with."""
+    for name, number in {"num": num, "max_len": max_len, "top_k": top_k}.items():
         if isinstance(number, int) and number < 1:
             raise InputError(f"{name} is {number}; it should be at least 1")
     if isinstance(temperature, int | float) and not temperature >= 0:
         raise InputError(f"temperature is {temperature}; it should be at least 0")
     if isinstance(top_p, int | float) and not 0 < top_p <= 1:
         raise InputError(f"top_p is {top_p}; it should be above 0 and at most 1")
-    prefix_len = 0 if prefix is None else len(prefix)
     if model.max_len is not None and max_len + model.lead > model.max_len:
         raise InputError(f"the model reads at most {model.max_len - model.lead} symbols per line")
-    if prefix_len > max_len:
-        raise InputError(f"the prefix has {prefix_len} symbols, more than max_len, {max_len}")
+    if prefix is not None and len(prefix) > max_len:
+        raise InputError(f"the prefix has {len(prefix)} symbols, more than max_len, {max_len}")
     if prefix is not None:
-        check_ids("prefix", prefix, vocab_size_of(model, params))
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "prefix": prefix}
-    sizes = {"num": num, "max_len": max_len, "endless": endless}
-    return _sample(model, params, key, **sizes, **options, first=first)
+        check_ids("the ids of prefix", prefix, vocab_size_of(model, params))
 
 
 @partial(jax.jit, static_argnames=("model", "num", "max_len", "endless"))
@@ -235,6 +247,7 @@ def sample_in_chunks(
 
     Takes the options of ``sample`` and yields what it returns, ``num`` lines in all.
     """
+    _check(model, params, num=num, max_len=max_len, **options)
     workers = num_cores() if jax.default_backend() == "cpu" and num > CPU_SLOTS else 1
     chunk = min(-(-num // workers), max(1, MAX_CHUNK_SYMBOLS // max_len))
     sizes = {"num": chunk, "max_len": max_len, "endless": endless}

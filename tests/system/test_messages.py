@@ -24,7 +24,7 @@ BATCH = mm.windows(["emma", "ava"], LETTERS, 3)
 STATE = mm.init_state(MODEL, SGD, KEY)
 PAIR = population.init(MODEL, SGD, jax.random.split(KEY, 2))
 PARAMS = MODEL.init(KEY)
-OTHER = mm.encode_corpus(["ab", "b"], mm.Vocab((".", *"ab")))
+OTHER = mm.encode_corpus(["ab", "b"], mm.Vocab((*LETTERS.symbols, "ä", "ö")))
 NOTHING = Batch(jnp.zeros((0, 3), jnp.int32), jnp.zeros(0, jnp.int32), jnp.zeros(0))
 OPTIONS = {"num_steps": 1, "batch_size": 4}
 
@@ -106,21 +106,18 @@ EXPECTED = {
     "mm.sample(MODEL, PARAMS, KEY, num=1, temperature=-1.0)": "temperature is -1.0; it should be",
     "mm.sample(MODEL, PARAMS, KEY, num=1, top_p=0)": "top_p is 0; it should be above 0 and at most",
     "mm.sample(MODEL, PARAMS, KEY, num=1, prefix=jnp.array([3, 27]))": (
-        "prefix has the id 27, and the model has ids 0 to 26"
+        "the ids of prefix have the id 27, and the model has logits of 0 to 26"
     ),
     "mm.evaluate(MODEL, PARAMS, OTHER)": (
-        "the data have 3 symbols, the boundary included, and the model has 27: encode them with"
+        "the data have 29 symbols, the boundary included, and the model has 27: encode them with"
     ),
-    "mm.surprise(MODEL, PARAMS, OTHER)": "the data have 3 symbols",
-    "fit(STATE, OTHER)": "the data have 3 symbols",
-    "fit_many(PAIR, OTHER)": "the data have 3 symbols",
-    "next(mm.fit_chunks(MODEL, SGD, STATE, OTHER, **OPTIONS))": "the data have 3 symbols",
-    "population.evaluate(MODEL, PAIR.params, OTHER)": "the data have 3 symbols",
-    "mm.evaluate(MODEL, PARAMS, BATCH.replace(tokens=BATCH.tokens + 9))": (
-        "tokens of the data has the id 31, and the model has ids 0 to 26"
-    ),
+    "mm.surprise(MODEL, PARAMS, OTHER)": "the data have 29 symbols",
+    "fit(STATE, OTHER)": "the data have 29 symbols",
+    "fit_many(PAIR, OTHER)": "the data have 29 symbols",
+    "next(mm.fit_chunks(MODEL, SGD, STATE, OTHER, **OPTIONS))": "the data have 29 symbols",
+    "population.evaluate(MODEL, PAIR.params, OTHER)": "the data have 29 symbols",
     "mm.evaluate(MODEL, PARAMS, BATCH.replace(targets=BATCH.targets - 1))": (
-        "targets of the data has the id -1"
+        "targets of the data have the id -1, and the model has logits of 0 to 26"
     ),
     "fit(STATE, model=mm.windowed(MODEL.init, flat, 3))": None,  # reads windows in a row: right
     "mm.sample(mm.windowed(MODEL.init, flat, 3), PARAMS, KEY, num=2)": None,
