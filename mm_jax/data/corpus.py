@@ -108,17 +108,21 @@ class Corpus:
         """Return for each line whether it is one of the items; no line is a document."""
         if self.is_document:
             return [False] * len(lines)
-        hashes: list[int | None] = []
-        for line in lines:
-            try:
-                one = encode_corpus([line], self.vocab)
-            except InputError:
-                hashes.append(None)
-            else:
-                hashes.append(int(item_hashes(one)[0]))
+        hashes = _hashes_of(lines, self.vocab)
         wanted = np.array(sorted({each for each in hashes if each is not None}), np.uint64)
         found = set(wanted[found_among(wanted, self)].tolist())
         return [each in found for each in hashes]
+
+
+def _hashes_of(lines: Sequence[str], vocab: Vocab) -> list[int | None]:
+    """Return the hash of each line; None where a symbol of it is not in the vocabulary."""
+    try:
+        return item_hashes(encode_corpus(lines, vocab)).tolist()
+    except InputError:
+        if len(lines) == 1:
+            return [None]
+    half = len(lines) // 2
+    return _hashes_of(lines[:half], vocab) + _hashes_of(lines[half:], vocab)
 
 
 def as_corpus(data: "Sequence[str] | Corpus", vocab: Vocab | None) -> Corpus:
