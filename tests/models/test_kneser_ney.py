@@ -1,7 +1,6 @@
 import functools
 import itertools
 import math
-import re
 from collections import Counter, defaultdict
 from fractions import Fraction
 
@@ -21,7 +20,6 @@ from mm_jax.data.splits import split_lines
 from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.models import kneser_ney as kneser_ney_module
-from mm_jax.models.backoff import CHUNK, to_sparse
 from mm_jax.models.baselines import ORDERS
 from mm_jax.models.kneser_ney import (
     FALLBACK_DISCOUNTS,
@@ -35,7 +33,6 @@ from mm_jax.training.evaluate import evaluate
 from tests.helpers import (
     FIVE_NAMES,
     assert_frequencies,
-    assert_trees_close,
     first_params,
     quick_jit,
 )
@@ -378,62 +375,6 @@ def test_the_model_reads_a_line_by_steps_as_the_definition_does(order):
     np.testing.assert_allclose(normalised(streamed), expected, atol=1e-5)
     at_once = quick_jit(model.apply)(params, as_ids([padded], slow.symbols))
     np.testing.assert_allclose(normalised(at_once)[0], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("order", [*ORDERS, 9])
-def test_both_forms_hold_the_same_model(order, monkeypatch):
-    lines, vocab = TEXTS["all discounts"] + FIVE_NAMES, build_vocab(MANY.split() + FIVE_NAMES)
-    dense, model = fit_kneser_ney(lines, vocab, order), kneser_ney(len(vocab), order)
-    monkeypatch.setattr(kneser_ney_module, "MAX_CELLS", 0)
-    sparse = fit_kneser_ney(lines, vocab, order)
-    assert dense.keys() < sparse.keys()
-    found_again = to_sparse(jax.device_get(dense))
-    tokens = np.random.default_rng(0).integers(0, len(vocab), (50, order + 3), np.int32)
-    for params in sparse, found_again:
-        assert model.unusable(jax.device_get(params)) is None
-        assert_trees_close(
-            quick_jit(model.apply)(params, tokens), quick_jit(model.apply)(dense, tokens)
-        )
-    assert to_sparse(found_again) == found_again
-
-
-def test_many_ngrams_of_one_state_are_read_in_chunks(monkeypatch):
-    """After "a" more symbols came than a chunk has, and others after what is before it."""
-    letters = [chr(0x4E00 + i) for i in range(3 * CHUNK // 2)]
-    lines = ["a" + letter for letter in letters] + ["ba" + letter for letter in letters[::2]]
-    vocab = build_vocab(lines)
-    dense, model = fit_kneser_ney(lines, vocab, 3), kneser_ney(len(vocab), 3)
-    monkeypatch.setattr(kneser_ney_module, "MAX_CELLS", 0)
-    sparse = fit_kneser_ney(lines, vocab, 3)
-    assert int(sparse["longest"]) > 2 * CHUNK
-    tokens = np.asarray(
-        [vocab.symbols.index(symbol) for symbol in ".ba" + letters[0] + ".a" + letters[1]]
-    )
-    assert_trees_close(
-        quick_jit(model.apply)(sparse, tokens), quick_jit(model.apply)(dense, tokens)
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "problem"),
-    [
-        ("first", lambda array: array[:-1], r"first is int32\[\d+\], should be int32\[\d+\]"),
-        ("shares", lambda array: array * np.nan, "shares is not finite"),
-        ("symbols", lambda array: array + 99, "symbols has a number out of its range"),
-        ("parents", lambda array: array - 1, "parents has a number out of its range"),
-        ("gammas", lambda array: array.astype(np.float64), "gammas is float64.*float32"),
-        ("other", lambda _: np.zeros(1), "other is unknown"),
-        ("next", lambda _: None, "next is missing"),
-    ],
-)
-def test_arrays_that_are_no_parameters_are_told(name, change, problem):
-    lines = TEXTS["five names"]
-    vocab = build_vocab(lines)
-    model = kneser_ney(len(vocab), 3)
-    params = to_sparse(jax.device_get(fit_kneser_ney(lines, vocab, 3)))
-    assert model.unusable(params) is None
-    params[name] = change(params.get(name))
-    assert re.match(problem, model.unusable({k: v for k, v in params.items() if v is not None}))
 
 
 def test_there_is_a_state_for_each_context_that_occurs():

@@ -33,10 +33,11 @@ def test_the_page_is_written_where_it_is_asked_for(tmp_path, data):
     assert Path("page.htm").read_bytes() == page
 
 
-def test_a_model_that_no_browser_runs_is_refused(tmp_path, data):
+def test_a_model_that_is_too_large_for_a_page_is_refused(tmp_path, data, monkeypatch):
+    monkeypatch.setattr("mm_jax.reports.browser_model.MAX_BYTES", 100)
     make_run(tmp_path / "kn", CountConfig(data, KneserNeyConfig(3)))
     _, err = call("export", "kn", "--html", "page.html", code=2)
-    assert "a page can carry mlp, bigram and ngram models" in err
+    assert "a page can carry at most 100 B" in err
     assert err.count("\n") == 1
     assert not Path("page.html").exists()
 
