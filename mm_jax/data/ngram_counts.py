@@ -161,8 +161,8 @@ def count_stream(
 
     Memory is bounded: where there are more than ``max_ngrams`` different n-grams, MAX_NGRAMS if it
     is None, the counts are of a lower order, unless ``in_table`` asks for a table of all possible
-    ones. Tells the summary what
-    it learns of the items: their longest, and which of dev are in train too.
+    ones. Tells the summary what it learns of the items: their longest, and which of dev are in
+    train too.
     """
     tally = Tally(order, len(summary.vocab), max_ngrams=max_ngrams, in_table=in_table)
     if summary.ends is not None:

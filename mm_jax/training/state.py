@@ -64,17 +64,18 @@ def init_state(
     key = as_key(key, "key")
     key_init = jax.random.split(key)[0]
     key_batch = jax.random.split(key if key_data is None else as_key(key_data, "key_data"))[1]
-    params = _copy(model.init(key_init) if params is None else params)
+    params = model.init(key_init) if params is None else params
     if init_scale is not None:
         params = jax.tree.map(lambda leaf: init_scale * leaf, params)
     numbers = (regularization, label_smoothing, average_decay)
     strength, smoothing, decay = (
         None if number is None else jnp.array(number, jnp.float32) for number in numbers
     )
+    params, opt_state = _copy((params, optimizer.init(params)))
     return TrainState(
         step=jnp.int32(0),
         params=params,
-        opt_state=_copy(optimizer.init(params)),
+        opt_state=opt_state,
         key=key_batch,
         regularization=strength,
         label_smoothing=smoothing,

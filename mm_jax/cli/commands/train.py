@@ -33,6 +33,7 @@ from mm_jax.runs.layout import (
     PARAMS,
     RunMetadata,
     check_same_choices,
+    check_same_data,
     find_resumable,
 )
 from mm_jax.runtime.console import Console
@@ -122,7 +123,6 @@ def run(options: Options, console: Console) -> Outcome:
 def check_same_file(path: Path, metadata: "RunMetadata", data: DataConfig) -> None:
     """Raise InputError where a run that has ended is given another file than it was trained on."""
     from mm_jax.data.streaming import Stream
-    from mm_jax.runs.layout import check_same_data
 
     if data.data != metadata.config.data.data:
         record = {"path": data.data, "sha256": Stream(data).sha256()}
