@@ -174,8 +174,6 @@ def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model) -> 
                 raise InputError(f"{file} holds no usable model: {name} is not finite")
             if array.dtype.kind == "i" and array.min(initial=0) < 0:
                 raise InputError(f"{file} holds no usable model: {name} has a negative number")
-            if array.dtype.kind == "i" and array.min(initial=0) < 0:
-                raise InputError(f"{file} holds no usable model: {name} has a negative number")
     return unflatten_dict({name: jnp.asarray(arrays[name]) for name in names}, sep=".")
 
 

@@ -78,9 +78,8 @@ def block_size(
     """
     size = min(batch_size, examples.num_examples, max(1, MAX_TOKENS // examples.example_size))
     if model.target_log_probs is None:
-        num_logits = (
-            num_members * vocab_size_of(model, params) * max(1, examples.example_size - model.lead)
-        )
+        num_predictions = num_members * max(1, examples.example_size - model.lead)
+        num_logits = num_predictions * vocab_size_of(model, params)
         size = min(size, max(1, MAX_LOGITS // num_logits))
     return size
 
@@ -93,10 +92,8 @@ def _evaluate_on_host(
     model: Model, params: Params, examples: Any, batch_size: int
 ) -> Float[Array, ""]:
     """Return what _evaluate does, of examples that are gathered from a mapped file."""
-    num_examples, batch_size = (
-        examples.num_examples,
-        block_size(model, params, examples, batch_size),
-    )
+    num_examples = examples.num_examples
+    batch_size = block_size(model, params, examples, batch_size)
     sums: list[np.ndarray] = []
     weights: list[np.ndarray] = []
     for first in range(0, num_examples, batch_size * HOST_BLOCKS):
