@@ -18,7 +18,7 @@ from mm_jax.cli.describe_data import describe_dataset
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import COUNTED, TRAINED
-from mm_jax.config.presets import PRESETS
+from mm_jax.config.presets import PRESETS, default_run
 from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.experiments.observer import Observer
@@ -64,11 +64,11 @@ def base_config(given: dict[str, str]) -> RunConfig:
         if model in COUNTED:
             raise InputError(f"{model} is counted, not trained; use mm-jax count")
         raise InputError(f"unknown model {model!r}; choose from {', '.join(TRAINED)}")
-    config = PRESETS[preset].config if preset else RunConfig()
+    if preset is None:
+        return RunConfig() if model is None else default_run(model)
+    config = PRESETS[preset].config
     if model not in (None, config.model.name):
-        if preset:
-            raise InputError(f"preset {preset} is for --model {config.model.name}, not {model}")
-        config = dataclasses.replace(config, model=TRAINED[model]())
+        raise InputError(f"preset {preset} is for --model {config.model.name}, not {model}")
     return config
 
 

@@ -54,6 +54,7 @@ def make_plan(
     else:
         optimizer = make_optimizer(config.optimizer, config.steps)
     setup = load_setup(config, optimizer)
+    config = dataclasses.replace(config, model=setup.config.model)
     if metadata is not None:
         check_same_data(path, metadata, setup.dataset.record, setup.vocab.symbols)
     check_disk_space(path, setup.state_bytes, 4 * setup.num_params, num_members)

@@ -5,8 +5,7 @@ import shlex
 
 from mm_jax.config.base import Choices, flag
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import TRAINED
-from mm_jax.config.presets import PRESETS
+from mm_jax.config.presets import PRESETS, default_run
 from mm_jax.config.training import CountConfig, RunConfig
 
 
@@ -19,15 +18,14 @@ def command_of(config: RunConfig | CountConfig) -> str:
         return shlex.join([*command, "--order", str(model.order), "--smoothing", f"{smoothing}"])
     name = config.model.name
     model_flags = [] if name == RunConfig().model.name else ["--model", name]
-    bases = [(model_flags, RunConfig(model=TRAINED[name]()))]
+    bases = [(model_flags, default_run(name))]
     bases += [
         (["--preset", preset_name], preset.config)
         for preset_name, preset in PRESETS.items()
         if preset.config.model.name == name
     ]
     candidates = [first + flags_of(config, base) for first, base in bases]
-    # No flag sets a choice back to None or False.
-    possible = [flags for flags in candidates if not {"None", "False"} & {*flags}]
+    possible = [flags for flags in candidates if "None" not in flags]  # no flag sets that
     return shlex.join(["mm-jax", "train", *min(possible, key=len)])
 
 
@@ -43,5 +41,7 @@ def flags_of(config: Choices, base: Choices) -> list[str]:
         if isinstance(value, Choices):
             flags += flags_of(value, default)
         elif value != default:
-            flags += [flag(field.name)] if value is True else [flag(field.name), str(value)]
+            name = flag(field.name)
+            switch = name if value is True else name.replace("--", "--no-", 1)
+            flags += [switch] if isinstance(value, bool) else [name, str(value)]
     return flags

@@ -3,9 +3,19 @@
 Imports no jax.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mm_jax.config.models import BigramConfig, MLPConfig
+from mm_jax.config.models import (
+    TRAINED,
+    BigramConfig,
+    BowConfig,
+    GRUConfig,
+    LSTMConfig,
+    MLPConfig,
+    RNNConfig,
+    TransformerConfig,
+    WaveNetConfig,
+)
 from mm_jax.config.training import OptimizerConfig, RunConfig
 
 
@@ -15,6 +25,26 @@ class Preset(NamedTuple):
     help: str
     config: RunConfig
     found_by: str | None = None  # the sweep of which it is the best setting
+    is_default: bool = False  # whether --model NAME begins with it, too
+
+
+def default_run(model_name: str) -> RunConfig:
+    """Return the choices that --model begins with: of the preset that is its default, if any."""
+    for preset in PRESETS.values():
+        if preset.is_default and preset.config.model.name == model_name:
+            return preset.config
+    return RunConfig(model=TRAINED[model_name]())
+
+
+def _modern(learning_rate: float, *, warmup_steps: int = 200, **choices: Any) -> OptimizerConfig:
+    """Return adamw with a cosine schedule."""
+    return OptimizerConfig(
+        optimizer="adamw",
+        learning_rate=learning_rate,
+        schedule="cosine",
+        warmup_steps=warmup_steps,
+        **choices,
+    )
 
 
 PRESETS = {
@@ -76,5 +106,82 @@ PRESETS = {
         found_by="mm-jax sweep --data lecture-names --preset modern --steps 40000 --batch-size 256 "
         "--context 6,7 --embed-dim 24,40 --hidden-dim 800,1000 --dropout 0.1:0.25 "
         "--weight-decay 0.025:0.06:log --learning-rate 0.0015:0.003:log --num 9 --seed 1",
+    ),
+    "bow": Preset(
+        "makemore's bag of words",
+        RunConfig(
+            model=BowConfig(), optimizer=_modern(3e-3), steps=10_000, batch_size=128, row_length=32
+        ),
+        is_default=True,
+    ),
+    "wavenet": Preset(
+        "the hierarchical net of the fifth lecture",
+        RunConfig(model=WaveNetConfig(), optimizer=_modern(3e-3), steps=20_000, batch_size=128),
+        is_default=True,
+    ),
+    "rnn": Preset(
+        "a simple recurrent net",
+        RunConfig(
+            model=RNNConfig(hidden_dim=128),
+            optimizer=_modern(3e-3, clip_norm=1.0),
+            steps=10_000,
+            batch_size=64,
+            row_length=32,
+        ),
+        is_default=True,
+    ),
+    "gru": Preset(
+        "a net of gated recurrent units",
+        RunConfig(
+            model=GRUConfig(hidden_dim=128),
+            optimizer=_modern(3e-3, clip_norm=1.0),
+            steps=6_000,
+            batch_size=64,
+            row_length=32,
+        ),
+        is_default=True,
+    ),
+    "lstm": Preset(
+        "a net of long short-term memory",
+        RunConfig(
+            model=LSTMConfig(hidden_dim=128),
+            optimizer=_modern(3e-3, clip_norm=1.0),
+            steps=6_000,
+            batch_size=64,
+            row_length=32,
+        ),
+        is_default=True,
+    ),
+    "transformer": Preset(
+        "GPT-2's Transformer, 4 layers of 64",
+        RunConfig(
+            model=TransformerConfig(),
+            optimizer=_modern(2e-3, b2=0.99, clip_norm=1.0),
+            steps=4_000,
+            batch_size=64,
+            row_length=32,
+        ),
+        is_default=True,
+    ),
+    "microgpt": Preset(
+        "the net of Karpathy's microgpt, 1,000 steps of one name each",
+        RunConfig(
+            model=TransformerConfig(
+                layers=1,
+                embed_dim=16,
+                heads=4,
+                positions=16,
+                norm="rms",
+                activation="relu",
+                bias=False,
+                tied=False,
+                init="microgpt",
+            ),
+            optimizer=OptimizerConfig(
+                optimizer="adam", learning_rate=0.01, schedule="linear", b1=0.85, b2=0.99
+            ),
+            steps=1_000,
+            batch_size=1,
+        ),
     ),
 }

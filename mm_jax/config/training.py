@@ -31,6 +31,10 @@ class BaseOptimizerConfig(Choices):
     """Decoupled weight decay; by default that of the optimizer (adamw 1e-4, sgd none)."""
     clip_norm: Annotated[float | None, Between(0, MAX_FLOAT, open_low=True)] = None
     """Scale gradients down to this global norm when theirs is larger."""
+    b1: Annotated[float | None, Between(0, 1)] = None
+    """Share of the mean of gradients that a step keeps; by default the optimizer's (adam 0.9)."""
+    b2: Annotated[float | None, Between(0, 1)] = None
+    """Share of the mean of their squares that a step keeps; by default the optimizer's."""
 
     def check_has_rate(self) -> None:
         """Raise InputError for an optimizer whose step length no learning rate decides."""
@@ -47,10 +51,11 @@ class OptimizerConfig(BaseOptimizerConfig):
 
     learning_rate: Annotated[float, Between(0, MAX_FLOAT, open_low=True)] | Literal["auto"] = 0.1
     """The highest rate of the schedule; auto: the one that a range test suggests."""
-    schedule: Literal["constant", "step", "cosine"] = "step"
-    """step: a tenth of the rate in the second half; cosine: warm-up, then down to zero."""
+    schedule: Literal["constant", "step", "cosine", "linear"] = "step"
+    """step: a tenth of the rate in the second half; cosine and linear: warm-up, then down to
+    zero."""
     warmup_steps: Annotated[int, Between(0, 2**31 - 1)] = 0
-    """Steps of linear warm-up from zero (cosine only)."""
+    """Steps of linear warm-up from zero (cosine and linear only)."""
 
     def __post_init__(self) -> None:
         """Check the limits of each field, and that auto has a rate to find."""
@@ -129,6 +134,9 @@ class TrainingConfig(Choices):
     optimizer: BaseOptimizerConfig = BaseOptimizerConfig()
     batch_size: Count = 32
     """Examples per minibatch."""
+    row_length: Annotated[int | None, Between(2, 2**31 - 1)] = None
+    """Tokens of a row, filled with whole items one after another, so that little is padding; by
+    default a row is one item. For models that read rows of items."""
     full_batch: bool = False
     """Use all examples in every step (equal ones once, weighted) instead of --batch-size."""
     regularization: Annotated[float, Between(0, MAX_FLOAT)] = 0.0
@@ -145,6 +153,8 @@ class TrainingConfig(Choices):
     def __post_init__(self) -> None:
         """Check the limits of each field, and that lbfgs gets full batches."""
         super().__post_init__()
+        if self.row_length is not None and self.full_batch:
+            raise InputError("--full-batch needs no --row-length: it takes equal items once")
         if self.optimizer.optimizer == "lbfgs" and not self.full_batch:
             raise InputError("--optimizer lbfgs needs --full-batch: it fails on minibatches")
 

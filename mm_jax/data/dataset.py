@@ -46,9 +46,16 @@ class Dataset(NamedTuple):
         """How long samples of a model of these data are."""
         return sample_shape(self.config.items, self.splits.train.longest)
 
-    def examples(self, split: str, context: int | None) -> Examples:
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens that a model of rows reads at once: of an item with its boundary."""
+        if self.splits.train.is_document:
+            return min(self.config.block, max(part.num_predictions for part in self.splits))
+        return 1 + max(part.longest for part in self.splits)
+
+    def examples(self, split: str, context: int | None, row_length: int | None = None) -> Examples:
         """Return the examples of a split for a model of this context."""
-        return examples_of(getattr(self.splits, split), context)
+        return examples_of(getattr(self.splits, split), context, row_length)
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -56,13 +63,16 @@ class Dataset(NamedTuple):
         during, at_end = (max(2**12, most // len(self.vocab)) for most in MAX_LOGITS)
         return min(MAX_DURING, during), min(MAX_AT_END, at_end)
 
-    def evaluated(self, split: str, context: int | None, *, during: bool = False) -> Any:
+    def evaluated(
+        self, split: str, context: int | None, *, packed: bool, during: bool = False
+    ) -> Any:
         """Return the examples that a loss is measured on: all, or some that are evenly spread.
 
-        There are fewer ``during`` training than at its end.
+        There are fewer ``during`` training than at its end. With ``packed`` items share rows.
         """
-        num = getattr(self.splits, split).num_predictions
-        return evenly(self.examples(split, context), num, self.limits[not during])
+        part = getattr(self.splits, split)
+        examples = self.examples(split, context, part.longest + 1 if packed else None)
+        return evenly(examples, part.num_predictions, self.limits[not during])
 
     def note_on_losses(self) -> str | None:
         """Return that losses are measured on a part of the data, where they are."""

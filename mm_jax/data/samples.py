@@ -52,6 +52,10 @@ class SampleShape(NamedTuple):
         """The options of models.sampling.sample."""
         return {"max_len": self.max_len, "endless": self.endless}
 
+    def within(self, max_len: int | None) -> "SampleShape":
+        """Return the shape for a model that makes at most ``max_len`` tokens; None: any number."""
+        return self if max_len is None else self._replace(max_len=min(self.max_len, max_len))
+
     def samples(self, vocab: Vocab, tokens: Any, ended: Any) -> Samples:
         """Return what ``sample`` has drawn as lines; what has no end is not cut."""
         cut = [False] * len(tokens) if self.endless else (~np.asarray(ended)).tolist()

@@ -25,15 +25,18 @@ def evaluate_and_sample(model: Model, params: Params, dataset: Dataset) -> EvalR
 
     They are exact, but for a data set so large that they are measured on a part of it.
     """
-    train_loss = float(evaluate(model, params, dataset.evaluated("train", model.context)))
-    dev_loss = None
-    if dataset.has_dev:
-        dev_loss = float(evaluate(model, params, dataset.evaluated("dev", model.context)))
+
+    def loss_on(split: str) -> float:
+        examples = dataset.evaluated(split, model.context, packed=model.restarts)
+        return float(evaluate(model, params, examples))
+
+    train_loss, dev_loss = loss_on("train"), loss_on("dev") if dataset.has_dev else None
     samples = first_samples(model, params, dataset.vocab, dataset.sample_shape)
     return EvalResult(train_loss, dev_loss, samples)
 
 
 def first_samples(model: Model, params: Params, vocab: Vocab, shape: SampleShape) -> Samples:
     """Return the first lines that a model makes with seed 0."""
+    shape = shape.within(model.max_len)
     drawn = sample(model, params, jax.random.key(0), num=shape.num, **shape.options)
     return shape.samples(vocab, *jax.device_get(drawn))

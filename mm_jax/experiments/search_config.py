@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from mm_jax.config.base import InputError, flag
 from mm_jax.config.command_line import flags_of
-from mm_jax.config.models import TRAINED
-from mm_jax.config.presets import PRESETS
+from mm_jax.config.presets import PRESETS, default_run
 from mm_jax.config.serialization import from_dict, read_number, to_dict
 from mm_jax.config.training import RunConfig
 from mm_jax.experiments.search_space import Axis, list_settings, sweepable_fields
@@ -111,7 +110,7 @@ def command_of(search: SearchConfig) -> str:
         start, base = ["--preset", search.preset], PRESETS[search.preset].config
     else:
         start = [] if model == RunConfig().model.name else ["--model", model]
-        base = RunConfig(model=TRAINED[model]())
+        base = default_run(model)
     words = [*start, *_fixed_flags(search, base)]
     for axis in search.axes:
         words += [flag(axis.name), axis.text]

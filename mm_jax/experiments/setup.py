@@ -3,8 +3,9 @@
 Whatever cannot be learned from, or does not fit in memory, is refused here, before the work.
 """
 
+import dataclasses
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,10 @@ from mm_jax.models.base import Model, Params, num_params
 from mm_jax.models.registry import build_model
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes
+from mm_jax.training.data import check_lengths
 from mm_jax.training.state import TrainState, init_state
 
+C = TypeVar("C", bound=TrainingConfig)
 OFFSET_BYTES = 24  # of an item: where it begins, and its hash and place while it is split
 FULL_BATCH_BYTES = 40  # of a prediction while equal ones are counted
 EVALUATION_ROWS = 4096  # examples that are evaluated at once
@@ -53,7 +56,8 @@ class Setup(NamedTuple):
         """What the dev loss is measured on, or None where nothing is held out."""
         if not self.dataset.has_dev:
             return None
-        return self.dataset.evaluated("dev", self.model.context, during=True)
+        model = self.model
+        return self.dataset.evaluated("dev", model.context, packed=model.restarts, during=True)
 
     @property
     def batch_size(self) -> int | None:
@@ -82,9 +86,11 @@ def load_setup(
 ) -> Setup:
     """Read the data, unless ``dataset`` holds them already, and build the model.
 
-    Raises InputError where the states of ``num_seeds`` seeds and the data do not fit in memory.
+    Raises InputError where items are too long for the model, or the states of ``num_seeds`` seeds
+    and the data do not fit in memory.
     """
     dataset = dataset or load_dataset(config.data)
+    config = for_dataset(config, dataset)
     model = build_model(config.model, len(dataset.vocab))
 
     def arrays() -> tuple[list[Array], Params]:
@@ -95,7 +101,8 @@ def load_setup(
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     train = dataset.splits.train
     max_seeds = check_memory(state_bytes, dataset, model.context, config, num_seeds)
-    data = dataset.examples("train", model.context)
+    check_lengths(model, *dataset.splits)
+    data = dataset.examples("train", model.context, row_length_of(config, dataset, model))
     return Setup(
         config=config,
         dataset=dataset,
@@ -106,6 +113,24 @@ def load_setup(
         num_examples=train.num_predictions,
         max_seeds=max_seeds,
     )
+
+
+def for_dataset(config: C, dataset: Dataset) -> C:
+    """Return the choices with those of the model that are left to the data."""
+    return dataclasses.replace(config, model=config.model.for_items(dataset.most_tokens))
+
+
+def row_length_of(config: TrainingConfig, dataset: Dataset, model: Model) -> int | None:
+    """Return how many tokens a row has: --row-length, or more where an item needs them.
+
+    None where a row is one item, or a crop. Raises InputError for a model of windows.
+    """
+    if config.row_length is None or dataset.splits.train.is_document:
+        return None
+    if model.context is not None:
+        name = config.model.name
+        raise InputError(f"--row-length is for models that read rows, and {name} reads windows")
+    return max(config.row_length, dataset.splits.train.longest + 1)
 
 
 def _init(

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int, Int64
 
-from mm_jax.models.base import Model, Params, windowed
+from mm_jax.models.base import ForBrowser, Model, Params, windowed
 
 MAX_CELLS = 2**21  # of S x V, up to which all p are computed beforehand: 17 MB
 TOLERANCE = 1e-5  # of a ratio of two p in float32
@@ -163,7 +163,19 @@ def backoff(vocab_size: int, context: int) -> Model:
         return state, _logits(params, state, context)
 
     model = windowed(init, predict, context, target_log_probs=target_log_probs)
-    return model._replace(start=start, step=step, unusable=_make_check(vocab_size))
+    return model._replace(
+        start=start,
+        step=step,
+        restarts=False,
+        unusable=_make_check(vocab_size),
+        for_browser=_for_browser,
+    )
+
+
+def _for_browser(params: Params) -> ForBrowser:
+    arrays = to_sparse(jax.tree.map(np.asarray, params))
+    del arrays["longest"]
+    return ForBrowser("backoff", arrays, {})
 
 
 def _next_states(

@@ -2,13 +2,14 @@
 
 A model with a ``context`` of C reads windows of C tokens: its ``apply`` is a valid convolution
 along time, T tokens give T - C + 1 predictions. One without reads whole rows: T predictions, each
-from all tokens up to it. ``start`` and ``step`` compute the same, one token at a time. An author
-writes whichever half is natural, and ``windowed`` or ``scanned`` derives the other.
+from all tokens since the last boundary (0). ``start`` and ``step`` compute the same, one token at a
+time. An author writes whichever half is natural, and ``windowed`` or ``scanned`` derives the other.
 """
 
+import inspect
 from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeAlias
+from functools import cache, lru_cache, partial, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,23 @@ from jaxtyping import Array, Float, Int, Key
 from mm_jax.config.base import InputError
 
 Params: TypeAlias = dict[str, Any]  # nested dicts of arrays
+P = ParamSpec("P")
 
 
 def at_least_float32(logits: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return logits in a dtype that a softmax needs: bfloat16 and float16 become float32."""
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+class ForBrowser(NamedTuple):
+    """A model as a page in a browser runs it: by web/models/KIND.js."""
+
+    kind: str
+    arrays: dict[str, Any]  # by name; of whole numbers too, as float32
+    numbers: dict[str, float | int | str | bool]  # sizes and choices that the script needs
+    members: int | None = (
+        None  # of an ensemble, stacked on axis 0 of each array; None: no such axis
+    )
 
 
 class Model(NamedTuple):
@@ -31,12 +44,25 @@ class Model(NamedTuple):
     apply: Callable[..., Any]  # (params, tokens (..., T)) -> logits (..., T - lead + 1, V)
     start: Callable[..., Any]  # (params) -> carry, after lead - 1 boundaries
     step: Callable[..., Any]  # (params, carry, token ()) -> (carry, logits (V,))
-    context: int | None  # tokens that a prediction reads; None: all since the row began
-    max_len: int | None  # longest row that apply and step are right for; None: any
+    context: int | None  # tokens that a prediction reads; None: all since the last boundary
+    max_len: int | None  # most tokens of an item, its boundary included; None: any number
+    # Whether a boundary makes step, and apply where there is no context, begin anew: items can then
+    # share a row, and a carry need not be replaced between two items.
+    restarts: bool = False
     # (params, tokens, key) -> logits as from apply, with dropout; None: training uses apply
     apply_train: Callable[..., Any] | None = None
     # (params, tokens) -> {name: activations (..., T - lead + 1, H) of a hidden layer}, -1 to 1
     hidden: Callable[..., Any] | None = None
+    # (params, tokens) -> {name: gates (..., T, H) of a layer}, 0 to 1
+    gates: Callable[..., Any] | None = None
+    # (params, tokens) -> {name: attention (..., heads, T, T) of a layer}, each row sums to 1
+    attention: Callable[..., Any] | None = None
+    # (params) -> the embedding (V, D) of the symbols
+    embedding: Callable[..., Any] | None = None
+    # (params) -> logits (V, V) of each symbol after each one, where that one alone decides
+    bigram_logits: Callable[..., Any] | None = None
+    # (params) -> ForBrowser
+    for_browser: Callable[..., Any] | None = None
     # (params, tokens, targets (..., T - lead + 1)) -> log p(target), without all logits at once
     target_log_probs: Callable[..., Any] | None = None
     # (arrays of a file by name) -> why they are no parameters; None: they have init's shapes
@@ -46,6 +72,22 @@ class Model(NamedTuple):
     def lead(self) -> int:
         """How many boundaries a row begins with, before its first symbol."""
         return 1 if self.context is None else self.context
+
+
+def built_once(constructor: Callable[P, Model]) -> Callable[P, Model]:
+    """Make a constructor return the same Model for equal choices, however they are given.
+
+    A model is static, so that another one of equal choices would be compiled again.
+    """
+    signature, build = inspect.signature(constructor), cache(constructor)
+
+    @wraps(constructor)
+    def build_once(*args: P.args, **kwargs: P.kwargs) -> Model:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return build(*bound.args, **bound.kwargs)
+
+    return build_once
 
 
 def windowed(
@@ -98,7 +140,7 @@ def windowed(
     def step(
         params: Params, carry: Int[Array, " C"], token: Int[Array, ""]
     ) -> tuple[Int[Array, " C"], Float[Array, " V"]]:
-        carry = jnp.append(carry[1:], token.astype(carry.dtype))
+        carry = jnp.append(jnp.where(token == 0, 0, carry)[1:], token.astype(carry.dtype))
         try:
             single = jax.eval_shape(predict, params, carry).ndim == 1
         except (TypeError, ValueError, IndexError):  # it reads windows in a row only
@@ -124,6 +166,7 @@ def windowed(
         step,
         context,
         max_len=None,
+        restarts=True,
         apply_train=apply_train if predict_train else None,
         hidden=slide_hidden if hidden else None,
         target_log_probs=slide_targets if target_log_probs else None,
@@ -135,19 +178,59 @@ def scanned(
     start: Callable[..., Any],
     step: Callable[..., Any],
     max_len: int | None = None,
+    step_train: Callable[..., Any] | None = None,
 ) -> Model:
-    """Build a Model of whole rows from its recurrence; ``apply`` scans ``step`` along time."""
+    """Build a Model of whole rows from its recurrence; ``apply`` scans ``step`` along time.
 
-    def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... T V"]:
-        def read_row(row: Int[Array, " T"]) -> Float[Array, "T V"]:
+    Where a boundary is read, the carry begins anew with ``start``. Optional:
+    ``step_train(params, carry, token, key)``, which training uses in place of ``step``; each place
+    of each row has a key of its own.
+    """
+
+    def anew_at_boundary(params: Params, carry: Any, token: Int[Array, ""]) -> Any:
+        begin = start(params)
+        return jax.tree.map(lambda new, old: jnp.where(token == 0, new, old), begin, carry)
+
+    def read_rows(params: Params, tokens: Int[Array, "... T"], read: Any) -> Float[Array, "... V"]:
+        """Return what ``read(carry, (number of the place, token))`` makes of all rows."""
+
+        def read_row(first: Int[Array, ""], row: Int[Array, " T"]) -> Float[Array, "T V"]:
             begin = start(params)
-            check_carry(begin, jax.eval_shape(step, params, begin, row[0])[0])
-            return jax.lax.scan(lambda c, t: step(params, c, t), begin, row)[1]
+            check_carry(begin, jax.eval_shape(read, begin, (first, row[0]))[0])
+            return jax.lax.scan(read, begin, (first + jnp.arange(row.size), row))[1]
 
-        logits = jax.vmap(read_row)(tokens.reshape(-1, tokens.shape[-1]))
+        rows = tokens.reshape(-1, tokens.shape[-1])
+        logits = jax.vmap(read_row)(jnp.arange(len(rows)) * tokens.shape[-1], rows)
         return logits.reshape(*tokens.shape, -1)
 
-    return Model(init, apply, start, step, None, max_len)
+    def restarting_step(params: Params, carry: Any, token: Int[Array, ""]) -> Any:
+        return step(params, anew_at_boundary(params, carry, token), token)
+
+    def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... T V"]:
+        return read_rows(params, tokens, lambda carry, at: restarting_step(params, carry, at[1]))
+
+    def apply_train(
+        params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""]
+    ) -> Float[Array, "... T V"]:
+        assert step_train is not None
+        train = step_train
+
+        def read(carry: Any, at: tuple[Array, Array]) -> Any:
+            carry = anew_at_boundary(params, carry, at[1])
+            return train(params, carry, at[1], jax.random.fold_in(key, at[0]))
+
+        return read_rows(params, tokens, read)
+
+    return Model(
+        init,
+        apply,
+        start,
+        restarting_step,
+        context=None,
+        max_len=max_len,
+        restarts=True,
+        apply_train=apply_train if step_train else None,
+    )
 
 
 def vocab_size_of(model: Model, params: Params) -> int:

@@ -4,18 +4,16 @@ A one-hot symbol times W is a row of W, and that row is the logits. Training bri
 the normalised counts; with W = log(counts) the net is the count model (models/ngram.py).
 """
 
-from functools import cache
-
 import jax
 from jaxtyping import Array, Float, Int
 
 from mm_jax.config.base import InputError
 from mm_jax.config.models import BigramConfig
-from mm_jax.models.base import Model, Params, windowed
+from mm_jax.models.base import ForBrowser, Model, Params, built_once, windowed
 from mm_jax.models.layers import embed, normals
 
 
-@cache
+@built_once
 def bigram(vocab_size: int, init: str = BigramConfig.init) -> Model:
     """Return the neural bigram with the parameter W (V, V).
 
@@ -35,7 +33,10 @@ def bigram(vocab_size: int, init: str = BigramConfig.init) -> Model:
         with jax.named_scope("embed"):
             return embed(params["W"], windows[..., 0])
 
-    return windowed(init_params, predict, context=1)
+    return windowed(init_params, predict, context=1)._replace(
+        bigram_logits=lambda params: params["W"],
+        for_browser=lambda params: ForBrowser("table", {"logits": params["W"]}, {"context": 1}),
+    )
 
 
 def from_config(config: BigramConfig, vocab_size: int) -> Model:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from mm_jax.models.base import Model, Params, at_least_float32
+from mm_jax.models.base import ForBrowser, Model, Params, at_least_float32
 
 
 @cache
@@ -31,5 +31,21 @@ def ensemble(model: Model, num: int) -> Model:
         carry, logits = jax.vmap(model.step, in_axes=(0, 0, None))(params, carry, token)
         return carry, mean(logits)
 
+    def for_browser(params: Params) -> ForBrowser:
+        assert model.for_browser is not None
+        of_member = model.for_browser
+        first = of_member(jax.tree.map(lambda leaf: leaf[0], params))
+        arrays = jax.vmap(lambda member: of_member(member).arrays)(params)
+        return first._replace(arrays=arrays, members=num)
+
     start = jax.vmap(model.start)
-    return Model(init, apply, start, step, model.context, model.max_len)
+    return Model(
+        init,
+        apply,
+        start,
+        step,
+        model.context,
+        model.max_len,
+        model.restarts,
+        for_browser=for_browser if model.for_browser else None,
+    )

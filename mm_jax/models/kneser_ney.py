@@ -7,7 +7,6 @@ number of different symbols before. Kneser and Ney (1995); Chen and Goodman (199
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -23,7 +22,7 @@ from mm_jax.data.ngram_numbers import Numbering, find, sum_by
 from mm_jax.data.ngrams import Counts
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.backoff import MAX_CELLS, States, backoff, dense_params, sparse_params
-from mm_jax.models.base import Model, Params
+from mm_jax.models.base import Model, Params, built_once
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # for an order with too few n-grams to estimate its own
 
@@ -123,7 +122,7 @@ def ngram_log_probs(tables: Tables, ngrams: Num[np.ndarray, " n"]) -> Float64[np
     return np.log(probs)
 
 
-@cache
+@built_once
 def kneser_ney(vocab_size: int, order: int = KneserNeyConfig.order) -> Model:
     """Return the Kneser-Ney model: see backoff.py for its parameters.
 

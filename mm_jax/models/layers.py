@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 MAX_TRANSPOSED_SIZE = 2**18  # of a weight that matmul transposes; with a million that costs 5%
 
@@ -89,8 +89,50 @@ def _written_out(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def dense(
-    x: Float[Array, "... D"], weight: Float[Array, "D H"], bias: Float[Array, " H"]
+    x: Float[Array, "... D"],
+    weight: Float[Array, "D H"],
+    bias: Float[Array, " H"] | None = None,
 ) -> Float[Array, "... H"]:
     """Return x @ weight + bias as a single matmul, whatever the leading axes are."""
-    flat = matmul(x.reshape(-1, x.shape[-1]), weight) + bias[None, :]
+    flat = matmul(x.reshape(-1, x.shape[-1]), weight)
+    if bias is not None:
+        flat = flat + bias[None, :]
     return flat.reshape(*x.shape[:-1], weight.shape[-1])
+
+
+def layer_norm(
+    x: Float[Array, "... D"],
+    scale: Float[Array, " D"],
+    shift: Float[Array, " D"] | None = None,
+    epsilon: float = 1e-5,
+) -> Float[Array, "... D"]:
+    """Return x with mean 0 and variance 1 along its last axis, then scaled and shifted.
+
+    Source: Ba, Kiros and Hinton (2016).
+    """
+    centered = x - jnp.mean(x, -1, keepdims=True)
+    variance = jnp.mean(centered**2, -1, keepdims=True)
+    normed = centered * jax.lax.rsqrt(variance + epsilon) * along_last(scale, x)
+    return normed if shift is None else normed + along_last(shift, x)
+
+
+def rms_norm(x: Float[Array, "... D"], epsilon: float = 1e-5) -> Float[Array, "... D"]:
+    """Return x with a mean square of 1 along its last axis (Zhang and Sennrich 2019)."""
+    return x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + epsilon)
+
+
+def along_last(vector: Float[Array, " D"], x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    """Return a vector with as many axes as ``x``, to be added to it or multiplied with it."""
+    return vector.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def item_places(tokens: Int[Array, "... T"]) -> tuple[Int[Array, "... T"], Bool[Array, "... T T"]]:
+    """Return the position of each token in its item, and which tokens each one may read.
+
+    An item begins at a boundary (0), or at the beginning of the row; a token may read itself and
+    those before it in its item.
+    """
+    places = jnp.arange(tokens.shape[-1]).reshape((1,) * (tokens.ndim - 1) + (-1,))
+    begins = jax.lax.cummax(jnp.where(tokens == 0, places, 0), axis=tokens.ndim - 1)
+    read, reader = places[..., None, :], places[..., :, None]
+    return places - begins, (read <= reader) & (read >= begins[..., :, None])

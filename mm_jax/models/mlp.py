@@ -4,21 +4,19 @@ Embed the last C symbols with a shared table, concatenate, tanh, logits (their e
 the direct connections). The names of the arrays are the second makemore lecture's.
 """
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from mm_jax.config.base import InputError
 from mm_jax.config.models import MLPConfig
-from mm_jax.models.base import Model, Params, windowed
-from mm_jax.models.layers import dense, dropout, embed, normals
+from mm_jax.models.base import ForBrowser, Model, Params, built_once, windowed
+from mm_jax.models.layers import dense, dropout, embed, layer_norm, normals
 
 TANH_GAIN = 5 / 3  # torch.nn.init.calculate_gain("tanh"): makes up for what tanh shrinks
 
 
-@cache
+@built_once
 def mlp(
     vocab_size: int,
     context: int = MLPConfig.context,
@@ -26,68 +24,98 @@ def mlp(
     hidden_dim: int = MLPConfig.hidden_dim,
     init: str = MLPConfig.init,
     dropout_rate: float = MLPConfig.dropout,
+    layers: int = MLPConfig.layers,
+    norm: str = MLPConfig.norm,
 ) -> Model:
     """Return the MLP with parameters C (V, D), W1 (C*D, H), b1 (H,), W2 (H, V) and b2 (V,).
 
-    ``init="lecture"`` draws every array from a standard normal. ``init="scaled"`` multiplies W1 by
-    the gain of tanh / sqrt(fan-in), makes W2 small and the biases zero: the first prediction is
-    then near uniform, its loss near ln V. ``dropout_rate`` is the share of hidden units that each
-    training step leaves out.
+    With more ``layers`` W2 and so on are (H, H), and the last one makes the logits.
+    ``init="lecture"`` draws every array from a standard normal. ``init="scaled"`` multiplies the
+    weights by the gain of tanh / sqrt(fan-in), makes the last ones small and the biases zero: the
+    first prediction is then near uniform, its loss near ln V. With ``norm="layer"`` what enters
+    each tanh is normalised, then scaled by g1 (H,) and shifted by b1. ``dropout_rate`` is the share
+    of hidden units that each training step leaves out.
     """
-    if min(vocab_size, context, embed_dim, hidden_dim) < 1:
-        raise InputError("vocab_size, context, embed_dim and hidden_dim must be at least 1")
+    if min(vocab_size, context, embed_dim, hidden_dim, layers) < 1:
+        raise InputError("vocab_size, context, embed_dim, hidden_dim and layers must be at least 1")
     if init not in ("lecture", "scaled"):
         raise InputError(f"unknown init {init!r}; choose one of lecture, scaled")
+    if norm not in ("none", "layer"):
+        raise InputError(f"unknown norm {norm!r}; choose one of none, layer")
     if not 0 <= dropout_rate < 1:
         raise InputError(f"dropout_rate must be at least 0 and below 1, not {dropout_rate}")
+    last = layers + 1  # the number of the weights that make the logits
 
     def init_params(key: Key[Array, ""]) -> Params:
-        shapes = {
-            "C": (vocab_size, embed_dim),
-            "W1": (context * embed_dim, hidden_dim),
-            "b1": (hidden_dim,),
-            "W2": (hidden_dim, vocab_size),
-            "b2": (vocab_size,),
-        }
+        shapes: dict[str, tuple[int, ...]] = {"C": (vocab_size, embed_dim)}
+        for i in range(1, last + 1):
+            fan_in = hidden_dim if i > 1 else context * embed_dim
+            fan_out = vocab_size if i == last else hidden_dim
+            shapes |= {f"W{i}": (fan_in, fan_out), f"b{i}": (fan_out,)}
         params = normals(key, shapes)
         if init == "scaled":
-            params["W1"] *= TANH_GAIN / (context * embed_dim) ** 0.5
-            params["W2"] *= 0.1 / hidden_dim**0.5
-            params["b1"] = jnp.zeros_like(params["b1"])
-            params["b2"] = jnp.zeros_like(params["b2"])
+            for i in range(1, last + 1):
+                gain = 0.1 if i == last else TANH_GAIN
+                params[f"W{i}"] *= gain / shapes[f"W{i}"][0] ** 0.5
+                params[f"b{i}"] = jnp.zeros_like(params[f"b{i}"])
+        if norm == "layer":
+            params |= {f"g{i}": jnp.ones(hidden_dim) for i in range(1, last)}
         return params
 
-    def hidden(params: Params, windows: Int[Array, "... C"]) -> dict[str, Float[Array, "... H"]]:
+    def read(
+        params: Params, windows: Int[Array, "... C"], key: Key[Array, ""] | None = None
+    ) -> tuple[Float[Array, "... H"], dict[str, Float[Array, "... H"]]]:
+        """Return what the logits are made from, and the activations of each layer."""
         with jax.named_scope("embed"):
             emb = embed(params["C"], windows)  # (..., C, D)
             x = emb.reshape(*windows.shape[:-1], context * embed_dim)
-        with jax.named_scope("hidden"):
-            return {"h": jnp.tanh(dense(x, params["W1"], params["b1"]))}
+        activations = {}
+        for i in range(1, last):
+            with jax.named_scope("hidden"):
+                if norm == "layer":
+                    x = layer_norm(dense(x, params[f"W{i}"]), params[f"g{i}"], params[f"b{i}"])
+                else:
+                    x = dense(x, params[f"W{i}"], params[f"b{i}"])
+                x = jnp.tanh(x)
+                activations["h" if layers == 1 else f"h{i}"] = x
+                if key is not None:
+                    x = dropout(jax.random.fold_in(key, i) if i > 1 else key, x, dropout_rate)
+        return x, activations
 
-    def logits(params: Params, h: Float[Array, "... H"]) -> Float[Array, "... V"]:
+    def logits(params: Params, x: Float[Array, "... H"]) -> Float[Array, "... V"]:
         with jax.named_scope("logits"):
-            return dense(h, params["W2"], params["b2"])
+            return dense(x, params[f"W{last}"], params[f"b{last}"])
 
     def predict(params: Params, windows: Int[Array, "... C"]) -> Float[Array, "... V"]:
-        return logits(params, hidden(params, windows)["h"])
+        return logits(params, read(params, windows)[0])
 
     def predict_train(
         params: Params, windows: Int[Array, "... C"], key: Key[Array, ""]
     ) -> Float[Array, "... V"]:
-        h = hidden(params, windows)["h"]
-        return logits(params, dropout(key, h, dropout_rate))
+        return logits(params, read(params, windows, key)[0])
 
-    return windowed(
+    model = windowed(
         init_params,
         predict,
         context,
         predict_train=predict_train if dropout_rate else None,
-        hidden=hidden,
+        hidden=lambda params, windows: read(params, windows)[1],
+    )
+    return model._replace(
+        embedding=lambda params: params["C"],
+        for_browser=lambda params: ForBrowser("mlp", dict(params), {"layers": layers}),
     )
 
 
 def from_config(config: MLPConfig, vocab_size: int) -> Model:
     """Return the MLP that a MLPConfig describes."""
     return mlp(
-        vocab_size, config.context, config.embed_dim, config.hidden_dim, config.init, config.dropout
+        vocab_size,
+        config.context,
+        config.embed_dim,
+        config.hidden_dim,
+        config.init,
+        config.dropout,
+        config.layers,
+        config.norm,
     )

@@ -5,7 +5,6 @@ k = 1 (Lidstone 1920, Jeffreys 1948 for other k). The logits are the logarithms 
 """
 
 from collections.abc import Sequence
-from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from mm_jax.data.corpus import Corpus
 from mm_jax.data.ngram_counts import count_ngrams
 from mm_jax.data.ngrams import Counts, check_fits
 from mm_jax.data.vocab import Vocab
-from mm_jax.models.base import Model, Params, windowed
+from mm_jax.models.base import ForBrowser, Model, Params, built_once, windowed
 
 
 def count_logits(counts: Integer[Array, "... V"], smoothing: float) -> Float[Array, "... V"]:
@@ -47,7 +46,7 @@ def probs(counts: Integer[Array, "... V"], smoothing: float = 0.0) -> Float[Arra
     return total / jnp.sum(total, -1, keepdims=True)
 
 
-@cache
+@built_once
 def ngram(
     vocab_size: int, order: int = NgramConfig.order, smoothing: float = NgramConfig.smoothing
 ) -> Model:
@@ -72,7 +71,11 @@ def ngram(
             row = row * vocab_size + windows[..., place]
         return count_logits(params["counts"].reshape(-1, vocab_size)[row], smoothing)
 
-    return windowed(init, predict, context)
+    def for_browser(params: Params) -> ForBrowser:
+        logits = count_logits(params["counts"], smoothing)
+        return ForBrowser("table", {"logits": logits}, {"context": order - 1})
+
+    return windowed(init, predict, context)._replace(for_browser=for_browser)
 
 
 def fit_ngram(

@@ -105,8 +105,10 @@ def _check(
         raise InputError(f"temperature is {temperature}; it should be at least 0")
     if isinstance(top_p, int | float) and not 0 < top_p <= 1:
         raise InputError(f"top_p is {top_p}; it should be above 0 and at most 1")
-    if model.max_len is not None and max_len + model.lead > model.max_len:
-        raise InputError(f"the model reads at most {model.max_len - model.lead} symbols per line")
+    if model.max_len is not None and max_len > model.max_len:
+        raise InputError(
+            f"max_len is {max_len}, and the model makes at most {model.max_len} symbols"
+        )
     if prefix is not None and len(prefix) > max_len:
         raise InputError(f"the prefix has {len(prefix)} symbols, more than max_len, {max_len}")
     if prefix is not None:
@@ -156,7 +158,11 @@ def _sample(
         def restart(new: Array, current: Array) -> Array:
             return jnp.where(jnp.expand_dims(done, range(1, current.ndim)), new[None], current)
 
-        state = jax.tree.map(restart, start, (carry, token, place + 1))
+        state = (carry, token, place + 1)
+        if prefix is None and model.restarts:  # it begins anew at the boundary that comes next
+            state = (carry, *jax.tree.map(restart, start[1:], state[1:]))
+        else:
+            state = jax.tree.map(restart, start, state)
         return _Slots(line, state, tokens, ended, num_begun + num_done[-1])
 
     slots = _first_lines(start, tokens, vocab_size_of(model, params))

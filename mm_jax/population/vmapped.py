@@ -184,7 +184,7 @@ def evaluate(
     """
     num_members = len(jax.tree.leaves(params)[0])
     member = jax.eval_shape(partial(jax.tree.map, itemgetter(0)), params)
-    examples = read_by(model, data, member)
+    examples = read_by(model, data, member, packed=True)
     own = has_own_data(examples, num_members)
     num = num_members // (1 if mesh is None else mesh.shape["models"])
     size = max(1, min(4096, EVALUATION_EXAMPLES // num))

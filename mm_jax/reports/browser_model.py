@@ -1,13 +1,15 @@
-"""A run -> a page that samples from its model: the parameters, and a script with the forward pass.
+"""A run -> a page that samples from its model: the parameters, and scripts with the forward pass.
 
-web/generator.js computes what the model's ``apply`` does. A page is one file that loads nothing
-else; Jinja escapes every text in it, and its security policy forbids all scripts but its own.
+web/models/ has a script for each kind of model, which computes what its ``step`` does; only the one
+that is needed goes into a page. A page is one file that loads nothing else; Jinja escapes every
+text in it, and its security policy forbids all scripts but its own.
 """
 
 import base64
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +20,7 @@ from markupsafe import Markup
 
 from mm_jax import __version__
 from mm_jax.config.base import InputError
-from mm_jax.config.models import KneserNeyConfig, MLPConfig, NgramConfig
-from mm_jax.config.training import RunConfig
-from mm_jax.models.backoff import to_sparse
-from mm_jax.models.base import num_params
-from mm_jax.models.ngram import count_logits
+from mm_jax.models.base import ForBrowser, num_params
 from mm_jax.reports.analysis import readable
 from mm_jax.runs.layout import CONFIG, check_data_record
 from mm_jax.runs.reader import Run
@@ -46,6 +44,13 @@ class Script(NamedTuple):
     digest: str
 
 
+class Payload(NamedTuple):
+    """A model as a page carries it."""
+
+    text: str  # JSON, to be put into the page as it is
+    script_names: list[str]  # that run it, in their order
+
+
 def script(name: str) -> Script:
     """Return a script of web/, to be put into a page as it is."""
     text = (WEB / name).read_text("utf-8")
@@ -61,49 +66,52 @@ def render(template: str, *, script_names: Iterable[str], **values: Any) -> byte
     return page.render(scripts=scripts, css=css, version=__version__, **values).encode()
 
 
-def payload(run: Run) -> str:
-    """Return the model of a run as JSON that can be put into a page.
+def payload(run: Run) -> Payload:
+    """Return the model of a run as a page carries it, from what its ``for_browser`` says.
 
     ``arrays`` are float32, also of whole numbers, little-endian, in base64; those of several
-    members one after another. Raises InputError where a page cannot carry the model.
+    members one after another, and ``shapes`` are those of one member. Raises InputError where a
+    page cannot carry the model.
     """
-    config = run.config
-    members = 1
-    if isinstance(config, RunConfig) and config.seeds > 1:
-        members = len(next(iter(run.params.values())))
-    model = config.model
-    context, kind = run.model.context, "table"
-    if isinstance(model, MLPConfig):
-        kind, arrays = "mlp", {name: np.asarray(leaf) for name, leaf in run.params.items()}
-    elif isinstance(model, NgramConfig):
-        context = model.order - 1
-        _check_size(run, 4 * run.params["counts"].size)
-        arrays = {"logits": np.asarray(count_logits(run.params["counts"], model.smoothing))}
-    elif isinstance(model, KneserNeyConfig):
-        kind, arrays = "backoff", to_sparse(jax.tree.map(np.asarray, run.params))
-        del arrays["longest"]
-    else:
-        arrays = {"logits": np.asarray(run.params["W"])}
-    _check_size(run, 4 * sum(array.size for array in arrays.values()))
+    found, limit = _for_browser(run), run.model.max_len
+    arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
+    shape, is_stacked = run.sample_shape, found.members is not None
     record = {
-        "kind": kind,
+        "kind": found.kind,
+        "numbers": found.numbers,
         "symbols": run.vocab.symbols,
         "unit": run.vocab.unit,
         "lower": run.vocab.lower,
-        "context": context,
-        "members": members,
-        "max_len": run.sample_shape.max_len,
-        "endless": run.sample_shape.endless,
+        "context": run.model.context,
+        "members": found.members or 1,
+        "max_len": shape.max_len if limit is None else min(shape.max_len, limit),
+        "endless": shape.endless,
+        "shapes": {name: array.shape[is_stacked:] for name, array in arrays.items()},
         "arrays": {
             name: base64.b64encode(array.astype("<f4").tobytes()).decode()
             for name, array in arrays.items()
         },
     }
     # Without "<" nothing in it can end the script element around it, or begin another.
-    return Markup(json.dumps(record).replace("<", "\\u003c"))
+    text = Markup(json.dumps(record).replace("<", "\\u003c"))
+    return Payload(text, ["layers.js", f"models/{found.kind}.js", "generator.js"])
 
 
-def _check_size(run: Run, size: int) -> None:
+def _for_browser(run: Run) -> ForBrowser:
+    """Return the model of a run for a page. Raises InputError where a page cannot carry it."""
+    make = run.model.for_browser
+    if make is None:
+        raise InputError(f"the model of {run.path} has no page yet: its Model has no for_browser")
+    # Counts of n-grams become logits, and arrays that are too large need not be made.
+    with contextlib.suppress(jax.errors.TracerArrayConversionError):  # shapes depend on numbers
+        _check_size(run, jax.eval_shape(lambda params: make(params).arrays, run.params))
+    found = make(run.params)
+    _check_size(run, found.arrays)
+    return found
+
+
+def _check_size(run: Run, arrays: Mapping[str, Any]) -> None:
+    size = 4 * sum(array.size for array in arrays.values())
     if size > MAX_BYTES:
         raise InputError(
             f"the parameters of {run.path} are {size_text(size)}, and a page can carry at most "
@@ -117,14 +125,7 @@ def title_of(run: Run) -> str:
 
 
 def _model_title(run: Run) -> str:
-    model, count = run.config.model, getattr(run.config, "seeds", 1)
-    names = {
-        "mlp": "Multilayer perceptron",
-        "bigram": "Neural bigram",
-        "ngram": "N-gram counts",
-        "kneser-ney": "Kneser-Ney",
-    }
-    name = names.get(model.name, model.name)
+    name, count = run.config.model.title, getattr(run.config, "seeds", 1)
     return f"{name}, ensemble of {count} seeds" if count > 1 else name
 
 
@@ -135,10 +136,11 @@ def generator_page(run: Run) -> bytes:
         f"A language model of {num_params(run.params):,} parameters, trained on "
         f"{run.data['split_lines'][0]:,} lines, that writes more like them, symbol by symbol."
     )
+    model = payload(run)
     return render(
         "page.html.jinja",
-        script_names=["generator.js"],
+        script_names=model.script_names,
         title=title_of(run),
         about=about,
-        model=payload(run),
+        model=model.text,
     )

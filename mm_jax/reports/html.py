@@ -13,7 +13,7 @@ from mm_jax.config.command_line import command_of
 from mm_jax.experiments.search_config import command_of as command_of_search
 from mm_jax.reports import plots
 from mm_jax.reports.analysis import readable
-from mm_jax.reports.browser_model import payload, render, title_of
+from mm_jax.reports.browser_model import Payload, payload, render, title_of
 from mm_jax.reports.figures import ReportFigure, choices_figure, make_figures
 from mm_jax.reports.page_tables import (
     NUM_SHADES,
@@ -46,12 +46,12 @@ def report(summary: RunSummary | SweepSummary) -> bytes:
     model, why_not = model_of_page(run)
     return render(
         "report.html.jinja",
-        script_names=["generator.js"] if model else [],
+        script_names=model.script_names if model else [],
         title=title_of(run),
         about=about_text(run),
         result=result_text(summary),
         notes=summary.notes,
-        model=model,
+        model=model.text if model else "",
         why_no_model=why_not,
         run_rows=list(run_rows(summary)),
         baselines=baseline_rows(summary),
@@ -73,7 +73,7 @@ def report(summary: RunSummary | SweepSummary) -> bytes:
 def sweep_report(summary: SweepSummary) -> bytes:
     """Return the page of a sweep; it samples from the best run."""
     search, settings, names = summary.search, summary.settings, summary.names
-    model, why_not = "", "Every setting diverged, so there is no model to sample from."
+    model, why_not = None, "Every setting diverged, so there is no model to sample from."
     if (summary.folder / "best" / CONFIG).is_file():
         model, why_not = model_of_page(load_run(summary.folder / "best"))
     converged = math.isfinite(settings[0].mean)
@@ -83,7 +83,7 @@ def sweep_report(summary: SweepSummary) -> bytes:
         commands += f"# the best setting alone\n{summary.train_command}\n"
     return render(
         "sweep.html.jinja",
-        script_names=["sort.js", *(["generator.js"] if model else [])],
+        script_names=["sort.js", *(model.script_names if model else [])],
         title=f"Sweep over {' and '.join(titles)}",
         about=f"Run directory {readable(summary.folder.absolute().name)}: "
         f"{len(settings):,} settings, {search.config.seeds:,} seeds each",
@@ -91,7 +91,7 @@ def sweep_report(summary: SweepSummary) -> bytes:
         figures=[figure_of_page(choices_figure(summary, n)) for n in names] if converged else [],
         heads=[*titles, "parameters", "steps", "loss on dev"],
         rows=[setting_row(each) for each in settings],
-        model=model,
+        model=model.text if model else "",
         why_no_model=why_not,
         data_rows=data_rows(dict(search.data), search.config),
         command=commands,
@@ -99,12 +99,12 @@ def sweep_report(summary: SweepSummary) -> bytes:
     )
 
 
-def model_of_page(run: Run) -> tuple[str, str]:
-    """Return the model as JSON and "", or "" and why a page cannot carry it."""
+def model_of_page(run: Run) -> tuple[Payload | None, str]:
+    """Return the model for a page and "", or None and why a page cannot carry it."""
     try:
         return payload(run), ""
     except InputError as error:
-        return "", f"This page cannot sample from the model: {error}."
+        return None, f"This page cannot sample from the model: {error}."
 
 
 class PageFigure(NamedTuple):

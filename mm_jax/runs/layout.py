@@ -14,7 +14,7 @@ from mm_jax.config.serialization import from_dict, read_count, read_number, to_d
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.vocab import BOUNDARIES, byte_vocab
 
-FORMAT = 4  # of config.json; one that an older mm-jax cannot read gets a higher number
+FORMAT = 5  # of config.json; one that an older mm-jax cannot read gets a higher number
 UNMARKED = 3  # the format of checkpoints that do not say theirs
 # The choices that a format added, and what it meant when they did not exist yet.
 ADDED: dict[int, dict[str, Any]] = {
@@ -26,7 +26,13 @@ ADDED: dict[int, dict[str, Any]] = {
         "average_decay": 0.0,
         "seeds": 1,
     },
+    5: {"row_length": None},
 }
+ADDED_MODEL: dict[int, dict[str, dict[str, Any]]] = {  # to the choices of a model, by its name
+    3: {"mlp": {"dropout": 0.0}},
+    5: {"mlp": {"layers": 1, "norm": "none"}},
+}
+ADDED_OPTIMIZER: dict[int, dict[str, Any]] = {5: {"b1": None, "b2": None}}
 ADDED_DATA = {  # by format 4, to the choices of the data
     "items": "line",
     "unit": "char",
@@ -107,9 +113,12 @@ def _upgraded(choices: Any, written: int) -> Any:
         return choices  # those of a counted run have not changed else
     for later in range(written + 1, FORMAT + 1):
         choices = ADDED.get(later, {}) | choices
-    model = choices.get("model")
-    if written < 3 and isinstance(model, dict) and model.get("name") == "mlp":
-        choices["model"] = {"dropout": 0.0} | model
+        model, optimizer = choices.get("model"), choices["optimizer"]
+        if isinstance(model, dict):
+            added = ADDED_MODEL.get(later, {}).get(str(model.get("name")), {})
+            choices = choices | {"model": added | model}
+        if isinstance(optimizer, dict):
+            choices = choices | {"optimizer": ADDED_OPTIMIZER.get(later, {}) | optimizer}
     return choices
 
 
@@ -160,13 +169,16 @@ def differing_choices(
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yield each choice that differs: its flag, its value before and now.
 
-    Where the data stands is not compared: what it holds is. With ``auto`` a range test chose the
-    learning rate before, and to ask for that again is no difference.
+    Where the data stands is not compared: what it holds is. To leave positions to the data again is
+    no difference, nor, with ``auto``, to ask again for the learning rate of a range test.
     """
     old, new = _flattened(to_dict(before)), _flattened(to_dict(now))
     for name in {**old, **new}:
         same_rate = auto and name == "learning_rate" and new.get(name) == "auto"
-        if name != "data" and not same_rate and old.get(name) != new.get(name):
+        same_positions = name == "positions" and name in new and new[name] is None
+        if name == "data" or same_rate or same_positions:
+            continue
+        if old.get(name) != new.get(name):
             yield ("--model" if name == "name" else flag(name)), old.get(name), new.get(name)
 
 

@@ -63,7 +63,8 @@ class Run(NamedTuple):
         """How long lines that it makes are by default."""
         longest = self.data.get("longest")
         known = isinstance(longest, int) and longest >= 0
-        return sample_shape(self.config.data.items, longest if known else None)
+        shape = sample_shape(self.config.data.items, longest if known else None)
+        return shape.within(self.model.max_len)
 
     @property
     def folder(self) -> Path:

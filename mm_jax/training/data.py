@@ -14,16 +14,27 @@ from mm_jax.training.minibatches import Minibatches
 
 
 def read_by(
-    model: Model, data: Corpus | Examples | Minibatches, params: Params | None = None
+    model: Model,
+    data: Corpus | Examples | Minibatches,
+    params: Params | None = None,
+    *,
+    packed: bool = False,
 ) -> Any:
     """Return the examples of a corpus that the model reads; of anything else that itself.
 
-    Raise InputError where there are none, or a Batch is of the wrong kind for the model, or all its
-    weights are 0, or there are targets that the model has no logits for with these ``params``.
+    With ``packed`` items share rows, where the model begins anew at each boundary.
+
+    Raise InputError where there are none, or items are too long for the model, or a Batch is of the
+    wrong kind for it, or all its weights are 0, or there are targets that the model has no logits
+    for with these ``params``.
     """
     if params is not None and isinstance(data, Corpus | Batch):
         _check_vocab(vocab_size_of(model, params), data)
-    examples = examples_of(data, model.context) if isinstance(data, Corpus) else data
+    examples: Any = data
+    if isinstance(data, Corpus):
+        check_lengths(model, data)
+        row_length = data.longest + 1 if packed and model.restarts else None
+        examples = examples_of(data, model.context, row_length)
     if isinstance(data, Batch):
         check_kind(model, data)
     if not isinstance(examples, Minibatches) and not examples.num_examples:
@@ -40,6 +51,31 @@ def _check_vocab(vocab_size: int, data: Corpus | Batch) -> None:
         raise InputError(
             f"the data have {len(data.vocab):,} symbols, the boundary included, and the model has "
             f"{vocab_size:,}: encode them with the vocabulary that it was made for"
+        )
+
+
+def check_lengths(model: Model, *parts: Corpus) -> None:
+    """Raise InputError where the items of a data set have more tokens than the model is right for.
+
+    The boundary is one of them. A document is read in crops of ``--block`` tokens.
+    """
+    most = model.max_len
+    if most is None:
+        return
+    for corpus in parts:
+        if corpus.is_document and min(corpus.block, corpus.num_predictions) > most:
+            raise InputError(
+                f"--block {corpus.block} is more than the {most} positions of the model: give it "
+                f"--positions {corpus.block}, or --block {most}"
+            )
+    lengths = [part.lengths for part in parts if not part.is_document]
+    too_long = sum(int((each >= most).sum()) for each in lengths)
+    if too_long:
+        longest = max(int(each.max(initial=0)) for each in lengths)
+        raise InputError(
+            f"{too_long:,} of {sum(map(len, lengths)):,} items are too long for the {most} "
+            f"positions of the model, which hold a boundary and {most - 1} symbols; the longest "
+            f"has {longest:,} symbols and needs --positions {longest + 1}"
         )
 
 

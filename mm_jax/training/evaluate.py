@@ -41,7 +41,7 @@ def evaluate(
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
-    examples = read_by(model, data, params)
+    examples = read_by(model, data, params, packed=True)
     check_shared(examples)
     examples = examples.exact
     if is_on_host(examples):

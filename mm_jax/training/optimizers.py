@@ -22,6 +22,16 @@ def step_decay(learning_rate: float, num_steps: int) -> optax.Schedule:
 def warmup_cosine(learning_rate: float, num_steps: int, warmup_steps: int = 0) -> optax.Schedule:
     """Return linear warm-up from zero, then half a cosine to zero (Loshchilov and Hutter 2017)."""
     rest = optax.cosine_decay_schedule(learning_rate, max(1, num_steps - warmup_steps))
+    return _after_warmup(rest, learning_rate, warmup_steps)
+
+
+def warmup_linear(learning_rate: float, num_steps: int, warmup_steps: int = 0) -> optax.Schedule:
+    """Return linear warm-up from zero, then a line down to zero at the end."""
+    rest = optax.linear_schedule(learning_rate, 0.0, max(1, num_steps - warmup_steps))
+    return _after_warmup(rest, learning_rate, warmup_steps)
+
+
+def _after_warmup(rest: optax.Schedule, learning_rate: float, warmup_steps: int) -> optax.Schedule:
     if not warmup_steps:
         return rest
     warmup = optax.linear_schedule(0.0, learning_rate, warmup_steps)
@@ -32,8 +42,9 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     """Return the schedule of ``config`` over a run of ``num_steps``: step -> learning rate."""
     if config.schedule == "step":
         return step_decay(config.rate, num_steps)
-    if config.schedule == "cosine":
-        return warmup_cosine(config.rate, num_steps, config.warmup_steps)
+    if config.schedule in ("cosine", "linear"):
+        make = warmup_cosine if config.schedule == "cosine" else warmup_linear
+        return make(config.rate, num_steps, config.warmup_steps)
     return optax.constant_schedule(config.rate)
 
 
@@ -53,6 +64,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     make, decay = getattr(optax, config.optimizer), resolve_weight_decay(config)
     # Decay is added below, so optax's own is turned off.
     options = {} if _default_weight_decay(config) is None else {"weight_decay": 0.0}
+    options |= _momenta(config)
     if config.optimizer == "lbfgs":
         if config.weight_decay is not None or config.clip_norm is not None:
             raise InputError("lbfgs takes no --weight-decay and no --clip-norm")
@@ -90,6 +102,16 @@ def _clip(norm: jax.Array) -> optax.GradientTransformation:
         return jax.tree.map(lambda new, leaf: new.astype(leaf.dtype), clipped, updates)
 
     return optax.stateless(clip)
+
+
+def _momenta(config: BaseOptimizerConfig) -> dict[str, float]:
+    """Return b1 and b2 where they are given. Raise InputError where the optimizer has none."""
+    given = {name: value for name in ("b1", "b2") if (value := getattr(config, name)) is not None}
+    known = inspect.signature(getattr(optax, config.optimizer)).parameters
+    for name in given:
+        if name not in known:
+            raise InputError(f"{config.optimizer} has no --{name}; adam, adamw and others have it")
+    return given
 
 
 def _default_weight_decay(config: BaseOptimizerConfig) -> float | None:

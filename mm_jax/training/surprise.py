@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Int64
 
 from mm_jax.data.corpus import Corpus
-from mm_jax.data.examples import Crops, Rows, Windows, is_on_host
+from mm_jax.data.examples import Windows, is_on_host
+from mm_jax.data.row_examples import Crops, Rows
 from mm_jax.models.base import Model, Params
 from mm_jax.training.data import read_by
 from mm_jax.training.evaluate import block_size
@@ -60,8 +61,9 @@ def impossible_ngrams(
 
 def _rows_by_length(rows: Rows, corpus: Corpus) -> Any:
     """Yield rows no longer than needed with the items of about that length, shortest first."""
-    lengths, order = corpus.lengths, np.argsort(corpus.lengths, kind="stable")
-    sizes = np.maximum(8, 2 ** np.ceil(np.log2(np.maximum(lengths[order], 1)))).astype(np.int64)
+    lengths = corpus.lengths + 1  # with the boundary
+    order = np.argsort(lengths, kind="stable")
+    sizes = np.maximum(8, 2 ** np.ceil(np.log2(lengths[order]))).astype(np.int64)
     for size in np.unique(sizes).tolist():
         yield rows.replace(length=size), order[sizes == size]  # type: ignore[attr-defined]
 

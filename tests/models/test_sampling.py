@@ -228,10 +228,10 @@ def test_another_key_gives_other_lines(names):
 
 def test_a_model_that_reads_only_so_far_is_not_asked_for_more():
     model = forced((3, 1, 2), 5)._replace(max_len=8)
-    with pytest.raises(InputError, match="at most 7 symbols"):
-        quick_sample(model, {}, KEY, num=1, max_len=8)
-    tokens, _ = quick_sample(model, {}, KEY, num=1, max_len=7)
-    assert tokens.tolist() == [[3, 1, 2, 0, 0, 0, 0]]
+    with pytest.raises(InputError, match="at most 8 symbols"):
+        quick_sample(model, {}, KEY, num=1, max_len=9)
+    tokens, _ = quick_sample(model, {}, KEY, num=1, max_len=8)
+    assert tokens.tolist() == [[3, 1, 2, 0, 0, 0, 0, 0]]
 
 
 def test_it_works_under_jit_and_vmap_over_parameters(names):

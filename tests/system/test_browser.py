@@ -15,12 +15,20 @@ import pytest
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
+from mm_jax.config.models import (
+    BigramConfig,
+    KneserNeyConfig,
+    MLPConfig,
+    NgramConfig,
+    TransformerConfig,
+)
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.vocab import encode
 from mm_jax.models import kneser_ney
+from mm_jax.reports.browser_model import generator_page
 from mm_jax.runs.reader import load_run
 from tests.helpers import call, make_run, quick_jit
+from tests.random_run import ENSEMBLES, NETS, random_run, small
 
 pytestmark = pytest.mark.slow  # a browser
 selenium = pytest.importorskip("selenium", reason="the pages are tested with selenium")
@@ -117,6 +125,32 @@ def type_in(browser, text, temperature=None):
     )
 
 
+def read_all_bars(browser, prefixes, count):
+    """The probabilities after each prefix, as read_bars reads them, in a single request.
+
+    Lines are drawn after each prefix, which what is read next must not notice.
+    """
+    rows = browser.execute_script(
+        """
+        const prefix = document.getElementById("prefix");
+        return arguments[0].map((text) => {
+          prefix.value = text;
+          prefix.dispatchEvent(new Event("input", { bubbles: true }));
+          const bars = [...document.querySelectorAll(".bar")];
+          document.querySelector("button.more").click();
+          return bars.map((bar) => [Number(bar.dataset.id), Number(bar.dataset.probability)]);
+        });
+        """,
+        prefixes,
+    )
+    probs = np.zeros((len(prefixes), count))
+    for row, bars in zip(probs, rows, strict=True):
+        assert len(bars) == count
+        for i, p in bars:
+            row[i] = p
+    return probs
+
+
 def read_bars(browser, count):
     """The probability of each symbol as the page has it, by id."""
     bars = browser.execute_script(
@@ -143,18 +177,30 @@ def step_of(model):
     return quick_jit(model.step)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_probabilities_in_the_page_are_those_of_jax(browser, folder, name):
-    run = load_run(folder / name)
+@pytest.fixture(scope="module")
+def run_of(folder):
+    """The run of a name, whose page is written: one of those in the folder, or of random numbers."""
+    data = DataConfig(str(folder / "names.txt"))
+
+    def find_or_make(name):
+        if name in PAGES:
+            return load_run(folder / name)
+        seeds = 3 if name in ENSEMBLES else 1
+        run = random_run(folder / name, data, (NETS | ENSEMBLES)[name], seeds)
+        (folder / f"{name}.html").write_bytes(generator_page(run))
+        return run
+
+    return find_or_make
+
+
+@pytest.mark.parametrize("name", [*PAGES, *NETS, *ENSEMBLES])
+def test_probabilities_in_the_page_are_those_of_jax(browser, folder, run_of, name):
+    run = run_of(name)
     visit(browser, folder / f"{name}.html")
-    largest = 0.0
-    for prefix in PREFIXES:
-        type_in(browser, prefix)
-        found = read_bars(browser, len(run.vocab))
-        expected = jax_probabilities(run, prefix).copy()
-        assert found.sum() == pytest.approx(1)
-        largest = max(largest, float(np.abs(found - expected).max()))
-    assert largest < 1e-5
+    found = read_all_bars(browser, PREFIXES, len(run.vocab))
+    expected = np.stack([jax_probabilities(run, prefix) for prefix in PREFIXES])
+    np.testing.assert_allclose(found.sum(1), 1)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     type_in(browser, "ka", 0.5)
     np.testing.assert_allclose(
         read_bars(browser, len(run.vocab)), jax_probabilities(run, "ka", 0.5), atol=1e-5

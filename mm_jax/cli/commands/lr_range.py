@@ -78,6 +78,7 @@ def run(options: Options, console: Console) -> Outcome:
     figure = plots.check_path(options.figure) if plots else None
     optimizer = range_optimizer(config.optimizer)
     setup = load_setup(config, optimizer, config.lr_range.num_seeds)
+    config = dataclasses.replace(config, model=setup.config.model)
     note_data(setup.dataset.info, console)
     for line in (*describe_setup(setup), describe_rates(config.lr_range)):
         console.say(line)

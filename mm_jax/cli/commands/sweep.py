@@ -116,6 +116,7 @@ def run(options: Options, console: Console) -> Outcome:
     """Train all settings, show how they compare, and keep the best."""
     prints = join_processes(options.runtime, console)
     from mm_jax.data.dataset import load_dataset
+    from mm_jax.experiments.setup import for_dataset
     from mm_jax.runs import writer
 
     search_config, resume = search_config_of(options), options.checkpoints.resume
@@ -135,6 +136,7 @@ def run(options: Options, console: Console) -> Outcome:
     if before is not None:
         metadata = RunMetadata(search_config.config, before.symbols, {**before.data})
         check_same_data(path, metadata, dataset.record, dataset.vocab.symbols)
+    search_config = search_config._replace(config=for_dataset(search_config.config, dataset))
     plan = make_plan(path, search_config, dataset, options.runtime)
     with writer.hold_dir(path, options.out, "sweep", resume=resume) as path:
         if before is None:

@@ -1,8 +1,9 @@
-// The forward pass of the model whose parameters are in this page, and the controls around it.
+// The model whose parameters are in this page, read symbol by symbol, and the controls around it.
 "use strict";
 (() => {
   const model = JSON.parse(document.getElementById("model").textContent);
-  const { symbols, context, members, unit } = model;
+  const { symbols, unit } = model;
+  const { largest, softmax } = LAYERS;
   const V = symbols.length;
   // As NUM_SHADES of page_tables.py and MAX_SURPRISE of plots/symbols.py.
   const [NUM_SHADES, MAX_SURPRISE] = [8, 6];
@@ -14,20 +15,17 @@
     arrays[name] = new Float32Array(bytes.buffer); // little-endian, members one after another
   }
 
-  // The array of member m.
-  function arrayOf(name, m) {
-    const size = arrays[name].length / members;
-    return arrays[name].subarray(m * size, (m + 1) * size);
+  // The net of member m, as layers.js says.
+  function memberOf(m) {
+    const own = Object.entries(arrays).map(([name, all]) => {
+      const size = all.length / model.members;
+      const array = all.subarray(m * size, (m + 1) * size);
+      return [name, Object.assign(array, { shape: model.shapes[name] })];
+    });
+    const { numbers, context } = model;
+    return MODELS[model.kind]({ arrays: Object.fromEntries(own), numbers, context });
   }
-
-  // x @ W + b, where W has b.length columns.
-  function dense(x, W, b) {
-    const out = Float64Array.from(b);
-    for (let i = 0; i < x.length; i++) {
-      for (let j = 0; j < out.length; j++) out[j] += x[i] * W[i * out.length + j];
-    }
-    return out;
-  }
+  const nets = Array.from({ length: model.members }, (_, m) => memberOf(m));
 
   // As data/words.py: runs of letters and digits, single marks, line breaks.
   const WORDS = /[\p{L}\p{N}]+(?:['’-]?[\p{L}\p{N}]+|\p{M}+)*|\S|\n/gu;
@@ -72,68 +70,33 @@
     return text;
   }
 
-  const LOGITS = {
-    // A row of logits for each context.
-    table(window, m) {
-      const row = window.reduce((sum, id) => sum * V + id, 0);
-      return arrayOf("logits", m).subarray(row * V, (row + 1) * V);
-    },
-    // The longest known context at the end of the window, and what the shorter ones say.
-    backoff(window) {
-      const { parents, gammas, first, symbols: newest, shares, following, logits, next } = arrays;
-      const find = (state, id) => {
-        let [low, high] = [first[state], first[state + 1]];
-        while (low < high) {
-          const middle = (low + high) >> 1;
-          if (newest[middle] < id) low = middle + 1; else high = middle;
-        }
-        return low < first[state + 1] && newest[low] === id ? low : -1;
-      };
-      let state = 0;
-      for (const id of window) {
-        let place = -1;
-        while (state > 0 && (place = find(state, id)) < 0) state = parents[state];
-        state = place < 0 ? next[id] : following[place];
-      }
-      const p = new Float64Array(V);
-      let weight = 1;
-      for (; state > 0; state = parents[state]) {
-        for (let i = first[state]; i < first[state + 1]; i++) p[newest[i]] += weight * shares[i];
-        weight *= gammas[state];
-      }
-      return p.map((x, id) => Math.log(x + weight * Math.exp(logits[id])));
-    },
-    // Embed, concatenate, tanh, logits (Bengio et al. 2003).
-    mlp(window, m) {
-      const C = arrayOf("C", m);
-      const D = C.length / V;
-      const x = [];
-      for (const id of window) x.push(...C.subarray(id * D, (id + 1) * D));
-      const h = dense(x, arrayOf("W1", m), arrayOf("b1", m)).map(Math.tanh);
-      return dense(h, arrayOf("W2", m), arrayOf("b2", m));
-    },
-  };
-
-  const largest = (numbers) => numbers.reduce((a, b) => Math.max(a, b), -Infinity);
-
-  function softmax(logits) {
-    const top = largest(logits);
-    const powers = Array.from(logits, (z) => Math.exp(z - top));
-    const sum = powers.reduce((a, b) => a + b, 0);
-    return powers.map((p) => p / sum);
+  // What is known after one more symbol: the carry of each member, and the probability of each
+  // next symbol, the mean over the members.
+  function advance(carries, id) {
+    const mean = new Array(V).fill(0);
+    const after = nets.map((net, m) => {
+      const { carry, logits } = net.step(carries[m], id);
+      softmax(logits).forEach((p, i) => { mean[i] += p / nets.length; });
+      return carry;
+    });
+    const left = 1 - mean[0]; // a document does not end
+    const p = model.endless ? mean.map((each, i) => (i === 0 ? 0 : each / left)) : mean;
+    return { id, carries: after, p };
   }
 
-  // The probability of each next symbol after these ids: the mean over the members.
-  function probabilities(past) {
-    const padded = [...new Array(context).fill(0), ...past];
-    const window = padded.slice(padded.length - context);
-    const mean = new Array(V).fill(0);
-    for (let m = 0; m < members; m++) {
-      softmax(LOGITS[model.kind](window, m)).forEach((p, id) => { mean[id] += p / members; });
+  // What is known after the boundary and after each of these ids. What they have in common with
+  // the last ones is not read again, so that a typed symbol is one step.
+  const states = [];
+  function read(past) {
+    const all = [0, ...past];
+    let same = 0;
+    while (same < all.length && states[same]?.id === all[same]) same++;
+    states.length = same;
+    for (const id of all.slice(same)) {
+      const last = states.at(-1);
+      states.push(advance(last ? last.carries : nets.map((net) => net.start()), id));
     }
-    if (!model.endless) return mean;
-    const left = 1 - mean[0]; // a document does not end
-    return mean.map((p, id) => (id === 0 ? 0 : p / left));
+    return states;
   }
 
   // p ** (1 / temperature), normalised; 0 takes the likeliest symbol.
@@ -156,10 +119,13 @@
 
   function line(past, temperature) {
     const all = [...past];
-    while (all.length < model.max_len) {
-      const id = draw(tempered(probabilities(all), temperature));
+    let state = read(past).at(-1);
+    for (;;) {
+      const id = draw(tempered(state.p, temperature));
       if (id === 0) break;
       all.push(id);
+      if (all.length >= model.max_len) break; // a model may have no position for it
+      state = advance(state.carries, id);
     }
     return join(all);
   }
@@ -220,12 +186,13 @@
     typed.replaceChildren();
     bars.replaceChildren();
     if (past === null) return;
+    const after = read(past);
     past.forEach((id, place) => {
-      const p = probabilities(past.slice(0, place))[id];
+      const p = after[place].p[id];
       const shade = Math.min(NUM_SHADES, Math.round(-Math.log(p) * NUM_SHADES / MAX_SURPRISE));
       typed.append(element("span", `${readable(symbols[id])} ${percent(p)}`, { class: `s${shade}` }));
     });
-    const p = tempered(probabilities(past), temperature);
+    const p = tempered(after.at(-1).p, temperature);
     let order = p.map((_, id) => id);
     if (model.endless) order = order.slice(1);
     if (V > MAX_BARS) order = order.sort((a, b) => p[b] - p[a]).slice(0, MAX_BARS);
