@@ -283,6 +283,38 @@ def crowded(model):
     return model._replace(apply=apply)
 
 
+def clinging(model):
+    """A twin whose step remembers how much it has read, across boundaries."""
+
+    def step(params, carry, token):
+        inner, count = carry
+        inner, logits = model.step(params, inner, token)
+        return (inner, count + 1), logits + 1e-3 * count * jnp.arange(logits.size)
+
+    return model._replace(start=lambda params: (model.start(params), 0.0), step=step)
+
+
+def opaque(model):
+    """A twin whose embedding has a row too many."""
+    return model._replace(embedding=lambda params: jnp.zeros((V + 1, 2)))  # noqa: ARG005
+
+
+def placed(model):
+    """A twin of rows whose logits depend on the place in the row."""
+
+    def apply(params, tokens):
+        logits = model.apply(params, tokens)
+        places = jnp.arange(tokens.shape[-1]).reshape((1,) * (tokens.ndim - 1) + (-1, 1))
+        return logits + 1e-2 * places * (jnp.arange(V) == 1)
+
+    return model._replace(apply=apply, context=None)
+
+
+def sober(model):
+    """A twin with dropout that drops nothing."""
+    return model._replace(apply_train=lambda p, t, key: model.apply(p, t))  # noqa: ARG005
+
+
 def deaf(model):
     """A twin one of whose leaves gets no gradient."""
 

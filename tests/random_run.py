@@ -33,8 +33,8 @@ NETS = {name: small(name) for name in TRAINED} | {
     "gru of two layers": small("gru", layers=2),
     "lstm of two layers": small("lstm", layers=2),
     "transformer of two layers": small("transformer", layers=2),
-    "microgpt": small("transformer", norm="rms", activation="relu", bias=False, tied=False),
-    "transformer of scales": small("transformer", bias=False, tied=False),
+    "microgpt": small("transformer", norm="rms", activation="relu", bias="no", tied="no"),
+    "transformer of scales": small("transformer", bias="no", tied="no"),
     "transformer of rms norms": small("transformer", layers=2, norm="rms"),
 }
 ENSEMBLES = {"three lstms": small("lstm"), "three microgpts": NETS["microgpt"]}
@@ -47,12 +47,13 @@ def random_run(path, data, config, seeds=1):
     if seeds > 1:
         model = ensemble(model, seeds)
     rng = np.random.default_rng(3)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
 
     def draw(place, leaf):
-        # Of a head of its own the embedding may be as small as GPT-2's: an epsilon then matters.
-        is_small = place[0].key in ("wte", "wpe") and not config.tied
+        # With a head of its own the embedding can be as small as GPT-2's: an epsilon then matters.
+        is_small = place[0].key in ("wte", "wpe") and "head" in shapes
         return jnp.asarray((0.02 if is_small else 0.5) * rng.normal(size=leaf.shape), leaf.dtype)
 
-    params = jax.tree.map_with_path(draw, jax.eval_shape(model.init, jax.random.key(0)))
+    params = jax.tree.map_with_path(draw, shapes)
     run_config = RunConfig(data=data, model=config, seeds=seeds)
     return Run(path, run_config, dataset.vocab, model, params, dataset.record)

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import re
 import shlex
-from typing import Any
+from typing import Annotated, Any
 
 from mm_jax.config.base import InputError
 
@@ -41,11 +41,12 @@ def parse_options(command: Any, prog: str, flags: list[str]) -> Any:
     extra: dict[str, Any] = {}
     if hasattr(command, "prepare"):
         flags, extra = command.prepare(flags, default)
-    printed = io.StringIO()
+    printed, whole = io.StringIO(), default
+    options_class, default = _with_one_model(command.Options, default)
     try:
         with contextlib.redirect_stderr(printed):
             options = tyro.cli(
-                command.Options,
+                options_class,
                 prog=prog,
                 args=flags,
                 default=tyro.MISSING_NONPROP if default is None else default,
@@ -61,7 +62,47 @@ def parse_options(command: Any, prog: str, flags: list[str]) -> Any:
             raise
         message = message_in_box(printed.getvalue()) + dash_hint(prog, flags)
         raise InputError(f"{message} (see {prog} --help)") from None
+    options = _as_before(options, command.Options, whole)
     return dataclasses.replace(options, **extra) if extra else options
+
+
+def _with_one_model(options_class: Any, default: Any) -> tuple[Any, Any]:
+    """Return Options whose config has the class of its model in place of all.
+
+    Of a field that may be of many classes tyro mixes the flags among the others; so they stand in a
+    group of their own in --help.
+    """
+    model = getattr(getattr(default, "config", None), "model", None)
+    if model is None:
+        return options_class, default
+    import tyro
+
+    config_class: Any = type(default.config)
+    one_model: Any = dataclasses.make_dataclass(
+        config_class.__name__, [("model", type(model))], bases=(config_class,), frozen=True
+    )
+    config = Annotated[one_model, tyro.conf.arg(name="")]
+    narrow = dataclasses.make_dataclass(
+        options_class.__name__,
+        [("config", config)],
+        bases=(options_class,),
+        frozen=True,
+        namespace={"__doc__": options_class.__doc__},
+    )
+    values = _fields_of(default) | {"config": one_model(**_fields_of(default.config))}
+    return narrow, narrow(**values)
+
+
+def _as_before(options: Any, options_class: Any, default: Any) -> Any:
+    """Return Options of the class ``options_class``, with a config of the class of ``default``."""
+    if type(options) is options_class:
+        return options
+    config = type(default.config)(**_fields_of(options.config))
+    return options_class(**_fields_of(options) | {"config": config})
+
+
+def _fields_of(choices: Any) -> dict[str, Any]:
+    return {field.name: getattr(choices, field.name) for field in dataclasses.fields(choices)}
 
 
 def base_flags(flags: list[str]) -> dict[str, str]:

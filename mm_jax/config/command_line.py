@@ -25,7 +25,8 @@ def command_of(config: RunConfig | CountConfig) -> str:
         if preset.config.model.name == name
     ]
     candidates = [first + flags_of(config, base) for first, base in bases]
-    possible = [flags for flags in candidates if "None" not in flags]  # no flag sets that
+    # No flag sets a choice back to None or False.
+    possible = [flags for flags in candidates if not {"None", "False"} & {*flags}]
     return shlex.join(["mm-jax", "train", *min(possible, key=len)])
 
 
@@ -41,7 +42,5 @@ def flags_of(config: Choices, base: Choices) -> list[str]:
         if isinstance(value, Choices):
             flags += flags_of(value, default)
         elif value != default:
-            name = flag(field.name)
-            switch = name if value is True else name.replace("--", "--no-", 1)
-            flags += [switch] if isinstance(value, bool) else [name, str(value)]
+            flags += [flag(field.name)] if value is True else [flag(field.name), str(value)]
     return flags

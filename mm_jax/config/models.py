@@ -197,9 +197,9 @@ class TransformerConfig(Choices, ModelTraits):
     embedding and before each part."""
     activation: Literal["gelu", "relu"] = "gelu"
     """Of the two-layer net: GELU in its tanh form, or ReLU."""
-    bias: bool = True
-    """Whether products have a bias."""
-    tied: bool = True
+    bias: Literal["yes", "no"] = "yes"
+    """Whether products and norms add a bias."""
+    tied: Literal["yes", "no"] = "yes"
     """Whether the embedding of the symbols makes the logits, too."""
     init: Literal["gpt2", "microgpt"] = "gpt2"
     """gpt2: normal of 0.02, and less in what is added to the residual stream; microgpt: 0.08."""

@@ -3,7 +3,7 @@
 Imports no jax.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mm_jax.config.models import (
     TRAINED,
@@ -36,14 +36,10 @@ def default_run(model_name: str) -> RunConfig:
     return RunConfig(model=TRAINED[model_name]())
 
 
-def _modern(learning_rate: float, *, warmup_steps: int = 200, **choices: Any) -> OptimizerConfig:
+def _modern(learning_rate: float) -> OptimizerConfig:
     """Return adamw with a cosine schedule."""
     return OptimizerConfig(
-        optimizer="adamw",
-        learning_rate=learning_rate,
-        schedule="cosine",
-        warmup_steps=warmup_steps,
-        **choices,
+        optimizer="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=200
     )
 
 
@@ -123,7 +119,7 @@ PRESETS = {
         "a simple recurrent net",
         RunConfig(
             model=RNNConfig(hidden_dim=128),
-            optimizer=_modern(3e-3, clip_norm=1.0),
+            optimizer=_modern(3e-3),
             steps=10_000,
             batch_size=64,
             row_length=32,
@@ -134,7 +130,7 @@ PRESETS = {
         "a net of gated recurrent units",
         RunConfig(
             model=GRUConfig(hidden_dim=128),
-            optimizer=_modern(3e-3, clip_norm=1.0),
+            optimizer=_modern(3e-3),
             steps=6_000,
             batch_size=64,
             row_length=32,
@@ -145,7 +141,7 @@ PRESETS = {
         "a net of long short-term memory",
         RunConfig(
             model=LSTMConfig(hidden_dim=128),
-            optimizer=_modern(3e-3, clip_norm=1.0),
+            optimizer=_modern(3e-3),
             steps=6_000,
             batch_size=64,
             row_length=32,
@@ -156,7 +152,7 @@ PRESETS = {
         "GPT-2's Transformer, 4 layers of 64",
         RunConfig(
             model=TransformerConfig(),
-            optimizer=_modern(2e-3, b2=0.99, clip_norm=1.0),
+            optimizer=_modern(2e-3),
             steps=4_000,
             batch_size=64,
             row_length=32,
@@ -173,8 +169,8 @@ PRESETS = {
                 positions=16,
                 norm="rms",
                 activation="relu",
-                bias=False,
-                tied=False,
+                bias="no",
+                tied="no",
                 init="microgpt",
             ),
             optimizer=OptimizerConfig(

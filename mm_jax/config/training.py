@@ -134,9 +134,9 @@ class TrainingConfig(Choices):
     optimizer: BaseOptimizerConfig = BaseOptimizerConfig()
     batch_size: Count = 32
     """Examples per minibatch."""
-    row_length: Annotated[int | None, Between(2, 2**31 - 1)] = None
-    """Tokens of a row, filled with whole items one after another, so that little is padding; by
-    default a row is one item. For models that read rows of items."""
+    row_length: Annotated[int, Between(0, 2**31 - 1)] = 0
+    """Tokens of a row that whole items share, one after another, so that little is padding; more
+    where an item needs more. 0: a row is one item. For models that read rows of items."""
     full_batch: bool = False
     """Use all examples in every step (equal ones once, weighted) instead of --batch-size."""
     regularization: Annotated[float, Between(0, MAX_FLOAT)] = 0.0
@@ -153,7 +153,7 @@ class TrainingConfig(Choices):
     def __post_init__(self) -> None:
         """Check the limits of each field, and that lbfgs gets full batches."""
         super().__post_init__()
-        if self.row_length is not None and self.full_batch:
+        if self.row_length and self.full_batch:
             raise InputError("--full-batch needs no --row-length: it takes equal items once")
         if self.optimizer.optimizer == "lbfgs" and not self.full_batch:
             raise InputError("--optimizer lbfgs needs --full-batch: it fails on minibatches")

@@ -14,7 +14,7 @@ BLOCK_ITEMS = 2**20  # that are worked on at once
 
 def pack(
     offsets: Int64[np.ndarray, " boundaries"], row_length: int
-) -> Int64[np.ndarray, " boundaries"]:
+) -> Int64[np.ndarray, " rows"]:
     """Return where each row begins, and the end: each has as many items as ``row_length`` holds.
 
     ``offsets`` are the places of the boundaries; item i takes those from offsets[i] up to

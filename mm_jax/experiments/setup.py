@@ -125,7 +125,7 @@ def row_length_of(config: TrainingConfig, dataset: Dataset, model: Model) -> int
 
     None where a row is one item, or a crop. Raises InputError for a model of windows.
     """
-    if config.row_length is None or dataset.splits.train.is_document:
+    if not config.row_length or dataset.splits.train.is_document:
         return None
     if model.context is not None:
         name = config.model.name

@@ -50,8 +50,8 @@ def transformer(
     *,
     norm: str = TransformerConfig.norm,
     activation: str = TransformerConfig.activation,
-    bias: bool = TransformerConfig.bias,
-    tied: bool = TransformerConfig.tied,
+    bias: bool = True,
+    tied: bool = True,
     init: str = TransformerConfig.init,
     dropout_rate: float = TransformerConfig.dropout,
 ) -> Model:
@@ -69,7 +69,8 @@ def transformer(
     if min(vocab_size, positions) < 1:
         raise InputError("vocab_size and positions must be at least 1")
     check: Any = TransformerConfig  # raises InputError
-    check(layers, embed_dim, heads, positions, norm, activation, bias, tied, init, dropout_rate)
+    rest = {"init": init, "dropout": dropout_rate}
+    check(layers, embed_dim, heads, positions, norm, activation, **rest)
     choices = Choices(heads, norm, activation, dropout_rate)
     names = [f"layer{i + 1}" for i in range(layers)]
 
@@ -259,8 +260,8 @@ def from_config(config: TransformerConfig, vocab_size: int) -> Model:
         config.heads,
         norm=config.norm,
         activation=config.activation,
-        bias=config.bias,
-        tied=config.tied,
+        bias=config.bias == "yes",
+        tied=config.tied == "yes",
         init=config.init,
         dropout_rate=config.dropout,
     )

@@ -26,7 +26,7 @@ ADDED: dict[int, dict[str, Any]] = {
         "average_decay": 0.0,
         "seeds": 1,
     },
-    5: {"row_length": None},
+    5: {"row_length": 0},
 }
 ADDED_MODEL: dict[int, dict[str, dict[str, Any]]] = {  # to the choices of a model, by its name
     3: {"mlp": {"dropout": 0.0}},

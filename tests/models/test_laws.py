@@ -18,6 +18,8 @@ import pytest
 
 from mm_jax.config.models import COUNTED, TRAINED
 from mm_jax.data.batches import rows
+from mm_jax.data.corpus import encode_corpus
+from mm_jax.data.examples import examples_of
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.backoff import to_sparse
 from mm_jax.models.ensemble import ensemble
@@ -27,7 +29,14 @@ from mm_jax.training.loss import loss
 from mm_jax.training.state import TrainState, init_state
 from mm_jax.training.step import fit, train_step
 from tests import helpers
-from tests.helpers import FIVE_NAMES, V, assert_trees_close, first_params, quick_jit
+from tests.helpers import (
+    FIVE_NAMES,
+    V,
+    assert_trees_close,
+    assert_trees_identical,
+    first_params,
+    quick_jit,
+)
 
 LETTERS = Vocab((".", *"abcdefghijklmnopqrstuvwxyz"))
 SMALL = {"embed_dim": 8, "hidden_dim": 24, "layers": 2, "heads": 2}  # of these, what a config has
@@ -79,7 +88,7 @@ def counted(name):
     return build_model(COUNTED[name](order=3), V)._replace(init=RANDOM_PARAMS[name])
 
 
-MICROGPT = {"norm": "rms", "activation": "relu", "bias": False, "tied": False, "init": "microgpt"}
+MICROGPT = {"norm": "rms", "activation": "relu", "bias": "no", "tied": "no", "init": "microgpt"}
 TRAINABLE = {name: small(name) for name in TRAINED}
 TRAINABLE |= {
     "test-gru": helpers.gru(),
@@ -87,6 +96,12 @@ TRAINABLE |= {
     "mlp with layer norm": small("mlp", norm="layer"),
     "wavenet without norm": small("wavenet", norm="none"),
     "microgpt": small("transformer", **MICROGPT),
+}
+DROPS = ("input_dropout", "dropout", "recurrent_dropout")
+DROPPING = {
+    name: small(name, **drops)
+    for name, config in TRAINED.items()
+    if (drops := {field: 0.3 for field in DROPS if hasattr(config, field)})
 }
 ALL = TRAINABLE | {name: counted(name) for name in COUNTED}
 ALL["sparse kneser-ney"] = ALL["kneser-ney"]._replace(init=random_sparse_states)
@@ -176,6 +191,52 @@ def law_of_the_latest_token(model):
     assert changed_at(model)[needed].all()
 
 
+def law_of_restarts(model):
+    """A boundary makes step begin anew; and apply, where there is no context."""
+    if not model.restarts:
+        return
+    params, before, item = first_params(model), [0, 7, 3, 3], [0, 5, 7, 1]
+
+    @quick_jit
+    def read(params, row):
+        def read_token(carry, token):
+            return model.step(params, carry, token)
+
+        return jax.lax.scan(read_token, model.start(params), row)[1], model.apply(params, row)
+
+    stepped, applied = read(params, jnp.array(before + item))
+    stepped_alone, applied_alone = read(params, jnp.array(item))
+    assert_trees_close(stepped[len(before) :], stepped_alone)
+    if model.context is None:
+        assert_trees_close(applied[len(before) :], applied_alone)
+
+
+def law_of_what_is_inside(model):
+    """Activations, gates, attention and embedding have the shapes and limits that they promise."""
+    params, tokens = first_params(model), random_tokens(2, model.lead + 4)
+    tokens[:, 2] = 0
+    found = {
+        name: quick_jit(function)(params, tokens)
+        for name in ("hidden", "gates", "attention")
+        if (function := getattr(model, name)) is not None
+    }
+    for name, low in (("hidden", -1), ("gates", 0)):
+        for each in found.get(name, {}).values():
+            assert each.shape[:2] == (2, 5)
+            assert each.ndim == 3
+            assert low <= np.min(each) < np.max(each) <= 1
+    for each in found.get("attention", {}).values():
+        assert each.shape[2:] == (5, 5)
+        np.testing.assert_allclose(np.sum(each, -1), 1, rtol=1e-5)
+        assert not np.triu(each, 1).any()
+        assert not np.any(each[..., 2:, :2])  # across the boundary
+    if model.embedding is not None:
+        assert jax.eval_shape(model.embedding, params).shape[:1] == (V,)
+    if model.bigram_logits is not None:
+        rows = quick_jit(model.apply)(params, np.arange(V)[:, None])[:, 0]
+        assert_trees_close(model.bigram_logits(params), rows)
+
+
 def law_of_leading_axes(model):
     """More leading axes are as good as vmap."""
     params = first_params(model)
@@ -239,6 +300,32 @@ def law_of_overfitting(model):
     assert train(first_params(model)) < entropy_of_five_names(model.lead) + 0.02
 
 
+def law_of_packing(model):
+    """Items that share rows have the loss and the gradients of items in rows of their own."""
+    if model.context is not None or not model.restarts:
+        return
+    corpus = encode_corpus(FIVE_NAMES, LETTERS)
+    padded, packed = (examples_of(corpus, None, length) for length in (None, 16))
+    assert packed.num_examples < padded.num_examples
+    grad = quick_jit(jax.value_and_grad(loss, argnums=1), static_argnums=0)
+    params = first_params(model)
+    assert_trees_close(
+        *(grad(model, params, each.take(np.arange(each.num_examples))) for each in (packed, padded))
+    )
+
+
+def law_of_dropout(model):
+    """What training drops depends on its key alone, and use drops nothing."""
+    if model.apply_train is None:
+        return
+    params, tokens = first_params(model), random_tokens(3, model.lead + 2)
+    train, key = quick_jit(model.apply_train), jax.random.key(1)
+    first = np.asarray(train(params, tokens, key))
+    assert np.array_equal(first, train(params, tokens, key))
+    assert not np.array_equal(first, train(params, tokens, jax.random.key(2)))
+    assert first.shape == quick_jit(model.apply)(params, tokens).shape
+
+
 def law_of_populations(model):
     """Many models trained at once by vmap are those that are trained one by one."""
     data, keys = five_rows(model), jax.random.split(jax.random.key(0), 2)
@@ -277,6 +364,8 @@ READING = {
     law_of_streaming: helpers.late_step,
     law_of_causality: helpers.leaky,
     law_of_the_latest_token: helpers.late,
+    law_of_restarts: helpers.clinging,
+    law_of_what_is_inside: helpers.opaque,
     law_of_leading_axes: helpers.crowded,
     law_of_finite_logits: helpers.infinite,
     law_of_target_log_probs: helpers.boastful,
@@ -285,6 +374,8 @@ LEARNING = {
     law_of_gradients: helpers.deaf,
     law_of_the_first_loss: helpers.loud,
     law_of_overfitting: helpers.numb,
+    law_of_packing: helpers.placed,
+    law_of_dropout: helpers.sober,
     law_of_populations: helpers.careless,
     law_of_one_trace: helpers.weak,
 }
@@ -310,6 +401,22 @@ def test_the_model_reads_by(law, name):
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_the_model_learns_by(law, name):
     law(TRAINABLE[name])
+
+
+@pytest.mark.parametrize("name", DROPPING)
+def test_a_model_that_drops_units_learns_by(name):
+    law_of_dropout(DROPPING[name])
+    law_of_gradients(DROPPING[name])
+
+
+@pytest.mark.parametrize("name", DROPPING)
+def test_a_model_in_use_drops_nothing(name):
+    plain, dropping = small(name), DROPPING[name]
+    tokens = random_tokens(3, plain.lead + 2)
+    assert plain.apply_train is None
+    assert_trees_identical(
+        *(quick_jit(each.apply)(first_params(plain), tokens) for each in (plain, dropping))
+    )
 
 
 @pytest.mark.parametrize("law", LAWS, ids=named)

@@ -20,7 +20,6 @@ from mm_jax.config.models import (
     KneserNeyConfig,
     MLPConfig,
     NgramConfig,
-    TransformerConfig,
 )
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.vocab import encode
@@ -166,24 +165,25 @@ def read_bars(browser, count):
 
 def jax_probabilities(run, text, temperature=1.0):
     """What JAX says, by the model's own step, in float32."""
-    carry = run.model.start(run.params)
+    start, step = compiled(run.model)
+    carry = start(run.params)
     for token in (0, *encode(run.vocab, text)):
-        carry, logits = step_of(run.model)(run.params, carry, np.int32(token))
+        carry, logits = step(run.params, carry, np.int32(token))
     return np.asarray(jax.nn.softmax(logits / np.float32(temperature)))
 
 
 @functools.cache
-def step_of(model):
-    return quick_jit(model.step)
+def compiled(model):
+    return quick_jit(model.start), quick_jit(model.step)
 
 
 @pytest.fixture(scope="module")
 def run_of(folder):
-    """The run of a name, whose page is written: one of those in the folder, or of random numbers."""
+    """The run of a name, whose page is written: of those in the folder, or of random numbers."""
     data = DataConfig(str(folder / "names.txt"))
 
     def find_or_make(name):
-        if name in PAGES:
+        if (folder / name).exists():
             return load_run(folder / name)
         seeds = 3 if name in ENSEMBLES else 1
         run = random_run(folder / name, data, (NETS | ENSEMBLES)[name], seeds)
@@ -193,7 +193,7 @@ def run_of(folder):
     return find_or_make
 
 
-@pytest.mark.parametrize("name", [*PAGES, *NETS, *ENSEMBLES])
+@pytest.mark.parametrize("name", dict.fromkeys([*PAGES, *NETS, *ENSEMBLES]))
 def test_probabilities_in_the_page_are_those_of_jax(browser, folder, run_of, name):
     run = run_of(name)
     visit(browser, folder / f"{name}.html")
@@ -209,6 +209,54 @@ def test_probabilities_in_the_page_are_those_of_jax(browser, folder, run_of, nam
     found = read_bars(browser, len(run.vocab))
     assert found.max() == found.sum() == 1
     assert found.argmax() == jax_probabilities(run, "ka").argmax()
+    assert complaints(browser) == []
+
+
+def test_a_net_makes_at_most_as_many_symbols_as_it_has_positions(browser, folder, run_of):
+    assert run_of("transformer").model.max_len == 24
+    visit(browser, folder / "transformer.html")
+    type_in(browser, "a" * 23)
+    assert find(browser, "problem").text == ""
+    browser.find_element(By.CSS_SELECTOR, "button.more").click()
+    assert {len(name) for name in names_in(browser)} <= {23, 24}
+    type_in(browser, "a" * 24)
+    assert "at most 24 symbols" in find(browser, "problem").text
+    assert complaints(browser) == []
+
+
+COUNT_TANH = """
+const tanh = Math.tanh;
+window.calls = 0;
+Math.tanh = (x) => { window.calls += 1; return tanh(x); };
+"""
+
+
+def test_a_long_document_is_read_and_drawn_one_step_a_symbol(browser, folder):
+    """Of GELU's tanh each step needs the same number."""
+    (folder / "long.txt").write_text("On and on. It goes on.\n" * 9)
+    net = small("transformer", layers=2, embed_dim=32, positions=600)
+    data = DataConfig(str(folder / "long.txt"), items="document")
+    run = random_run(folder / "long", data, net)
+    (folder / "long.html").write_bytes(generator_page(run))
+    visit(browser, folder / "long.html")
+    browser.execute_script(COUNT_TANH)
+
+    def steps():
+        calls = browser.execute_script("const { calls } = window; window.calls = 0; return calls")
+        return calls / (net.layers * 4 * net.embed_dim)
+
+    type_in(browser, "On and on")
+    assert steps() == 9
+    type_in(browser, "On and on.")
+    assert steps() == 1
+    type_in(browser, "On and so")
+    assert steps() == 2
+    browser.find_element(By.CSS_SELECTOR, "button.more").click()
+    assert steps() == 3 * (500 - 9 - 1)  # nothing is predicted after the last symbol
+    items = find(browser, "names").find_elements(By.TAG_NAME, "li")
+    found = [item.get_property("textContent") for item in items]  # with the white space at the end
+    assert [len(text) for text in found] == [500] * 3
+    assert all(text.startswith("On and so") for text in found)
     assert complaints(browser) == []
 
 
@@ -322,6 +370,7 @@ KINDS = {  # the choices of the data, the data, and prefixes
     ),
     "paragraphs": ({"items": "paragraph"}, "one\ntwo\n\nthree\n\n" * 8, ["", "one\ntw"]),
     "document": ({"items": "document"}, "On and on. It goes on.\n" * 9, ["", "On and", "n.\nO"]),
+    "rows": ({"items": "document"}, "On and on. It goes on.\n" * 9, ["", "On and", "n.\nO"]),
     "bytes": ({"unit": "byte"}, "zoë\nana\n" * 9, ["", "zo", "zoë"]),
 }
 
@@ -332,11 +381,12 @@ def test_any_kind_of_data_is_typed_and_appended_to(browser, folder, kind):
     path = folder / kind
     (folder / f"{kind}.txt").write_text(text)
     data = DataConfig(str(folder / f"{kind}.txt"), **choices)
-    make_run(path, RunConfig(data=data, model=MLPConfig(3, 4, 8), batch_size=8, steps=40))
+    net = small("transformer", positions=512) if kind == "rows" else MLPConfig(3, 4, 8)
+    make_run(path, RunConfig(data=data, model=net, batch_size=8, steps=40))
     call("export", str(path), "--html", str(folder / f"{kind}.html"))
     run = load_run(path)
     visit(browser, folder / f"{kind}.html")
-    is_document = kind == "document"
+    is_document = data.items == "document"
     for prefix in prefixes:
         type_in(browser, prefix)
         ids = encode(run.vocab, prefix).tolist()
@@ -374,7 +424,7 @@ def test_lines_that_would_be_tags_are_text(browser, folder):
     found = read_bars(browser, len(run.vocab))
     np.testing.assert_allclose(found, jax_probabilities(run, "<script>"), atol=1e-5)
     assert browser.title == "Multilayer perceptron on odd.txt"
-    assert len(browser.find_elements(By.TAG_NAME, "script")) == 2
+    assert len(browser.find_elements(By.TAG_NAME, "script")) == 4
     assert browser.find_elements(By.TAG_NAME, "img") == []
     heads = browser.find_elements(By.CSS_SELECTOR, "th.symbols")
     assert f"{ODD[0]}0" in [head.get_attribute("aria-label") for head in heads]

@@ -45,7 +45,7 @@ class Options:
         default_factory=RangeTestConfig
     )
     model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
-    """Which model; the flags that are its own stand below."""
+    """Which model; with it, --help lists the flags that are its own."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS), help=PRESET_HELP)] = None
     figure: Annotated[str | None, tyro.conf.arg(metavar="FILE.png|.svg|.pdf")] = None
     """Draw the curve to this file."""

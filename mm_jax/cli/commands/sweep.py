@@ -63,7 +63,7 @@ class Options:
         default_factory=CheckpointConfig
     )
     model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
-    """Which model; the flags that are its own stand below."""
+    """Which model; with it, --help lists the flags that are its own."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS), help=PRESET_HELP)] = None
     num: Annotated[int | None, Between(1, 10**6)] = None
     """How many settings to draw; by default 16, or all of a grid."""

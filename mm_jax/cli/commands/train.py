@@ -61,7 +61,7 @@ class Options:
         default_factory=CheckpointConfig
     )
     model: Annotated[str, tyro.conf.arg(metavar="|".join(TRAINED))] = "mlp"
-    """Which model; the flags that are its own stand below."""
+    """Which model; with it, --help lists the flags that are its own."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="|".join(PRESETS), help=PRESET_HELP)] = None
     inside: bool = False
     """Write diagnostics to the metrics, some hundred times: how many units are saturated, how much
