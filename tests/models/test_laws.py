@@ -202,7 +202,8 @@ def law_of_restarts(model):
         def read_token(carry, token):
             return model.step(params, carry, token)
 
-        return jax.lax.scan(read_token, model.start(params), row)[1], model.apply(params, row)
+        stepped = jax.lax.scan(read_token, model.start(params), row)[1]
+        return stepped, model.apply(params, row) if model.context is None else None
 
     stepped, applied = read(params, jnp.array(before + item))
     stepped_alone, applied_alone = read(params, jnp.array(item))
