@@ -3,7 +3,14 @@
 from . import population as population
 from .config.base import InputError as InputError
 from .config.data import DataConfig as DataConfig
+from .config.models import BigramConfig as BigramConfig
+from .config.models import BowConfig as BowConfig
+from .config.models import GRUConfig as GRUConfig
+from .config.models import LSTMConfig as LSTMConfig
 from .config.models import MLPConfig as MLPConfig
+from .config.models import RNNConfig as RNNConfig
+from .config.models import TransformerConfig as TransformerConfig
+from .config.models import WaveNetConfig as WaveNetConfig
 from .config.presets import PRESETS as PRESETS
 from .config.training import CountConfig as CountConfig
 from .config.training import LRRangeConfig as LRRangeConfig
@@ -16,6 +23,7 @@ from .data.batches import windows as windows
 from .data.corpus import Corpus as Corpus
 from .data.corpus import encode_corpus as encode_corpus
 from .data.encoding import read_corpus as read_corpus
+from .data.examples import packed_rows as packed_rows
 from .data.ngram_counts import count_ngrams as count_ngrams
 from .data.splits import overlap as overlap
 from .data.splits import split as split
@@ -36,7 +44,10 @@ from .models.base import num_params as num_params
 from .models.base import scanned as scanned
 from .models.base import windowed as windowed
 from .models.bigram import bigram as bigram
+from .models.bow import bow as bow
 from .models.ensemble import ensemble as ensemble
+from .models.gpt2 import transformer_from_gpt2 as transformer_from_gpt2
+from .models.gpt2 import transformer_to_gpt2 as transformer_to_gpt2
 from .models.kneser_ney import fit_kneser_ney as fit_kneser_ney
 from .models.kneser_ney import kneser_ney as kneser_ney
 from .models.mlp import mlp as mlp
@@ -45,9 +56,14 @@ from .models.ngram import fit_ngram as fit_ngram
 from .models.ngram import log_probs as log_probs
 from .models.ngram import ngram as ngram
 from .models.ngram import probs as probs
+from .models.recurrent import gru as gru
+from .models.recurrent import lstm as lstm
+from .models.recurrent import rnn as rnn
 from .models.registry import MODELS as MODELS
 from .models.registry import build_model as build_model
 from .models.sampling import sample as sample
+from .models.transformer import transformer as transformer
+from .models.wavenet import wavenet as wavenet
 from .runs.reader import load_run as load_run
 from .runtime.mesh import make_mesh as make_mesh
 from .runtime.mesh import place as place
@@ -60,6 +76,7 @@ from .training.optimizers import make_optimizer as make_optimizer
 from .training.optimizers import make_schedule as make_schedule
 from .training.optimizers import step_decay as step_decay
 from .training.optimizers import warmup_cosine as warmup_cosine
+from .training.optimizers import warmup_linear as warmup_linear
 from .training.state import TrainState as TrainState
 from .training.state import init_state as init_state
 from .training.step import NotFiniteError as NotFiniteError

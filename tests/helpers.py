@@ -56,6 +56,15 @@ def first_params(model, seed=0):
     return jax.tree.map(jnp.copy, init_of(model.init, seed))
 
 
+def moved(params):
+    """Parameters each a little other: none is zero or one throughout, which would hide a mistake."""
+
+    def move(leaf):
+        return leaf + 0.1 * jnp.sin(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)
+
+    return jax.tree.map(move, params)
+
+
 def assert_trees_close(actual, expected):
     """Same structure, shapes and values; floats to the tolerance of their dtype, the rest exact."""
     assert jax.tree.structure(actual) == jax.tree.structure(expected)

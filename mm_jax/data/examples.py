@@ -133,6 +133,21 @@ def examples_of(corpus: Corpus, context: int | None, row_length: int | None = No
     return Rows(ids, starts, weights, row_length)
 
 
+def packed_rows(corpus: Corpus, row_length: int) -> Examples:
+    """Return rows of ``row_length`` tokens that whole items share, one after another.
+
+    For models that read rows: they begin anew at each boundary, so that losses and gradients are
+    those of items in rows of their own. Raises InputError where an item is longer than a row.
+
+    >>> from mm_jax.data.corpus import encode_corpus
+    >>> from mm_jax.data.vocab import build_vocab
+    >>> corpus = encode_corpus(["em", "ma", "e"], build_vocab(["em", "ma"]))
+    >>> packed_rows(corpus, 6).take(jax.numpy.array([0, 1])).tokens.tolist()
+    [[0, 2, 3, 0, 3, 1], [0, 2, 0, 0, 0, 0]]
+    """
+    return examples_of(corpus, None, row_length)
+
+
 def is_on_host(examples: Any) -> bool:
     """Check whether examples have to be gathered on the host: their ids are not on a device."""
     return isinstance(getattr(examples, "ids", None), np.ndarray)

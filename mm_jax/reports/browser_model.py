@@ -73,9 +73,9 @@ def payload(run: Run) -> Payload:
     members one after another, and ``shapes`` are those of one member. Raises InputError where a
     page cannot carry the model.
     """
-    found, limit = _for_browser(run), run.model.max_len
+    found = _for_browser(run)
     arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
-    shape, is_stacked = run.sample_shape, found.members is not None
+    is_stacked = found.members is not None
     record = {
         "kind": found.kind,
         "numbers": found.numbers,
@@ -84,8 +84,8 @@ def payload(run: Run) -> Payload:
         "lower": run.vocab.lower,
         "context": run.model.context,
         "members": found.members or 1,
-        "max_len": shape.max_len if limit is None else min(shape.max_len, limit),
-        "endless": shape.endless,
+        "max_len": run.sample_shape.max_len,
+        "endless": run.sample_shape.endless,
         "shapes": {name: array.shape[is_stacked:] for name, array in arrays.items()},
         "arrays": {
             name: base64.b64encode(array.astype("<f4").tobytes()).decode()

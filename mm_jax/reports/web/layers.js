@@ -28,8 +28,9 @@ const LAYERS = (() => {
   function dense(x, W, b) {
     const columns = W.shape[1];
     const out = b ? new Float64Array(b) : new Float64Array(columns);
-    for (let i = 0; i < x.length; i++) {
-      for (let j = 0; j < columns; j++) out[j] += x[i] * W[i * columns + j];
+    for (let i = 0, place = 0; i < x.length; i++) {
+      const value = x[i];
+      for (let j = 0; j < columns; j++, place++) out[j] += value * W[place];
     }
     return out;
   }
@@ -55,7 +56,7 @@ const LAYERS = (() => {
 
   function softmax(logits) {
     const top = largest(logits);
-    const powers = Array.from(logits, (z) => Math.exp(z - top));
+    const powers = new Float64Array(logits).map((z) => Math.exp(z - top));
     const sum = powers.reduce((a, b) => a + b, 0);
     return powers.map((p) => p / sum);
   }

@@ -15,16 +15,20 @@ MODELS.transformer = ({ arrays, numbers }) => {
   function attend(query, keys, values) {
     const size = query.length / numbers.heads;
     const mixed = new Float64Array(query.length);
+    const scores = new Float64Array(keys.length);
     for (let begin = 0; begin < query.length; begin += size) {
-      const scores = keys.map((key) => {
+      for (let place = 0; place < keys.length; place++) {
+        const key = keys[place];
         let score = 0;
         for (let i = begin; i < begin + size; i++) score += query[i] * key[i];
-        return score / Math.sqrt(size);
-      });
-      softmax(scores).forEach((weight, place) => {
+        scores[place] = score / Math.sqrt(size);
+      }
+      const weights = softmax(scores);
+      for (let place = 0; place < keys.length; place++) {
         const value = values[place];
+        const weight = weights[place];
         for (let i = begin; i < begin + size; i++) mixed[i] += weight * value[i];
-      });
+      }
     }
     return mixed;
   }
