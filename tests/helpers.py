@@ -57,7 +57,7 @@ def first_params(model, seed=0):
 
 
 def moved(params):
-    """Parameters each a little other: none is zero or one throughout, which would hide a mistake."""
+    """Parameters each a little other: an array of zeros or ones would hide a mistake."""
 
     def move(leaf):
         return leaf + 0.1 * jnp.sin(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)

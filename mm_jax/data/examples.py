@@ -4,6 +4,7 @@ Each kind holds the flat ids and makes a Batch of the examples with given number
 inside a program, or on the host, where its arrays are NumPy's or a mapped file.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
@@ -127,10 +128,7 @@ def examples_of(corpus: Corpus, context: int | None, row_length: int | None = No
     weights = _array_of(corpus, "prediction_weights")
     if row_length is None:
         return Rows(ids, _array_of(corpus, "offsets"), weights, corpus.longest + 1)
-    starts = pack(corpus.offsets, row_length)
-    if not isinstance(ids, np.ndarray):
-        starts = jax.device_put(starts.astype(np.int32))
-    return Rows(ids, starts, weights, row_length)
+    return Rows(ids, _starts_of(corpus, row_length), weights, row_length)
 
 
 def packed_rows(corpus: Corpus, row_length: int) -> Examples:
@@ -184,13 +182,24 @@ def evenly(examples: Any, num_predictions: int, limit: int) -> Any:
 
 
 def _array_of(corpus: Corpus, name: str) -> Any:
-    """Return an array of a corpus: on the device, made once, or on the host as it is."""
-    array = getattr(corpus, name)
-    if array is None or corpus.is_mapped or len(corpus.ids) > MAX_ON_DEVICE:
-        return array
-    made = corpus.__dict__.setdefault("_on_device", {})
+    """Return an array of a corpus: on the device, or on the host as it is."""
+    return _made_once(corpus, name, lambda: getattr(corpus, name))
+
+
+def _starts_of(corpus: Corpus, row_length: int) -> Any:
+    """Return where the rows that items share begin: on the device, or on the host."""
+    return _made_once(corpus, row_length, lambda: pack(corpus.offsets, row_length))
+
+
+def _made_once(corpus: Corpus, name: str | int, make: Callable[[], Any]) -> Any:
+    """Return an array of a corpus, which is made and goes to the device once, if it fits there."""
+    made = corpus.__dict__.setdefault("_made", {})
     if name not in made:
-        array = array.astype(np.int32) if array.dtype == np.int64 else array
-        with jax.ensure_compile_time_eval():  # also while a program is traced
-            made[name] = jax.device_put(array)
+        array = make()
+        if array is None or corpus.is_mapped or len(corpus.ids) > MAX_ON_DEVICE:
+            made[name] = array
+        else:
+            array = array.astype(np.int32) if array.dtype == np.int64 else array
+            with jax.ensure_compile_time_eval():  # also while a program is traced
+                made[name] = jax.device_put(array)
     return made[name]

@@ -12,9 +12,7 @@ from mm_jax.config.base import InputError
 BLOCK_ITEMS = 2**20  # that are worked on at once
 
 
-def pack(
-    offsets: Int64[np.ndarray, " boundaries"], row_length: int
-) -> Int64[np.ndarray, " rows"]:
+def pack(offsets: Int64[np.ndarray, " boundaries"], row_length: int) -> Int64[np.ndarray, " rows"]:
     """Return where each row begins, and the end: each has as many items as ``row_length`` holds.
 
     ``offsets`` are the places of the boundaries; item i takes those from offsets[i] up to
@@ -30,11 +28,11 @@ def pack(
             f"symbols, and do not fit in rows of {row_length} tokens: the longest needs "
             f"--row-length {np.diff(offsets).max()}"
         )
-    starts, item = [0], 0
-    num_items = len(offsets) - 1
+    starts, item, num_items = [0], 0, len(offsets) - 1
+    block = max(BLOCK_ITEMS, row_length + 1)  # more items than a row can have
     while item < num_items:
         first = item
-        ends = offsets[first : first + BLOCK_ITEMS + 1]
+        ends = offsets[first : first + block + 1]
         # The item that begins the next row, were a row to begin with this one.
         following = np.searchsorted(ends, ends[:-1] + row_length, "right") - 1 + first
         is_sure = (following < first + len(ends) - 1) | (first + len(ends) - 1 == num_items)

@@ -1,4 +1,4 @@
-"""Windows, rows, crops and strides of a flat array, against loops over lists in Python."""
+"""Windows, and what all kinds of examples share, against loops over lists in Python."""
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,7 @@ from mm_jax.data import examples as examples_module
 from mm_jax.data.batches import Batch, rows, windows
 from mm_jax.data.corpus import Corpus, encode_corpus
 from mm_jax.data.examples import (
-    Crops,
     Examples,
-    Rows,
-    Strides,
     Subset,
     Windows,
     evenly,
@@ -77,6 +74,8 @@ EACH_KIND = {
     "weighted windows": examples_of(encode_corpus(["ab", "cabc"], VOCAB, [2.0, 0.0]), 1),
     "rows": examples_of(encode_corpus(["ab", "", "cabc"], VOCAB), None),
     "weighted rows": examples_of(encode_corpus(["ab", "cabc"], VOCAB, [2.0, 0.0]), None),
+    "packed rows": examples_of(encode_corpus(["ab", "", "cabc"], VOCAB), None, 5),
+    "weighted packed rows": examples_of(encode_corpus(["ab", "c"], VOCAB, [2.0, 0.0]), None, 7),
     "crops": examples_of(document(21), None),
     "strides": examples_of(document(21), None).exact,
 }
@@ -111,55 +110,6 @@ def test_windows_are_what_stands_before_each_prediction(lines, context, data):
     assert batch.targets.reshape(-1).tolist() == [expected[i][1] for i in order]
     assert batch.weights.tolist() == [[1.0] * 3] * 2
     assert examples.exact is examples
-
-
-@given(some_lines, st.data())
-def test_rows_are_whole_items_padded_on_the_right(lines, data):
-    examples = examples_of(encode_corpus(lines, VOCAB), None)
-    length = max(map(len, lines))
-    expected = slow_rows(lines, length)
-    assert isinstance(examples, Rows)
-    assert (examples.num_examples, examples.length) == (len(lines), length)
-    order = data.draw(st.permutations(range(len(lines))))
-    batch = take_on_host(examples, order)
-    found = zip(batch.tokens.tolist(), batch.targets.tolist(), batch.weights.tolist(), strict=True)
-    assert list(found) == [expected[i] for i in order]
-
-
-@given(st.integers(1, 30), st.integers(1, 12))
-def test_crops_are_all_pieces_of_a_document(num, block):
-    corpus = document(num, block)
-    ids, block = corpus.ids.tolist(), min(block, num)
-    examples = examples_of(corpus, None)
-    assert isinstance(examples, Crops)
-    assert examples.num_examples == num + 1 - block
-    batch = take_on_host(examples, range(examples.num_examples))
-    expected = [(ids[i : i + block], ids[i + 1 : i + 1 + block]) for i in range(num + 1 - block)]
-    assert as_lists(batch) == expected
-    assert batch.weights.tolist() == [[1.0] * block] * len(expected)
-
-
-@given(st.integers(1, 60), st.integers(1, 13))
-def test_strides_predict_each_token_once_after_half_a_block(num, block):
-    corpus = document(num, block)
-    # What a crop shows is where it begins: in this array each id is its place.
-    examples = Crops(np.arange(num + 1), min(block, num)).exact
-    assert isinstance(examples, Strides)
-    batch = take_on_host(examples, range(examples.num_examples))
-    strides = examples_of(corpus, None).exact
-    assert strides.num_examples == examples.num_examples
-    assert (strides.block, strides.example_size) == (min(block, num), min(block, num) + 1)
-    predicted = []
-    for tokens, targets, weights in zip(*map(np.asarray, jax.tree.leaves(batch)), strict=True):
-        assert tokens.tolist() == [*range(tokens[0], tokens[0] + min(block, num))]
-        assert targets.tolist() == (tokens + 1).tolist()
-        for place, (target, weight) in enumerate(zip(targets, weights, strict=True)):
-            assert weight in (0.0, 1.0)
-            if weight:
-                predicted.append(int(target))
-                # So many tokens came before it in the crop: half a block, or all there are.
-                assert place + 1 >= min(min(block, num) / 2, target)
-    assert predicted == [*range(1, num + 1)]
 
 
 @pytest.mark.parametrize("context", [1, 3, None])
@@ -205,7 +155,7 @@ def test_ids_go_to_the_device_once_for_all_contexts():
     assert one.ids is two.ids is whole.ids
     assert one.weights is two.weights
     assert one.ids.dtype == np.uint8
-    assert whole.offsets.dtype == np.int32
+    assert whole.starts.dtype == np.int32
 
 
 def test_a_corpus_that_32_bits_cannot_number_stays_on_the_host(monkeypatch):

@@ -8,6 +8,7 @@ import functools
 import json
 import re
 import shutil
+import time
 
 import jax
 import numpy as np
@@ -239,6 +240,7 @@ def test_a_long_document_is_read_and_drawn_one_step_a_symbol(browser, folder):
     run = random_run(folder / "long", data, net)
     (folder / "long.html").write_bytes(generator_page(run))
     visit(browser, folder / "long.html")
+    names_in(browser)  # those that a page begins with
     browser.execute_script(COUNT_TANH)
 
     def steps():
@@ -252,11 +254,12 @@ def test_a_long_document_is_read_and_drawn_one_step_a_symbol(browser, folder):
     type_in(browser, "On and so")
     assert steps() == 2
     browser.find_element(By.CSS_SELECTOR, "button.more").click()
+    assert [text[:9] for text in names_in(browser)] == ["On and so"] * 3
     assert steps() == 3 * (500 - 9 - 1)  # nothing is predicted after the last symbol
-    items = find(browser, "names").find_elements(By.TAG_NAME, "li")
-    found = [item.get_property("textContent") for item in items]  # with the white space at the end
-    assert [len(text) for text in found] == [500] * 3
-    assert all(text.startswith("On and so") for text in found)
+    lengths = browser.execute_script(
+        "return [...names.children].map((li) => li.textContent.length)"
+    )
+    assert lengths == [500] * 3
     assert complaints(browser) == []
 
 
@@ -271,6 +274,10 @@ def test_a_report_has_the_same_generator(browser, folder):
 
 
 def names_in(browser):
+    """The lines that are shown, once all that were asked for are."""
+    lines = find(browser, "names")
+    while lines.get_attribute("aria-busy"):
+        time.sleep(0.01)
     return [item.text for item in find(browser, "names").find_elements(By.TAG_NAME, "li")]
 
 
@@ -298,18 +305,45 @@ def test_the_button_makes_ten_more(browser, folder):
     assert complaints(browser) == []
 
 
+def test_the_page_answers_while_lines_are_drawn(browser, folder):
+    """However slow: here more time goes by between two symbols than the page may take at once."""
+    visit(browser, folder / "mlp.html")
+    names_in(browser)
+    shown, is_busy = browser.execute_script(
+        """
+        let milliseconds = 0;
+        performance.now = () => (milliseconds += 1000);
+        const names = document.getElementById("names");
+        const more = document.querySelector("button.more");
+        more.click();
+        await new Promise((done) => setTimeout(done, 30));
+        const answer = [names.children.length, names.ariaBusy];
+        more.click(); // which ends what was asked for first
+        return answer;
+        """
+    )
+    assert shown < 10
+    assert is_busy == "true"
+    first = names_in(browser)
+    assert len(first) == 10
+    time.sleep(0.1)
+    assert names_in(browser) == first
+    assert complaints(browser) == []
+
+
 def test_what_it_draws_comes_as_often_as_its_probability_says(browser, folder):
     """Of the unigram model every symbol is a draw of its own."""
     run = load_run(folder / "letters")
     visit(browser, folder / "letters.html")
     made = browser.execute_script(
         """
-        const names = [];
+        const made = [], names = document.getElementById("names");
         for (let i = 0; i < 100; i++) {
           document.querySelector("button.more").click();
-          for (const item of document.querySelectorAll("#names li")) names.push(item.textContent);
+          while (names.ariaBusy) await new Promise((done) => setTimeout(done));
+          for (const item of names.children) made.push(item.textContent);
         }
-        return names;
+        return made;
         """
     )
     assert len(made) == 1000

@@ -9,7 +9,8 @@ from mm_jax.config.base import InputError
 from mm_jax.config.training import LRRangeConfig, OptimizerConfig
 from mm_jax.data.batches import Batch, rows, windows
 from mm_jax.data.corpus import encode_corpus
-from mm_jax.data.examples import Crops, Rows, Windows, examples_of, is_on_host
+from mm_jax.data.examples import Windows, examples_of, is_on_host
+from mm_jax.data.row_examples import Crops, Rows
 from mm_jax.data.vocab import build_vocab
 from mm_jax.experiments.lr_range import lr_range_test
 from mm_jax.models.mlp import mlp

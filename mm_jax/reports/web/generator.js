@@ -8,6 +8,7 @@
   // As NUM_SHADES of page_tables.py and MAX_SURPRISE of plots/symbols.py.
   const [NUM_SHADES, MAX_SURPRISE] = [8, 6];
   const MAX_BARS = 64; // of a larger alphabet the likeliest symbols
+  const MAX_WAIT = 50; // milliseconds for which the page does nothing but draw
   const ids = new Map(symbols.slice(1).map((symbol, i) => [symbol, i + 1])); // 0: the boundary
   const arrays = {};
   for (const [name, text] of Object.entries(model.arrays)) {
@@ -117,17 +118,16 @@
     return p.indexOf(largest(p)); // only by rounding
   }
 
-  function line(past, temperature) {
-    const all = [...past];
-    let state = read(past).at(-1);
+  // Append symbols to ``all`` until the line ends, one in each turn.
+  function* grow(all, state, temperature) {
     for (;;) {
       const id = draw(tempered(state.p, temperature));
-      if (id === 0) break;
+      if (id === 0) return;
       all.push(id);
-      if (all.length >= model.max_len) break; // a model may have no position for it
+      if (all.length >= model.max_len) return; // a model may have no position for it
+      yield;
       state = advance(state.carries, id);
     }
-    return join(all);
   }
 
   // The symbol, or its code point where it could not be seen.
@@ -217,21 +217,34 @@
     }
   }
 
-  function sampleTen() {
+  // Show new lines. However long that takes, the page answers; a new request ends this one.
+  let request = 0;
+  async function sample() {
     const past = readPrefix();
     if (past === null) return;
-    const count = model.endless ? 3 : 10;
-    const lines = Array.from({ length: count }, () => line(past, Number(slider.value)));
-    names.replaceChildren(...lines.map((text) => {
+    const [own, first, temperature] = [++request, read(past).at(-1), Number(slider.value)];
+    let resumed = performance.now();
+    names.replaceChildren();
+    names.setAttribute("aria-busy", "true");
+    for (let left = model.endless ? 3 : 10; left > 0; left--) {
+      const all = [...past];
+      for (const _ of grow(all, first, temperature)) {
+        if (performance.now() - resumed < MAX_WAIT) continue;
+        await new Promise((done) => setTimeout(done));
+        if (own !== request) return;
+        resumed = performance.now();
+      }
+      const seen = (c) => (c !== "\n" && /\p{C}/u.test(c) ? readable(c) : c);
       const item = document.createElement("li");
-      item.append(element("bdi", Array.from(text, (c) => (c !== "\n" && /\p{C}/u.test(c) ? readable(c) : c)).join("")));
-      return item;
-    }));
+      item.append(element("bdi", Array.from(join(all), seen).join("")));
+      names.append(item);
+    }
+    names.removeAttribute("aria-busy");
   }
 
   prefix.addEventListener("input", update);
   slider.addEventListener("input", update);
-  byId("ask").addEventListener("submit", (event) => { event.preventDefault(); sampleTen(); });
+  byId("ask").addEventListener("submit", (event) => { event.preventDefault(); sample(); });
   update();
-  sampleTen();
+  sample();
 })();
