@@ -232,8 +232,8 @@ def with_positions(config: Any, most_tokens: int) -> Any:
 
 CountedConfig = NgramConfig | KneserNeyConfig
 TrainedConfig = (
-    MLPConfig
-    | BigramConfig
+    BigramConfig
+    | MLPConfig
     | BowConfig
     | WaveNetConfig
     | RNNConfig

@@ -38,6 +38,8 @@ def members(*losses):
         ({}, RunConfig()),
         ({"model": "mlp"}, RunConfig()),
         ({"model": "bigram"}, RunConfig(model=BigramConfig())),
+        ({"model": "gru"}, PRESETS["gru"].config),
+        ({"model": "transformer"}, PRESETS["transformer"].config),
         ({"preset": "modern"}, PRESETS["modern"].config),
         ({"preset": "bigram", "model": "bigram"}, PRESETS["bigram"].config),
         ({"out": "run"}, RunConfig()),

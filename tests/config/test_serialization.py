@@ -102,7 +102,7 @@ def changed(path, value):
     [
         ("color", "red", "unknown choice 'color'"),
         ("model.color", "red", "unknown choice 'color'"),
-        ("model.name", "lstm", "unknown model 'lstm'; choose from ngram, kneser-ney, bigram, mlp"),
+        ("model.name", "gpu", "unknown model 'gpu'; choose from ngram, kneser-ney, bigram, mlp"),
         ("model.name", None, "unknown model None"),
         ("model.context", 0, "--context must be at least 1, not 0"),
         ("model.context", "3", "--context must be of type int"),

@@ -108,16 +108,33 @@ def test_ids_are_on_the_device_once_for_all_contexts_of_a_split(path):
 def test_a_loss_is_measured_on_all_of_a_split_or_on_some_that_are_evenly_spread(path, monkeypatch):
     dataset = load_dataset(DataConfig(str(path)))
     num = dataset.splits.train.num_predictions
-    assert dataset.evaluated("train", 3).num_examples == num
-    assert dataset.evaluated("train", 3, during=True).num_examples == num
+    assert dataset.evaluated("train", 3, packed=False).num_examples == num
+    assert dataset.evaluated("train", 3, packed=True, during=True).num_examples == num
     monkeypatch.setattr(dataset_module, "MAX_DURING", num // 4)
-    assert dataset.evaluated("train", 3).num_examples == num
-    some, every = dataset.evaluated("train", 3, during=True), dataset.examples("train", 3)
+    assert dataset.evaluated("train", 3, packed=False).num_examples == num
+    some = dataset.evaluated("train", 3, packed=False, during=True)
+    every = dataset.examples("train", 3)
     places = [i * num // (num // 4) for i in range(num // 4)]
     assert_trees_identical(some.take(jnp.arange(num // 4)), every.take(jnp.array(places)))
     assert some.num_examples == num // 4
-    of_rows = dataset.evaluated("train", None, during=True)
+    of_rows = dataset.evaluated("train", None, packed=False, during=True)
     assert of_rows.num_examples == 16 * (num // 4) // num
+    monkeypatch.undo()
+    packed = dataset.evaluated("train", None, packed=True)
+    assert packed.length == 1 + dataset.splits.train.longest
+    assert packed.num_examples <= 16
+    assert float(packed.take(jnp.arange(packed.num_examples)).weights.sum()) == num
+
+
+def test_the_most_tokens_are_those_of_the_longest_item_with_its_boundary(path, tmp_path):
+    dataset = load_dataset(DataConfig(str(path)))
+    lines = path.read_text().split()
+    assert dataset.most_tokens == 1 + max(map(len, lines))
+    text = tmp_path / "text.txt"
+    text.write_text("abc " * 100)
+    document = load_dataset(DataConfig(str(text), items="document", block=50))
+    assert document.most_tokens == 50
+    assert load_dataset(DataConfig(str(text), items="document", block=999)).most_tokens < 400
 
 
 def test_fewer_predictions_of_a_large_vocabulary_are_measured(path):

@@ -42,7 +42,7 @@ METADATA = RunMetadata(CONFIG, SYMBOLS, DATA)
 
 def record_of_run():
     return {
-        "format": 4,
+        "format": 5,
         "config": to_dict(CONFIG),
         "symbols": [*SYMBOLS],
         "data": {**DATA},
@@ -76,6 +76,8 @@ def test_no_jax_is_needed_to_read_it():
 UNKNOWN_IN = {  # the choices that a format did not have yet
     1: ["full_batch", "regularization"],
     2: ["label_smoothing", "init_scale", "data_seed", "average_decay", "seeds"],
+    3: [],
+    4: ["row_length"],
 }
 UNKNOWN_OF_DATA = ["items", "unit", "lower", "min_count", "column", "weights", "block"]  # before 4
 
@@ -83,17 +85,21 @@ UNKNOWN_OF_DATA = ["items", "unit", "lower", "min_count", "column", "weights", "
 def older(record, written):
     """The record of a run as an older format has it."""
     record["format"] = written
-    for number in range(written, 3):
+    for number in range(written, 5):
         for name in UNKNOWN_IN[number]:
             del record["config"][name]
-    if written < 3:
-        record["config"]["model"].pop("dropout", None)
-    for name in UNKNOWN_OF_DATA:
-        del record["config"]["data"][name]
+    of_model = ["layers", "norm", *["dropout"] * (written < 3)]
+    for name in of_model:
+        record["config"]["model"].pop(name, None)
+    for name in ("b1", "b2"):
+        del record["config"]["optimizer"][name]
+    if written < 4:
+        for name in UNKNOWN_OF_DATA:
+            del record["config"]["data"][name]
     return record
 
 
-@pytest.mark.parametrize("written", [1, 2, 3])
+@pytest.mark.parametrize("written", [1, 2, 3, 4])
 def test_a_run_of_an_older_format_means_what_it_meant(written):
     found = metadata_from_record(older(record_of_run(), written))
     assert found.config == CONFIG
@@ -101,6 +107,8 @@ def test_a_run_of_an_older_format_means_what_it_meant(written):
     assert (config.full_batch, config.regularization, config.label_smoothing) == (False, 0.0, 0.0)
     assert (config.init_scale, config.data_seed, config.average_decay) == (1.0, None, 0.0)
     assert (config.seeds, config.model.dropout) == (1, 0.0)
+    assert (config.row_length, config.model.layers, config.model.norm) == (0, 1, "none")
+    assert (config.optimizer.b1, config.optimizer.b2) == (None, None)
     data = config.data
     assert (data.items, data.unit, data.lower, data.min_count) == ("line", "char", False, 1)
     assert (data.column, data.weights, data.block) == (None, None, 128)

@@ -275,8 +275,9 @@ def test_a_report_has_the_same_generator(browser, folder):
 
 def names_in(browser):
     """The lines that are shown, once all that were asked for are."""
-    lines = find(browser, "names")
+    lines, deadline = find(browser, "names"), time.monotonic() + 60
     while lines.get_attribute("aria-busy"):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     return [item.text for item in find(browser, "names").find_elements(By.TAG_NAME, "li")]
 

@@ -45,6 +45,9 @@ def narrow(params, carry, token):
 RECURRENT = mm.scanned(
     lambda key: {"E": jnp.ones((27, 5)), "U": jnp.ones((5, 27))}, lambda _: jnp.zeros(5), narrow
 )
+LONG = mm.encode_corpus(["a" * n for n in (3, 9, 12)], LETTERS)
+NARROW = mm.transformer(27, 8, layers=1, embed_dim=8, heads=2)
+
 CASES = {
 """
 END = """
@@ -119,6 +122,20 @@ EXPECTED = {
     "mm.evaluate(MODEL, PARAMS, BATCH.replace(targets=BATCH.targets - 1))": (
         "targets of the data have the id -1, and the model has logits of 0 to 26"
     ),
+    "mm.evaluate(NARROW, NARROW.init(KEY), LONG)": (
+        "2 of 3 items are too long for the 8 positions of the model, which hold a boundary and 7 "
+        "symbols; the longest has 12 symbols and needs --positions 13"
+    ),
+    "fit(mm.init_state(NARROW, SGD, KEY), LONG, NARROW)": "2 of 3 items are too long for the 8",
+    "mm.surprise(NARROW, NARROW.init(KEY), LONG)": "2 of 3 items are too long for the 8 positions",
+    "mm.sample(NARROW, NARROW.init(KEY), KEY, num=1, max_len=9)": (
+        "max_len is 9, and the model makes at most 8 symbols"
+    ),
+    "mm.packed_rows(LONG, 11)": "1 of 3 items have more than 10 symbols, and do not fit in rows",
+    "mm.transformer(27, 8, heads=5)": "--heads 5 does not divide --embed-dim 64; --heads 4 does",
+    "mm.wavenet(27, 6)": "--context must be a power of two, such as 4 or 8, not 6",
+    "mm.transformer_from_gpt2({})": "the arrays of a GPT-2 of 0 layers: ",
+    "mm.make_optimizer(mm.OptimizerConfig('sgd', b2=0.9), 5)": "sgd has no --b2; adam, adamw and",
     "fit(STATE, model=mm.windowed(MODEL.init, flat, 3))": None,  # reads windows in a row: right
     "mm.sample(mm.windowed(MODEL.init, flat, 3), PARAMS, KEY, num=2)": None,
     "mm.init_state(MODEL, SGD, jax.random.PRNGKey(0))": None,  # a key of the old kind
