@@ -4,8 +4,9 @@ Enters: splits, samples, parameters. Leaves: projections and nearest neighbours 
 baselines, lines with the surprise of each symbol, statistics of arrays.
 """
 
+import dataclasses
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxtyping import Float, Int
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from mm_jax.data.corpus import encode_corpus
+from mm_jax.data.corpus import Corpus, encode_corpus
 from mm_jax.data.dataset import Dataset
 from mm_jax.data.ngram_counts import count_corpus
 from mm_jax.data.ngram_numbers import highest_order
@@ -26,6 +27,7 @@ from mm_jax.training.surprise import surprise
 
 NUM_NEIGHBOURS = 5  # shown of a symbol
 MAX_SYMBOLS = 120  # of a large alphabet that are shown of an embedding
+MAX_READ = 24  # symbols of a line that figures show a model reading
 VOWELS = set("aeiou")
 
 
@@ -136,7 +138,7 @@ def annotate_lines(
         return []
     texts = [text for text, _ in pairs]
     corpus = encode_corpus(texts, vocab)
-    nats = surprise(model, params, corpus).tolist()
+    nats = _nats_of_lines(model, params, corpus)
     seen: dict[str, list[bool]] = {}
     train: list[str] = []
     if dataset is not None and not is_document:
@@ -146,14 +148,52 @@ def annotate_lines(
     for i, (text, is_cut) in enumerate(pairs):
         first, end = corpus.offsets[i : i + 2].tolist()
         shown = [vocab.symbols[k] for k in corpus.ids[first + 1 : end + 1].tolist()]
-        symbols = list(zip(shown, nats[first:end], strict=True))
+        symbols = list(zip(shown, nats[i], strict=False))
         if is_cut or is_document:
-            symbols = symbols[:-1]
+            symbols = symbols[: len(shown) - 1]
         where = [name for name, found in seen.items() if found[i]]
         match = process.extractOne(text, train, scorer=Levenshtein.distance) if train else None
         nearest, distance = (match[0], int(match[1])) if match else (None, None)
         lines.append(AnnotatedLine(text, symbols, where, nearest, distance, is_cut))
     return lines
+
+
+def _nats_of_lines(model: Model, params: Params, corpus: Corpus) -> list[list[float]]:
+    """Return the nats of the symbols of each line, and of its end where the model reads so far.
+
+    A model of ``max_len`` tokens can make a line of as many, whose end it cannot predict: that is
+    read as a document, which has none.
+    """
+    fits = np.ones(len(corpus), bool) if model.max_len is None else corpus.lengths < model.max_len
+    result: list[list[float]] = [[] for _ in fits]
+    if fits.any():
+        some = corpus if fits.all() else corpus.take(np.flatnonzero(fits))
+        nats = surprise(model, params, some)
+        ends = some.offsets[1:-1]
+        for i, each in zip(np.flatnonzero(fits), np.split(nats, ends), strict=True):
+            result[i] = each.tolist()
+    for i in np.flatnonzero(~fits):
+        ids = corpus.ids[corpus.offsets[i] : corpus.offsets[i + 1]]
+        block = min(len(ids) - 1, model.max_len or len(ids))
+        alone = dataclasses.replace(corpus, ids=ids, is_document=True, block=block)
+        result[i] = surprise(model, params, alone).tolist()
+    return result
+
+
+def line_to_read(
+    lines: Sequence[AnnotatedLine], vocab: Vocab, max_len: int | None = None
+) -> Int[np.ndarray, " T"]:
+    """Return a boundary and the symbols of a line that figures show a model reading.
+
+    It is the first line that is whole and has at most MAX_READ symbols, and no more than a model of
+    ``max_len`` tokens reads; else the beginning of the first one.
+    """
+    most = 1 + MAX_READ if max_len is None else min(1 + MAX_READ, max_len)
+    read = [encode_corpus([line.text], vocab).ids[:-1].astype(np.int32) for line in lines]
+    whole = (
+        ids for ids, line in zip(read, lines, strict=True) if not line.is_cut and len(ids) <= most
+    )
+    return next(whole, next(iter(read), np.zeros(1, np.int32)))[:most]
 
 
 def baseline_losses(splits: Splits) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The figures of a run or of a sweep: each that fits its model, with a title and a description."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,13 +9,21 @@ import numpy as np
 from jaxtyping import Float, Integer
 from matplotlib.figure import Figure
 
-from mm_jax.config.models import NgramConfig
-from mm_jax.config.training import RunConfig
+from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.ngram_counts import count_corpus
 from mm_jax.data.vocab import Vocab
+from mm_jax.models.registry import build_model
 from mm_jax.reports import plots
-from mm_jax.reports.analysis import AnnotatedLine, nearest_rows, project_embedding
-from mm_jax.reports.plots.histograms import has_enough
+from mm_jax.reports.analysis import (
+    AnnotatedLine,
+    line_to_read,
+    nearest_rows,
+    project_embedding,
+    readable,
+)
+from mm_jax.reports.plots.groups import group_arrays, span_text
+from mm_jax.reports.plots.histograms import drawn_layers, has_enough
+from mm_jax.reports.plots.inside import cut_text, layers_of
 from mm_jax.reports.run_summary import RunSummary, diagnostics_before_and_after
 from mm_jax.reports.sweep_summary import SweepSummary
 from mm_jax.runs.metrics import LossCurve
@@ -43,24 +51,21 @@ def make_figures(
         if math.isfinite(summary.settings[0].mean):  # the best one: otherwise all have diverged
             yield choices_figure(summary)
         return
-    config = summary.run.config
+    config, groups = summary.run.config, group_arrays(summary.arrays)
     if summary.curves:
         yield loss_figure(summary)
     if len(summary.curves) == 1 and len(summary.curves[0].diagnostics) > 1:
-        yield updates_figure(summary.curves[0])
+        yield updates_figure(summary.curves[0], groups)
     yield from bigram_figures(summary)
     if (table := summary.embedding) is not None:
         yield embedding_figure(table, summary.run.vocab)
         if tables and len(table) > 1:
             yield neighbours_figure(table, summary.run.vocab)
     if isinstance(config, RunConfig) and config.seeds == 1 and summary.dataset is not None:
-        yield from histogram_figures(summary, config)
+        yield from histogram_figures(summary, config, groups)
+    yield from reading_figures(summary)
     if tables and summary.samples:
         yield samples_figure(summary.samples)
-
-
-def _is_ensemble(config: Any) -> bool:
-    return isinstance(config, RunConfig) and config.seeds > 1
 
 
 def loss_figure(summary: RunSummary) -> ReportFigure:
@@ -75,36 +80,46 @@ def loss_figure(summary: RunSummary) -> ReportFigure:
     return ReportFigure("loss", "Loss over steps", description, figure)
 
 
-def updates_figure(curve: LossCurve) -> ReportFigure:
+def updates_figure(curve: LossCurve, groups: Mapping[str, Sequence[str]]) -> ReportFigure:
     """Return the figure of how much a step changes each array, over time."""
-    last = curve.diagnostics[-1]["update_to_data"]
-    ratios = ", ".join(f"{name} {float(ratio):.1e}" for name, ratio in last.items())
+    last = {name: float(x) for name, x in curve.diagnostics[-1]["update_to_data"].items()}
     return ReportFigure(
         "updates",
         "How much a step changes each array",
-        f"Ratio of a step's update to each array over time, at the end: {ratios}.",
-        plots.ratios(curve.diagnostics),
+        "Ratio of a step's update to each array over time, at the end: "
+        f"{grouped_text(last, groups)}.",
+        plots.ratios(curve.diagnostics, groups),
     )
 
 
+def grouped_text(numbers: Mapping[str, float], groups: Mapping[str, Sequence[str]]) -> str:
+    """Return the number of each array; of those that are one line the lowest and the highest."""
+    texts = [f"{name} {span_text(numbers[one] for one in each)}" for name, each in groups.items()]
+    some = any(len(each) > 1 for each in groups.values())
+    return ", ".join(texts) + ("; arrays of one kind are one line" if some else "")
+
+
 def bigram_figures(summary: RunSummary) -> Iterator[ReportFigure]:
-    """Yield tables of bigrams: their counts, and for a neural bigram also its probabilities."""
-    run, counts = summary.run, bigram_counts(summary)
-    name = run.config.model.name
-    if name == "mlp" or (counts is None and name != "bigram"):
+    """Yield the table of bigrams, counted, and the probabilities that a model has for them.
+
+    Of a trained model there are such only where one symbol alone decides the next.
+    """
+    run = summary.run
+    member = build_model(run.config.model, len(run.vocab))  # an ensemble has no logits of its own
+    if isinstance(run.config, RunConfig) and member.bigram_logits is None:
         return
+    counts = bigram_counts(summary)
     if counts is not None:
         yield counts_figure(counts, run.vocab)
-    if name == "bigram" and not _is_ensemble(run.config):
-        yield from probability_figures(run.params, counts, run.vocab)
+    if run.model.bigram_logits is not None:
+        yield from probability_figures(run.model.bigram_logits(run.params), counts, run.vocab)
 
 
 def bigram_counts(summary: RunSummary) -> Integer[np.ndarray, "V V"] | None:
     """Return how often each bigram occurs: as a count model has it, or in the training lines."""
-    model = summary.run.config.model
-    if isinstance(model, NgramConfig) and model.order > 1:
-        counts = np.asarray(summary.run.params["counts"])
-        return counts.sum(tuple(range(model.order - 2)), dtype=np.int64)
+    counts = summary.run.params.get("counts")
+    if isinstance(summary.run.config, CountConfig) and counts is not None and counts.ndim > 1:
+        return np.asarray(counts).sum(tuple(range(counts.ndim - 2)), dtype=np.int64)
     if summary.dataset is None or len(summary.run.vocab) ** 2 > MAX_TABLE_CELLS:
         return None
     return count_corpus(summary.dataset.splits.train, 2).dense()
@@ -123,11 +138,11 @@ def counts_figure(counts: Integer[np.ndarray, "V V"], vocab: Vocab) -> ReportFig
 
 
 def probability_figures(
-    params: Mapping[str, Any], counts: Integer[np.ndarray, "V V"] | None, vocab: Vocab
+    logits: Any, counts: Integer[np.ndarray, "V V"] | None, vocab: Vocab
 ) -> Iterator[ReportFigure]:
     """Yield the probabilities of a neural bigram, and their difference from those of counting."""
     frequency = None if counts is None else counts.sum(0)
-    probs = np.asarray(jax.nn.softmax(params["W"]), np.float64)
+    probs = np.asarray(jax.nn.softmax(logits), np.float64)
     yield ReportFigure(
         "probabilities",
         "The net's probability of each next symbol",
@@ -172,7 +187,9 @@ def neighbours_figure(table: Float[np.ndarray, "V D"], vocab: Vocab) -> ReportFi
     )
 
 
-def histogram_figures(summary: RunSummary, config: RunConfig) -> Iterator[ReportFigure]:
+def histogram_figures(
+    summary: RunSummary, config: RunConfig, groups: Mapping[str, Sequence[str]]
+) -> Iterator[ReportFigure]:
     """Yield the histograms of activations and gradients, before and after training."""
     before, after = diagnostics_before_and_after(summary, config)
     if after.activations:
@@ -180,20 +197,72 @@ def histogram_figures(summary: RunSummary, config: RunConfig) -> Iterator[Report
             f"{name}: {float(before.saturated[name]):.0%} before, {float(share):.0%} after"
             for name, share in after.saturated.items()
         )
+        many, drawn = len(after.activations), len(drawn_layers([*after.activations]))
+        what = "tanh activations" if summary.run.model.gates is None else "outputs of gated units"
         yield ReportFigure(
             "activations",
-            "Activations of the hidden layer",
-            f"Histogram of tanh activations; share that is saturated, {shares}.",
-            plots.activations(before, after),
+            f"Activations of the hidden layer{'s' * (many > 1)}",
+            f"Histogram of {what}{f' of {drawn} layers' * (drawn < many)}; share that is "
+            f"saturated, {shares}.",
+            plots.activations(before, after, what),
         )
-    if any(has_enough(histogram) for histogram in after.gradients.values()):
-        stds = ", ".join(f"{name} {float(std):.1e}" for name, std in after.gradient_std.items())
+    if any(has_enough(histogram.counts) for histogram in after.gradients.values()):
+        stds = {name: float(std) for name, std in after.gradient_std.items()}
         yield ReportFigure(
             "gradients",
             "Gradients of each array",
-            f"Histogram of gradients after training; standard deviations: {stds}.",
-            plots.gradients(before, after),
+            "Histogram of gradients after training; standard deviations: "
+            f"{grouped_text(stds, groups)}.",
+            plots.gradients(before, after, groups),
         )
+
+
+def reading_figures(summary: RunSummary) -> Iterator[ReportFigure]:
+    """Yield what is inside a model while it reads one of its samples: attention, gates."""
+    model, params, vocab = summary.run.model, summary.run.params, summary.run.vocab
+    line = line_to_read(summary.samples, vocab, model.max_len)
+    if len(line) < 2:
+        return
+    symbols = [vocab.symbols[i] for i in line]
+    text = (" " if vocab.unit == "word" else "").join(map(readable, symbols[1:]))
+    for read, figure in ((model.attention, attention_figure), (model.gates, gates_figure)):
+        if read is not None:
+            inside = jax.jit(read)(params, line)
+            yield figure({name: np.asarray(each) for name, each in inside.items()}, symbols, text)
+
+
+def attention_figure(
+    maps: Mapping[str, Float[np.ndarray, "heads T T"]], symbols: Sequence[str], text: str
+) -> ReportFigure:
+    """Return the figure of how much each symbol of a line reads from each, in each head."""
+    heads = max(len(each) for each in maps.values())
+    own = ", ".join(
+        f"{name} {np.diagonal(each, axis1=1, axis2=2)[:, 1:].mean():.2f}"
+        for name, each in maps.items()
+    )
+    return ReportFigure(
+        "attention",
+        "Attention",
+        f"Attention of {len(maps)} layers of {heads} heads on the line {text}, which a boundary "
+        "begins: each row is a symbol, and how much it reads from which. Mean weight of a symbol "
+        f"on itself: {own}{cut_text(len(maps), heads)}.",
+        plots.attention(maps, symbols),
+    )
+
+
+def gates_figure(
+    openness: Mapping[str, Float[np.ndarray, "T H"]], symbols: Sequence[str], text: str
+) -> ReportFigure:
+    """Return the figure of how open each gate is at each symbol of a line."""
+    units = max(each.shape[1] for each in openness.values())
+    means = ", ".join(f"{name} {each.mean():.2f}" for name, each in openness.items())
+    return ReportFigure(
+        "gates",
+        "Gates",
+        f"How open the gates of {units} units are, 0 to 1, at each symbol of the line {text}, "
+        f"which a boundary begins. Means: {means}{cut_text(len(layers_of(openness)), 0, units)}.",
+        plots.gates(openness, symbols),
+    )
 
 
 def samples_figure(lines: list[AnnotatedLine]) -> ReportFigure:

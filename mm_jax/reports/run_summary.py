@@ -34,10 +34,11 @@ from mm_jax.runs.layout import CONFIG, METRICS, SAMPLES, check_data_record
 from mm_jax.runs.metrics import LossCurve, loss_curves, read_lines
 from mm_jax.runs.reader import Run, read_samples, run_dataset
 from mm_jax.runtime.paths import is_large
+from mm_jax.training.data import read_by
 from mm_jax.training.diagnostics import Diagnostics, look_inside
 from mm_jax.training.optimizers import make_optimizer
 
-NUM_EXAMPLES = 4096  # that the diagnostics of a net are computed on
+NUM_EXAMPLES = 4096  # predictions that the diagnostics of a net are computed on
 
 
 class RunSummary(NamedTuple):
@@ -59,9 +60,9 @@ class RunSummary(NamedTuple):
 
     @property
     def embedding(self) -> np.ndarray | None:
-        """The embedding (V, D) of a single model; None where there is none."""
-        is_single = getattr(self.run.config, "seeds", 1) == 1
-        return np.asarray(self.run.params["C"]) if is_single and "C" in self.run.params else None
+        """The embedding (V, D) of the symbols; None where the model, or an ensemble, has none."""
+        embedding = self.run.model.embedding
+        return None if embedding is None else np.asarray(embedding(self.run.params))
 
 
 def summarize_run(run: Run) -> RunSummary:
@@ -134,9 +135,13 @@ def diagnostics_before_and_after(
     run, optimizer = summary.run, make_optimizer(config.optimizer, config.steps)
     setup = load_setup(config, optimizer, dataset=summary.dataset)
     state = setup.initial_state(optimizer)
-    count = setup.data.num_examples
-    numbers = np.arange(min(count, NUM_EXAMPLES)) * count // min(count, NUM_EXAMPLES)
-    batch = setup.data.take(numbers if is_on_host(setup.data) else jnp.asarray(numbers))
+    data, most = setup.data, NUM_EXAMPLES
+    if setup.model.context is None:  # each example of rows has a prediction at each of its tokens
+        data = read_by(setup.model, setup.dataset.splits.train, packed=True)
+        most = max(1, NUM_EXAMPLES // data.example_size)
+    count = data.num_examples
+    numbers = np.arange(min(count, most)) * count // min(count, most)
+    batch = data.take(numbers if is_on_host(data) else jnp.asarray(numbers))
     diagnose = partial(look_inside, setup.model, optimizer)
     before = diagnose(state, batch)
     return before, diagnose(dataclasses.replace(state, params=run.params), batch)

@@ -20,7 +20,7 @@ class Options:
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run directory of an MLP, a bigram or n-gram counts with add-k smoothing."""
+    """A run directory."""
     html: Annotated[str, tyro.conf.arg(metavar="PAGE.html")]
     """The file to write."""
     json: bool = False

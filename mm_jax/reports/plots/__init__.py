@@ -6,6 +6,7 @@ style.py has their style. Nothing here is imported before a figure is drawn.
 from mm_jax.reports.plots.curves import losses, ratios, training
 from mm_jax.reports.plots.embeddings import embedding, neighbours, spread
 from mm_jax.reports.plots.histograms import activations, gradients
+from mm_jax.reports.plots.inside import attention, gates
 from mm_jax.reports.plots.searches import choices, lr_range
 from mm_jax.reports.plots.style import check_path, save, to_page
 from mm_jax.reports.plots.symbols import (
@@ -18,11 +19,13 @@ from mm_jax.reports.plots.symbols import (
 
 __all__ = [
     "activations",
+    "attention",
     "bigram_table",
     "check_path",
     "choices",
     "difference_table",
     "embedding",
+    "gates",
     "gradients",
     "losses",
     "lr_range",

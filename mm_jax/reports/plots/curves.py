@@ -9,7 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mm_jax.reports.plots.style import BLUE, GREEN, GREY, INK, ORANGE, label, stroke, styled
+from mm_jax.reports.plots.groups import group_names
+from mm_jax.reports.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LINES,
+    ORANGE,
+    label,
+    num_columns,
+    stroke,
+    styled,
+)
 from mm_jax.runs.metrics import LossCurve
 
 SMOOTHING_WINDOW = 0.02  # share of a run over which its losses are averaged
@@ -205,22 +217,26 @@ def _log10(nats: Any) -> Any:
 
 
 @styled
-def ratios(diagnostics: Sequence[Mapping[str, Any]]) -> Figure:
+def ratios(
+    diagnostics: Sequence[Mapping[str, Any]], groups: Mapping[str, Sequence[str]] | None = None
+) -> Figure:
     """Draw how much a step changes each array over time, and the share of saturated units.
 
-    About 1e-3 is good, by the third makemore lecture.
+    ``groups`` are the names of arrays that are one line, by its label: their median, in a band from
+    the lowest to the highest. About 1e-3 is good, by the third makemore lecture.
     """
-    names = list(diagnostics[0]["update_to_data"])
+    groups = groups or {name: [name] for name in diagnostics[0]["update_to_data"]}
     layers = list(diagnostics[0]["saturated"])
-    figure = Figure(figsize=(5.3, 4.8 if layers else 4))
+    columns = num_columns(groups, 60, 6)
+    height = (4.8 if layers else 4) + 0.2 * max(0, -(-len(groups) // columns) - 2)
+    figure = Figure(figsize=(5.3, height))
     panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if layers else None
     axes: Axes = figure.subplots() if panels is None else panels[0]
     steps = [line["step"] for line in diagnostics]
-    for i, name in enumerate(names):
+    for i, (name, arrays) in enumerate(groups.items()):
+        each = [[float(line["update_to_data"][array]) for line in diagnostics] for array in arrays]
         with np.errstate(divide="ignore", invalid="ignore"):
-            y = np.log10(np.array([float(line["update_to_data"][name]) for line in diagnostics]))
-        y = np.where(np.isfinite(y), y, np.nan)
-        axes.plot(steps, y, **stroke(i), linewidth=1.4, label=label(name))
+            _draw_group(axes, steps, np.log10(np.array(each)), label(name), stroke(i))
     axes.axhline(-3, color=INK, linewidth=0.9, linestyle=DOTS)
     axes.annotate(
         "about -3 is good",
@@ -234,17 +250,43 @@ def ratios(diagnostics: Sequence[Mapping[str, Any]]) -> Figure:
     )
     axes.set_ylabel("log10 of std(update) / std(array)")
     axes.set_title("How much a step changes each array")
-    below = axes
     if panels is not None:
-        below = panels[1]
-        for i, name in enumerate(layers):
-            shares = [100 * float(line["saturated"][name]) for line in diagnostics]
-            below.plot(steps, shares, **stroke(i) | {"color": INK})
-        below.set_ylim(0, 100)
-        below.set_ylabel("saturated, %")
-        below.grid(axis="y")
-        figure.align_ylabels([axes, below])
+        _draw_saturated(panels[1], diagnostics)
+        figure.align_ylabels(list(panels))
+    below = axes if panels is None else panels[1]
     below.set_xlim(0, steps[-1])
     _label_steps(below)
-    figure.legend(loc="outside lower center", ncols=6)
+    figure.legend(loc="outside lower center", ncols=columns)
     return figure
+
+
+def _draw_saturated(axes: Axes, diagnostics: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the share of saturated units of each layer; of many layers as one line with a band."""
+    layers = list(diagnostics[0]["saturated"])
+    groups = {name: [name] for name in layers} if len(layers) <= len(LINES) else group_names(layers)
+    steps = [line["step"] for line in diagnostics]
+    for i, (name, each) in enumerate(groups.items()):
+        shares = [[100 * float(line["saturated"][one]) for line in diagnostics] for one in each]
+        text = f"{label(name)}, saturated" if len(layers) > 1 else None
+        _draw_group(axes, steps, np.array(shares), text, stroke(i) | {"color": INK})
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("saturated, %")
+    axes.grid(axis="y")
+
+
+def _draw_group(
+    axes: Axes,
+    steps: Sequence[int],
+    values: Float[np.ndarray, "arrays steps"],
+    name: str | None,
+    style: dict[str, Any],
+) -> None:
+    """Draw numbers over time that are one line: their median, in a band of all that are finite."""
+    finite = np.ma.masked_invalid(values)
+    middle = (
+        np.ma.median(finite, axis=0).filled(np.nan) if len(values) > 1 else finite[0].filled(np.nan)
+    )
+    axes.plot(steps, middle, **style, linewidth=1.4, label=name)
+    if len(values) > 1:
+        low, high = (each.filled(np.nan) for each in (finite.min(0), finite.max(0)))
+        axes.fill_between(steps, low, high, color=style["color"], alpha=0.13, linewidth=0)

@@ -1,26 +1,39 @@
 """Figures of the diagnostics of a net: histograms of its activations and its gradients."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+from jaxtyping import Integer
 from matplotlib.figure import Figure
 
-from mm_jax.reports.plots.style import BLUE, GREY, INK, label, stroke, styled
-from mm_jax.training.diagnostics import MAX_STDS, SATURATED, Diagnostics, Histogram
+from mm_jax.reports.plots.groups import span_text
+from mm_jax.reports.plots.style import BLUE, GREY, INK, label, num_columns, stroke, styled
+from mm_jax.training.diagnostics import MAX_STDS, SATURATED, Diagnostics
 
 MIN_NUMBERS = 100  # of an array; a histogram of fewer says nothing
+MAX_TALL = 4  # layers whose histograms are drawn as tall as one
+MAX_LAYERS = 6  # that are drawn of more
 
 
-def has_enough(histogram: Histogram) -> bool:
+def has_enough(counts: Integer[Any, " bins"]) -> bool:
     """Return whether a histogram is of enough numbers to say something."""
-    return int(np.asarray(histogram.counts).sum()) >= MIN_NUMBERS
+    return int(np.asarray(counts).sum()) >= MIN_NUMBERS
 
 
 @styled
-def activations(before: Diagnostics, after: Diagnostics) -> Figure:
-    """Draw the histogram of each hidden layer before the first step and after the last one."""
+def activations(before: Diagnostics, after: Diagnostics, what: str = "tanh activations") -> Figure:
+    """Draw the histogram of each hidden layer before the first step and after the last one.
+
+    Of more than ``MAX_TALL`` layers, ``MAX_LAYERS`` are drawn, evenly spread; ``what`` is what
+    their numbers are.
+    """
     layers = list(after.activations)
-    figure = Figure(figsize=(5.3, 2.7 * len(layers) + 0.8))
-    panels = figure.subplots(len(layers), 1, squeeze=False)[:, 0]
-    for axes, name in zip(panels, layers, strict=True):
+    drawn = drawn_layers(layers)
+    height = 2.7 if len(layers) <= MAX_TALL else 1.6
+    figure = Figure(figsize=(5.3, height * len(drawn) + 0.8))
+    panels = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
+    for axes, name in zip(panels, drawn, strict=True):
         for diagnostics, when, color, style in (
             (before, "before training", GREY, "--"),
             (after, "after training", BLUE, "-"),
@@ -41,32 +54,51 @@ def activations(before: Diagnostics, after: Diagnostics) -> Figure:
         axes.set_ylabel("share, %")
         axes.legend(loc="upper center")
         axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
-    panels[0].set_title(f"tanh activations; saturated beyond ±{SATURATED}")
+    panels[0].set_title(f"{what}; saturated beyond ±{SATURATED}")
     return figure
 
 
+def drawn_layers(layers: Sequence[str]) -> list[str]:
+    """Return the layers whose activations are drawn: all, or some of many, evenly spread."""
+    if len(layers) <= MAX_TALL:
+        return list(layers)
+    count = min(len(layers), MAX_LAYERS)
+    return [layers[round(i * (len(layers) - 1) / (count - 1))] for i in range(count)]
+
+
 @styled
-def gradients(before: Diagnostics, after: Diagnostics) -> Figure:
+def gradients(
+    before: Diagnostics,
+    after: Diagnostics,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> Figure:
     """Draw the histogram of the gradients of each array, in units of their standard deviation.
 
-    What lies beyond the ends counts at the ends; an array of few numbers is not drawn.
+    ``groups`` are the names of arrays that are one line, by its label. What lies beyond the ends
+    counts at the ends; an array of few numbers is not drawn.
     """
-    names = list(after.gradients)
-    figure = Figure(figsize=(5.3, 4.5))
+    groups = groups or {name: [name] for name in after.gradients}
+    lines: dict[str, tuple[Integer[np.ndarray, " bins"], dict[str, Any]]] = {}
+    for i, (name, arrays) in enumerate(groups.items()):
+        counts = np.sum([np.asarray(after.gradients[array].counts) for array in arrays], 0)
+        std, first = (
+            span_text(float(each.gradient_std[array]) for array in arrays)
+            for each in (after, before)
+        )
+        if has_enough(counts):
+            lines[f"{label(name)}: std {std}, at first {first}"] = counts, stroke(i)
+    columns = num_columns(lines, 80, 2)
+    figure = Figure(figsize=(5.3, 4.5 + 0.19 * max(0, -(-len(lines) // columns) - 3)))
     axes = figure.subplots()
-    for i, name in enumerate(names):
-        std, first = float(after.gradient_std[name]), float(before.gradient_std[name])
-        text = f"{label(name)}: std {std:.1e}, at first {first:.1e}"
-        if has_enough(after.gradients[name]):
-            counts = np.asarray(after.gradients[name].counts)
-            middles = (np.arange(len(counts)) + 0.5) / len(counts) * 2 * MAX_STDS - MAX_STDS
-            shares = np.where(counts > 0, 100 * counts / counts.sum(), np.nan)
-            axes.plot(middles, shares, **stroke(i), linewidth=1.4, label=text)
+    for text, (counts, style) in lines.items():
+        middles = (np.arange(len(counts)) + 0.5) / len(counts) * 2 * MAX_STDS - MAX_STDS
+        shares = np.where(counts > 0, 100 * counts / counts.sum(), np.nan)
+        axes.plot(middles, shares, **style, linewidth=1.4, label=text)
     axes.set_yscale("log")
     axes.set_xlim(-MAX_STDS, MAX_STDS)
     axes.set_xlabel("gradient, in standard deviations of its array")
     axes.set_ylabel("share of the array's numbers, %")
     axes.set_title("Gradients after training")
     if axes.lines:
-        figure.legend(loc="outside lower center", ncols=2, fontsize=8.5)
+        figure.legend(loc="outside lower center", ncols=columns, fontsize=8.5)
     return figure

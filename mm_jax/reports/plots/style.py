@@ -9,7 +9,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -78,9 +78,20 @@ def is_dark(color: Any) -> bool:
 
 
 def stroke(number: int) -> dict[str, Any]:
-    """Return the colour and the dashes of a line, by its number."""
+    """Return the colour and the dashes of a line, by its number, and of later ones dots on it."""
     color, dashes = LINES[number % len(LINES)]
-    return {"color": color, "linestyle": dashes}
+    dots = {"marker": "o", "markersize": 3, "markevery": 0.08} if number >= len(LINES) else {}
+    return {"color": color, "linestyle": dashes, **dots}
+
+
+def num_columns(names: Iterable[str], letters: int, most: int) -> int:
+    """Return into how many columns of a legend names fit, of so many ``letters`` together.
+
+    >>> num_columns(["C", "W1"], 60, 6), num_columns(["layer1.qkv.W"], 60, 6)
+    (6, 3)
+    """
+    longest = max((len(name) for name in names), default=0) + 5  # with the line beside it
+    return max(1, min(most, letters // longest))
 
 
 def check_path(path: str) -> Path:
@@ -156,6 +167,12 @@ def _shortened(svg: str) -> str:
         (r' transform="rotate\(-?0 [^"]*"', ""),
         (r'(<[^>]*) id="[^"]*[a-z]+2?d?_\d+"', r"\1"),  # nothing refers to these
         (r"<g>\s*(<text[^>]*>[^<]*</text>)\s*</g>", r"\1"),
+        # A cell that nothing clips: a rectangle of one colour.
+        (
+            r'd="M (\S+) (\S+)\s+L (\S+) \2\s+L \3 (\S+)\s+L \1 \4\s+L \1 \2\s+(?:z\s+)?" '
+            r'style="fill: #',
+            r'd="M\1 \2H\3V\4H\1z" style="fill: #',
+        ),
         (r"\s*\n\s*", " "),
     ):
         svg = re.sub(pattern, rest, svg, flags=re.DOTALL)
