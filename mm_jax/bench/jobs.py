@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mm_jax.bench import ours, peers
+from mm_jax.bench import models, ours, peers, torch_models
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     job.__name__: job
@@ -28,11 +28,13 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
         ours.evaluation,
         ours.growth,
         ours.population,
+        models.model_steps,
         peers.training_in_pytorch,
         peers.sampling_in_pytorch,
         peers.evaluation_in_pytorch,
         peers.counting_with_add_at,
         peers.counting_with_counter,
+        torch_models.steps_in_pytorch,
     )
 }
 

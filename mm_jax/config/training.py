@@ -31,9 +31,13 @@ class BaseOptimizerConfig(Choices):
     """Decoupled weight decay; by default that of the optimizer (adamw 1e-4, sgd none)."""
     clip_norm: Annotated[float | None, Between(0, MAX_FLOAT, open_low=True)] = None
     """Scale gradients down to this global norm when theirs is larger."""
-    b1: Annotated[float | None, Between(0, 0.999999)] = dataclasses.field(default=None, kw_only=True)
+    b1: Annotated[float | None, Between(0, 0.999999)] = dataclasses.field(
+        default=None, kw_only=True
+    )
     """Share of the mean of gradients that a step keeps; by default the optimizer's (adam 0.9)."""
-    b2: Annotated[float | None, Between(0, 0.999999)] = dataclasses.field(default=None, kw_only=True)
+    b2: Annotated[float | None, Between(0, 0.999999)] = dataclasses.field(
+        default=None, kw_only=True
+    )
     """Share of the mean of their squares that a step keeps; by default the optimizer's."""
 
     def check_has_rate(self) -> None:

@@ -22,6 +22,7 @@ SECTIONS = {  # name of a function -> its module in mm_jax.bench
     "bigram": "training",
     "lr-range": "populations",
     "population": "populations",
+    "models": "models",
     "large": "training",
     "growth": "training",
     "checkpoints": "training",

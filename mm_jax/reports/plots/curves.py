@@ -236,7 +236,9 @@ def ratios(
     for i, (name, arrays) in enumerate(groups.items()):
         each = [[float(line["update_to_data"][array]) for line in diagnostics] for array in arrays]
         with np.errstate(divide="ignore", invalid="ignore"):
-            _draw_group(axes, steps, np.log10(np.array(each)), label(name), stroke(i))
+            _draw_group(
+                axes, steps, np.log10(np.array(each)), label(name), stroke(i) | {"linewidth": 1.4}
+            )
     axes.axhline(-3, color=INK, linewidth=0.9, linestyle=DOTS)
     axes.annotate(
         "about -3 is good",
@@ -286,7 +288,7 @@ def _draw_group(
     middle = (
         np.ma.median(finite, axis=0).filled(np.nan) if len(values) > 1 else finite[0].filled(np.nan)
     )
-    axes.plot(steps, middle, **style, linewidth=1.4, label=name)
+    axes.plot(steps, middle, **style, label=name)
     if len(values) > 1:
         low, high = (each.filled(np.nan) for each in (finite.min(0), finite.max(0)))
         axes.fill_between(steps, low, high, color=style["color"], alpha=0.13, linewidth=0)
