@@ -116,7 +116,7 @@ def _gru(module: Any) -> Any:
     import torch
 
     reset, update, new = (
-        _linear(module, name, 2 * DIM, DIM) for name in ("reset", "update", "new")
+        _linear(module, f"{name}_gate", 2 * DIM, DIM) for name in ("reset", "update", "new")
     )
 
     def advance(x: Any, states: Any) -> Any:

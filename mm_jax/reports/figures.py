@@ -21,7 +21,7 @@ from mm_jax.reports.analysis import (
     project_embedding,
     readable,
 )
-from mm_jax.reports.plots.groups import group_arrays, span_text
+from mm_jax.reports.plots.groups import group_arrays, grouped_text, in_order
 from mm_jax.reports.plots.histograms import drawn_layers, has_enough
 from mm_jax.reports.plots.inside import cut_text, layers_of
 from mm_jax.reports.run_summary import RunSummary, diagnostics_before_and_after
@@ -92,13 +92,6 @@ def updates_figure(curve: LossCurve, groups: Mapping[str, Sequence[str]]) -> Rep
     )
 
 
-def grouped_text(numbers: Mapping[str, float], groups: Mapping[str, Sequence[str]]) -> str:
-    """Return the number of each array; of those that are one line the lowest and the highest."""
-    texts = [f"{name} {span_text(numbers[one] for one in each)}" for name, each in groups.items()]
-    some = any(len(each) > 1 for each in groups.values())
-    return ", ".join(texts) + ("; arrays of one kind are one line" if some else "")
-
-
 def bigram_figures(summary: RunSummary) -> Iterator[ReportFigure]:
     """Yield the table of bigrams, counted, and the probabilities that a model has for them.
 
@@ -106,7 +99,8 @@ def bigram_figures(summary: RunSummary) -> Iterator[ReportFigure]:
     """
     run = summary.run
     member = build_model(run.config.model, len(run.vocab))  # an ensemble has no logits of its own
-    if isinstance(run.config, RunConfig) and member.bigram_logits is None:
+    is_bigram = (run.model.bigram_logits or member.bigram_logits) is not None
+    if isinstance(run.config, RunConfig) and not is_bigram:
         return
     counts = bigram_counts(summary)
     if counts is not None:
@@ -193,17 +187,18 @@ def histogram_figures(
     """Yield the histograms of activations and gradients, before and after training."""
     before, after = diagnostics_before_and_after(summary, config)
     if after.activations:
+        layers, drawn = len(after.activations), drawn_layers([*after.activations])
         shares = "; ".join(
-            f"{name}: {float(before.saturated[name]):.0%} before, {float(share):.0%} after"
-            for name, share in after.saturated.items()
+            f"{name}: {float(before.saturated[name]):.0%} before, "
+            f"{float(after.saturated[name]):.0%} after"
+            for name in drawn
         )
-        many, drawn = len(after.activations), len(drawn_layers([*after.activations]))
+        some = f" in {len(drawn)} of {layers} layers" if len(drawn) < layers else ""
         what = "tanh activations" if summary.run.model.gates is None else "outputs of gated units"
         yield ReportFigure(
             "activations",
-            f"Activations of the hidden layer{'s' * (many > 1)}",
-            f"Histogram of {what}{f' of {drawn} layers' * (drawn < many)}; share that is "
-            f"saturated, {shares}.",
+            f"Activations of the hidden layer{'s' if layers > 1 else ''}",
+            f"Histogram of {what}{some}; share that is saturated, {shares}.",
             plots.activations(before, after, what),
         )
     if any(has_enough(histogram.counts) for histogram in after.gradients.values()):
@@ -228,7 +223,8 @@ def reading_figures(summary: RunSummary) -> Iterator[ReportFigure]:
     for read, figure in ((model.attention, attention_figure), (model.gates, gates_figure)):
         if read is not None:
             inside = jax.jit(read)(params, line)
-            yield figure({name: np.asarray(each) for name, each in inside.items()}, symbols, text)
+            arrays = {name: np.asarray(inside[name]) for name in in_order(inside)}
+            yield figure(arrays, symbols, text)
 
 
 def attention_figure(
@@ -245,7 +241,7 @@ def attention_figure(
         "Attention",
         f"Attention of {len(maps)} layers of {heads} heads on the line {text}, which a boundary "
         "begins: each row is a symbol, and how much it reads from which. Mean weight of a symbol "
-        f"on itself: {own}{cut_text(len(maps), heads)}.",
+        f"on itself: {own}.{_drawn(cut_text(len(maps), heads))}",
         plots.attention(maps, symbols),
     )
 
@@ -255,14 +251,19 @@ def gates_figure(
 ) -> ReportFigure:
     """Return the figure of how open each gate is at each symbol of a line."""
     units = max(each.shape[1] for each in openness.values())
+    cut = cut_text(len(layers_of(openness)), units=units)
     means = ", ".join(f"{name} {each.mean():.2f}" for name, each in openness.items())
     return ReportFigure(
         "gates",
         "Gates",
         f"How open the gates of {units} units are, 0 to 1, at each symbol of the line {text}, "
-        f"which a boundary begins. Means: {means}{cut_text(len(layers_of(openness)), 0, units)}.",
+        f"which a boundary begins. Means: {means}.{_drawn(cut)}",
         plots.gates(openness, symbols),
     )
+
+
+def _drawn(cut: str) -> str:
+    return f" Drawn are {cut}." if cut else ""
 
 
 def samples_figure(lines: list[AnnotatedLine]) -> ReportFigure:

@@ -5,7 +5,17 @@ import functools
 import pytest
 
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
+from mm_jax.config.models import (
+    BigramConfig,
+    BowConfig,
+    GRUConfig,
+    KneserNeyConfig,
+    MLPConfig,
+    NgramConfig,
+    RNNConfig,
+    TransformerConfig,
+    WaveNetConfig,
+)
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.reports.run_summary import summarize_run
 from mm_jax.runs.reader import load_run
@@ -32,6 +42,13 @@ MODELS = {
     "trigram": (NgramConfig(3), {}),
     "unigram": (NgramConfig(1), {}),
     "kneser-ney": (KneserNeyConfig(3), {}),
+    "bigram ensemble": (BigramConfig(), {"seeds": 2}),
+    "bow": (BowConfig(4, 4, positions=8), {}),
+    "wavenet": (WaveNetConfig(4, 4, 4), {}),
+    "rnn": (RNNConfig(4, 4), {}),
+    "gru": (GRUConfig(4, 6, layers=2), {}),
+    "gru ensemble": (GRUConfig(4, 6), {"seeds": 2}),
+    "transformer": (TransformerConfig(2, 8, 2, positions=8), {}),
 }
 
 

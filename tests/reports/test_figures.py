@@ -1,12 +1,15 @@
 """The figures of a run: which there are of which model, and that they show its numbers."""
 
+import itertools
 from itertools import pairwise
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mm_jax.data.splits import split_lines
-from mm_jax.reports.figures import bigram_counts, make_figures
+from mm_jax.reports.figures import bigram_counts, bigram_figures, make_figures
+from tests.helpers import softmax64
 from tests.reports.conftest import LINES
 
 
@@ -24,6 +27,10 @@ def figures(summary):
         ("trigram", "bigrams samples"),
         ("unigram", "bigrams samples"),
         ("kneser-ney", "bigrams samples"),
+        ("bigram ensemble", "loss bigrams samples"),
+        ("gru ensemble", "loss samples"),
+        ("gru", "loss embedding neighbours activations gradients gates samples"),
+        ("transformer", "loss embedding neighbours gradients attention samples"),
     ],
 )
 def test_each_model_has_its_figures(summary, figures, name, expected):
@@ -32,6 +39,76 @@ def test_each_model_has_its_figures(summary, figures, name, expected):
     for figure in found:
         assert figure.title
         assert figure.description.endswith(".")
+
+
+@pytest.mark.parametrize("name", ["bow", "wavenet", "rnn"])
+def test_what_has_neither_gates_nor_attention_has_no_figure_of_them(summary, name):
+    found = make_figures(summary(name)._replace(dataset=None))  # so there are no histograms
+    assert [figure.name for figure in found] == ["loss", "embedding", "neighbours", "samples"]
+
+
+def test_any_model_whose_next_symbol_depends_on_one_alone_has_its_probabilities(summary):
+    mlp = summary("mlp")
+    size = len(mlp.run.vocab)
+    logits = np.random.default_rng(0).standard_normal((size, size))
+    model = mlp.run.model._replace(bigram_logits=lambda _: logits)
+    made = summary("mlp")._replace(run=mlp.run._replace(model=model))
+    (_, drawn, _) = bigram_figures(made)
+    np.testing.assert_allclose(
+        drawn.figure.axes[0].collections[0].get_array(), 100 * softmax64(logits), rtol=1e-5
+    )
+
+
+def panels_of(figure):
+    """The numbers of each panel of a figure, by its title; and the symbols on its axes."""
+    axes = [each for each in figure.axes if each.texts]
+    numbers = {each.texts[0].get_text(): each.collections[0].get_array() for each in axes}
+    return numbers, [
+        [[tick.get_text() for tick in axis.get_ticklabels()] for axis in (each.xaxis, each.yaxis)]
+        for each in axes
+    ]
+
+
+def test_attention_is_that_of_the_model_on_a_sample(summary):
+    made = summary("transformer")
+    found = next(f for f in make_figures(made) if f.name == "attention")
+    line = made.samples[0].text
+    tokens = jnp.array([0, *(made.run.vocab.ids[symbol] for symbol in line)])
+    maps = made.run.model.attention(made.run.params, tokens)
+    panels, axes = panels_of(found.figure)
+    expected = {
+        f"{name}, head {head + 1}": np.asarray(maps[name][head])
+        for name, head in itertools.product(("layer1", "layer2"), (0, 1))
+    }
+    assert list(panels) == list(expected)
+    for name, numbers in expected.items():
+        np.testing.assert_allclose(panels[name], numbers, atol=1e-6)
+    assert axes == 4 * [[[".", *line], [".", *line]]]
+    own = [float(np.mean([np.diag(head)[1:] for head in each])) for each in maps.values()]
+    assert f"itself: layer1 {own[0]:.2f}, layer2 {own[1]:.2f}." in found.description
+    assert f"2 layers of 2 heads on the line {line}," in found.description
+
+
+def test_gates_are_those_of_the_model_on_a_sample_the_most_open_unit_first(summary):
+    made = summary("gru")
+    found = next(f for f in make_figures(made) if f.name == "gates")
+    line = made.samples[0].text
+    tokens = jnp.array([0, *(made.run.vocab.ids[symbol] for symbol in line)])
+    opened = {k: np.asarray(v) for k, v in made.run.model.gates(made.run.params, tokens).items()}
+    panels, axes = panels_of(found.figure)
+    assert [name.split(",")[0] for name in panels] == list(opened)
+    for (name, numbers), each in zip(panels.items(), opened.values(), strict=True):
+        assert name.endswith(f", mean {each.mean():.2f}")
+        np.testing.assert_allclose(numbers, each.T[np.argsort(-each.mean(0))], atol=1e-6)
+    assert axes == 4 * [[[".", *line], []]]
+    means = ", ".join(f"{name} {each.mean():.2f}" for name, each in opened.items())
+    assert f"6 units are, 0 to 1, at each symbol of the line {line}," in found.description
+    assert f"Means: {means}." in found.description
+
+
+def test_without_a_sample_nothing_is_read(summary):
+    silent = summary("transformer")._replace(samples=[], dataset=None)
+    assert "attention" not in [figure.name for figure in make_figures(silent)]
 
 
 def test_a_report_has_no_figures_of_what_it_has_as_tables(summary):

@@ -17,7 +17,7 @@ from mm_jax.reports.plots.style import (
     INK,
     LINES,
     ORANGE,
-    label,
+    escaped,
     num_columns,
     stroke,
     styled,
@@ -226,9 +226,10 @@ def ratios(
     the lowest to the highest. About 1e-3 is good, by the third makemore lecture.
     """
     groups = groups or {name: [name] for name in diagnostics[0]["update_to_data"]}
-    layers = list(diagnostics[0]["saturated"])
-    columns = num_columns(groups, 60, 6)
-    height = (4.8 if layers else 4) + 0.2 * max(0, -(-len(groups) // columns) - 2)
+    layers = _layers(diagnostics)
+    named = [*groups, *(layers if len(layers) > 1 else ())]
+    columns = num_columns(named, 60, 6)
+    height = (4.8 if layers else 4) + 0.2 * max(0, -(-len(named) // columns) - 2)
     figure = Figure(figsize=(5.3, height))
     panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if layers else None
     axes: Axes = figure.subplots() if panels is None else panels[0]
@@ -236,9 +237,8 @@ def ratios(
     for i, (name, arrays) in enumerate(groups.items()):
         each = [[float(line["update_to_data"][array]) for line in diagnostics] for array in arrays]
         with np.errstate(divide="ignore", invalid="ignore"):
-            _draw_group(
-                axes, steps, np.log10(np.array(each)), label(name), stroke(i) | {"linewidth": 1.4}
-            )
+            values = np.log10(np.array(each))
+        _draw_group(axes, steps, values, escaped(name), stroke(i) | {"linewidth": 1.4})
     axes.axhline(-3, color=INK, linewidth=0.9, linestyle=DOTS)
     axes.annotate(
         "about -3 is good",
@@ -262,14 +262,19 @@ def ratios(
     return figure
 
 
+def _layers(diagnostics: Sequence[Mapping[str, Any]]) -> Mapping[str, Sequence[str]]:
+    """Return the names of the hidden layers that are one line, by its label."""
+    layers = list(diagnostics[0]["saturated"])
+    return group_names(layers) if len(layers) > len(LINES) else {name: [name] for name in layers}
+
+
 def _draw_saturated(axes: Axes, diagnostics: Sequence[Mapping[str, Any]]) -> None:
     """Draw the share of saturated units of each layer; of many layers as one line with a band."""
-    layers = list(diagnostics[0]["saturated"])
-    groups = {name: [name] for name in layers} if len(layers) <= len(LINES) else group_names(layers)
+    layers = _layers(diagnostics)
     steps = [line["step"] for line in diagnostics]
-    for i, (name, each) in enumerate(groups.items()):
+    for i, (name, each) in enumerate(layers.items()):
         shares = [[100 * float(line["saturated"][one]) for line in diagnostics] for one in each]
-        text = f"{label(name)}, saturated" if len(layers) > 1 else None
+        text = escaped(name) if len(layers) > 1 else None
         _draw_group(axes, steps, np.array(shares), text, stroke(i) | {"color": INK})
     axes.set_ylim(0, 100)
     axes.set_ylabel("saturated, %")
@@ -285,10 +290,8 @@ def _draw_group(
 ) -> None:
     """Draw numbers over time that are one line: their median, in a band of all that are finite."""
     finite = np.ma.masked_invalid(values)
-    middle = (
-        np.ma.median(finite, axis=0).filled(np.nan) if len(values) > 1 else finite[0].filled(np.nan)
-    )
-    axes.plot(steps, middle, **style, label=name)
+    middle = finite[0] if len(values) == 1 else np.ma.median(finite, axis=0)
+    axes.plot(steps, middle.filled(np.nan), **style, label=name)
     if len(values) > 1:
         low, high = (each.filled(np.nan) for each in (finite.min(0), finite.max(0)))
         axes.fill_between(steps, low, high, color=style["color"], alpha=0.13, linewidth=0)

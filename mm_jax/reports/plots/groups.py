@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mm_jax.reports.analysis import ArrayStats
 
@@ -11,14 +11,14 @@ MAX_KINDS = 8  # of arrays, before the vectors are drawn together
 
 
 def group_arrays(arrays: Sequence[ArrayStats]) -> dict[str, list[str]]:
-    """Return the names of arrays by what a figure calls them: each by itself, unless they are many.
+    """Return the names of many arrays by what a figure calls them; nothing for few, drawn alone.
 
-    Of many, those of one kind are together (group_names). Where kinds are more than MAX_KINDS, all
+    Those of one kind are together (group_names). Where kinds are more than MAX_KINDS, all
     vectors (biases, scales) are together, and where they still are more than MAX_ARRAYS the
     smallest.
     """
     if len(arrays) <= MAX_ARRAYS:
-        return {array.name: [array.name] for array in arrays}
+        return {}
     sizes = {array.name: array.size for array in arrays}
     groups = group_names(sizes)
     if len(groups) > MAX_KINDS:
@@ -52,6 +52,19 @@ def group_names(names: Iterable[str]) -> dict[str, list[str]]:
     return groups
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names in the order of their first number, which jit sorts as text.
+
+    >>> in_order(["h1", "h10", "h2"])
+    ['h1', 'h2', 'h10']
+    """
+
+    def number(name: str) -> int:
+        return int((re.findall(r"\d+", name) or ["0"])[0])
+
+    return sorted(names, key=number)
+
+
 def span_text(values: Iterable[float]) -> str:
     """Return one number, or the lowest and the highest of several that are finite.
 
@@ -63,3 +76,13 @@ def span_text(values: Iterable[float]) -> str:
     if len(values) == 1 or not finite:
         return f"{values[0]:.1e}"
     return f"{min(finite):.1e} to {max(finite):.1e}"
+
+
+def grouped_text(numbers: Mapping[str, float], groups: Mapping[str, Sequence[str]]) -> str:
+    """Return the number of each array; of those that are one line the lowest and the highest."""
+    groups = groups or {name: [name] for name in numbers}
+    spans = (
+        f"{name} {span_text(numbers[array] for array in arrays)}" for name, arrays in groups.items()
+    )
+    some = any(len(arrays) > 1 for arrays in groups.values())
+    return ", ".join(spans) + ("; arrays of one kind are one line" if some else "")

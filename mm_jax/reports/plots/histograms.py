@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Integer
 from matplotlib.figure import Figure
 
-from mm_jax.reports.plots.groups import span_text
-from mm_jax.reports.plots.style import BLUE, GREY, INK, label, num_columns, stroke, styled
+from mm_jax.reports.plots.groups import in_order, span_text
+from mm_jax.reports.plots.style import BLUE, GREY, INK, escaped, label, num_columns, stroke, styled
 from mm_jax.training.diagnostics import MAX_STDS, SATURATED, Diagnostics
 
 MIN_NUMBERS = 100  # of an array; a histogram of fewer says nothing
@@ -30,7 +30,7 @@ def activations(before: Diagnostics, after: Diagnostics, what: str = "tanh activ
     """
     layers = list(after.activations)
     drawn = drawn_layers(layers)
-    height = 2.7 if len(layers) <= MAX_TALL else 1.6
+    height, room = (2.7, 1.3) if len(layers) <= MAX_TALL else (1.7, 1.7)  # room: for a legend
     figure = Figure(figsize=(5.3, height * len(drawn) + 0.8))
     panels = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
     for axes, name in zip(panels, drawn, strict=True):
@@ -53,7 +53,7 @@ def activations(before: Diagnostics, after: Diagnostics, what: str = "tanh activ
         axes.set_xlabel(f"activation {label(name)}, all units and examples")
         axes.set_ylabel("share, %")
         axes.legend(loc="upper center")
-        axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
+        axes.set_ylim(0, room * axes.get_ylim()[1])
     panels[0].set_title(f"{what}; saturated beyond ±{SATURATED}")
     return figure
 
@@ -62,7 +62,7 @@ def drawn_layers(layers: Sequence[str]) -> list[str]:
     """Return the layers whose activations are drawn: all, or some of many, evenly spread."""
     if len(layers) <= MAX_TALL:
         return list(layers)
-    count = min(len(layers), MAX_LAYERS)
+    layers, count = in_order(layers), min(len(layers), MAX_LAYERS)
     return [layers[round(i * (len(layers) - 1) / (count - 1))] for i in range(count)]
 
 
@@ -86,7 +86,7 @@ def gradients(
             for each in (after, before)
         )
         if has_enough(counts):
-            lines[f"{label(name)}: std {std}, at first {first}"] = counts, stroke(i)
+            lines[f"{escaped(name)}: std {std}, at first {first}"] = counts, stroke(i)
     columns = num_columns(lines, 80, 2)
     figure = Figure(figsize=(5.3, 4.5 + 0.19 * max(0, -(-len(lines) // columns) - 3)))
     axes = figure.subplots()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -11,14 +12,16 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mm_jax.reports.analysis import shortened
-from mm_jax.reports.plots.style import label, styled
+from mm_jax.reports.plots.style import CELLS, label, styled
 
 MAX_LAYERS = 6  # that are drawn, the first ones
 MAX_HEADS = 8  # of a layer that are drawn, the first ones
 MAX_UNITS = 64  # of a gate that are drawn, evenly spread from the most open to the least
 MAX_NAME = 10  # letters of a symbol beside a panel
 MIN_CELL, MAX_CELL = 0.105, 0.21  # inches: the smallest whose symbol can be read, the largest
-WIDTH = 7.0  # inches of panels beside each other, where their cells are not too small for it
+WIDTH = 5.0  # inches of panels beside each other, where their cells are not too small for it
+MIN_WIDTH = 5.3  # inches of a figure, so that its title fits
+MIN_SIDE = 1.0  # inches of a panel, so that its title fits
 UNIT_HEIGHT = 0.05  # inches
 
 
@@ -30,25 +33,24 @@ def attention(maps: Mapping[str, Float[np.ndarray, "heads T T"]], symbols: Seque
     """
     drawn = {name: heads[:MAX_HEADS] for name, heads in list(maps.items())[:MAX_LAYERS]}
     columns = max(len(heads) for heads in drawn.values())
-    side = _cell_size(len(symbols), columns) * len(symbols)
+    cell = _cell_size(len(symbols), columns)
+    side = max(MIN_SIDE, cell * len(symbols))
     gap = _room_for_names(symbols)
-    figure = Figure(figsize=(columns * (side + gap) + 0.9, len(drawn) * (side + gap + 0.2) + 0.8))
+    width = max(MIN_WIDTH, columns * (side + gap) + 0.9)
+    figure = Figure(figsize=(width, len(drawn) * (side + gap + 0.1) + 0.8))
     panels = figure.subplots(len(drawn), columns, squeeze=False)
     for row, (name, heads) in zip(panels, drawn.items(), strict=True):
         for number, axes in enumerate(row):
             if number < len(heads):
                 _draw_cells(axes, heads[number], f"{name}, head {number + 1}")
                 axes.set_aspect("equal")
-                _name_places(axes, symbols)
-                _name_places(axes, symbols, is_upright=True)
+                _name_places(axes, symbols, cell)
+                _name_places(axes, symbols, cell, is_upright=True)
             else:
                 axes.set_axis_off()
-    figure.supxlabel("symbol that is read", size=10)
     figure.supylabel("symbol that reads", size=10)
     title = "Attention: how much each symbol reads from each"
-    cut = cut_text(len(maps), max(len(each) for each in maps.values()))
-    figure.suptitle(title + cut, size=11)
-    _add_bar(figure, panels, "weight")
+    _finish(figure, panels, title, cut_text(len(maps), max(map(len, maps.values()))), "weight")
     return figure
 
 
@@ -63,29 +65,28 @@ def gates(openness: Mapping[str, Float[np.ndarray, "T H"]], symbols: Sequence[st
     columns = max(sum(_layer(name) == layer for name in drawn) for layer in layers)
     rows = -(-len(drawn) // columns)
     units = max(each.shape[1] for each in openness.values())
-    width = max(1.4, _cell_size(len(symbols), columns) * len(symbols))
-    height = max(1.2, UNIT_HEIGHT * min(units, MAX_UNITS)) + _room_for_names(symbols) + 0.25
-    figure = Figure(figsize=(columns * (width + 0.2) + 1.1, rows * height + 0.7))
+    cell = _cell_size(len(symbols), columns)
+    width = max(MIN_WIDTH, columns * (max(1.5 * MIN_SIDE, cell * len(symbols)) + 0.2) + 1.1)
+    height = max(MIN_SIDE, UNIT_HEIGHT * min(units, MAX_UNITS)) + _room_for_names(symbols) + 0.25
+    figure = Figure(figsize=(width, rows * height + 0.7))
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes, (name, each) in zip(panels.flat, drawn.items(), strict=False):
         _draw_cells(axes, most_open_first(each).T, f"{name}, mean {each.mean():.2f}")
-        _name_places(axes, symbols)
+        _name_places(axes, symbols, cell)
         axes.set_yticks([])
     for axes in panels.flat[len(drawn) :]:
         axes.set_axis_off()
-    figure.supxlabel("symbol that is read", size=10)
     figure.supylabel("unit, the most open first", size=10)
-    cut = cut_text(layers=len(layers), units=units)
-    figure.suptitle(f"Gates: how open each is at each symbol{cut}", size=11)
-    _add_bar(figure, panels, "openness")
+    cut = cut_text(len(layers), units=units)
+    _finish(figure, panels, "Gates: how open each is at each symbol", cut, "openness")
     return figure
 
 
 def cut_text(layers: int, heads: int = 0, units: int = 0) -> str:
-    """Return what of a model is drawn, after a semicolon; "" where all of it is.
+    """Return how much of a model is drawn; "" where all of it is.
 
     >>> cut_text(layers=12, heads=12)
-    '; the first 6 of 12 layers and the first 8 of 12 heads'
+    'the first 6 of 12 layers and the first 8 of 12 heads'
     """
     parts = []
     if layers > MAX_LAYERS:
@@ -94,7 +95,7 @@ def cut_text(layers: int, heads: int = 0, units: int = 0) -> str:
         parts.append(f"the first {MAX_HEADS} of {heads} heads")
     if units > MAX_UNITS:
         parts.append(f"{MAX_UNITS} of {units} units")
-    return "; " + " and ".join(parts) if parts else ""
+    return " and ".join(parts)
 
 
 def layers_of(openness: Mapping[str, Any]) -> list[str]:
@@ -140,24 +141,39 @@ def _draw_cells(axes: Axes, values: Float[np.ndarray, "rows columns"], title: st
     """
     mesh = axes.pcolormesh(values, cmap="Blues", vmin=0, vmax=1)
     mesh.set_clip_on(False)  # nothing sticks out, and a page is smaller
+    mesh.set_gid(CELLS)
     axes.invert_yaxis()
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
     axes.annotate(title, (0, 1), (0, 3), va="bottom", fontsize=8, **style)
 
 
-def _name_places(axes: Axes, symbols: Sequence[str], *, is_upright: bool = False) -> None:
-    """Write the symbols along an axis, that of columns, or of rows where it is upright."""
+def _name_places(
+    axes: Axes, symbols: Sequence[str], cell: float, *, is_upright: bool = False
+) -> None:
+    """Write the symbols along the axis of columns, or where it is upright of rows."""
     names = list(map(_name, symbols))
     axis = axes.yaxis if is_upright else axes.xaxis
     axis.set_ticks(np.arange(len(names)) + 0.5, names)
-    is_long = max(map(len, names)) > 2
-    axes.tick_params(axis="y" if is_upright else "x", length=0, pad=2, labelsize=6.5)
-    if is_long and not is_upright:
+    size = min(8.5, 62 * cell)  # points, in a cell of so many inches
+    axes.tick_params(axis="y" if is_upright else "x", length=0, pad=2, labelsize=size)
+    if max(map(len, names)) > 2 and not is_upright:
         axes.tick_params(axis="x", labelrotation=90)
 
 
-def _add_bar(figure: Figure, panels: np.ndarray, name: str) -> None:
-    """Add the scale of colours, 0 to 1, which all panels share."""
-    scale = ScalarMappable(Normalize(0, 1), "Blues")
-    bar = figure.colorbar(scale, ax=panels, aspect=30, shrink=0.9, pad=0.02, label=name)
+def _finish(figure: Figure, panels: np.ndarray, title: str, cut: str, bar_name: str) -> None:
+    """Add the title, what of the model is drawn, and the scale of colours of all panels, 0 to 1."""
+    figure.suptitle(f"{title}\n({cut})" if cut else title, size=11)
+    figure.supxlabel("symbol that is read", size=10)
+    shades = matplotlib.colormaps["Blues"].resampled(64)
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, 1), shades),
+        ax=panels,
+        aspect=7 * figure.get_figheight(),
+        fraction=0.15 / figure.get_figwidth(),
+        shrink=0.9,
+        pad=0.02,
+        label=bar_name,
+    )
+    assert bar.solids is not None
+    bar.solids.set(rasterized=False, clip_on=False, gid=CELLS)  # a page shows no images
     bar.outline.set_visible(False)

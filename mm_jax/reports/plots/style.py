@@ -48,6 +48,9 @@ LINES = (  # distinct in black and white, too
     (AMBER, (0, (6, 1, 1, 1, 1, 1))),
     (GREY, (0, (1, 1))),
 )
+CELLS = "cells"  # the id of what is many cells side by side
+# A rectangle of one colour, which nothing clips, from (1, 2) to (3, 4).
+CELL = r'd="M (\S+) (\S+)\s+L (\S+) \2\s+L \3 (\S+)\s+L \1 \4\s+L \1 \2\s+(?:z\s+)?" style="fill: #'
 P = ParamSpec("P")
 
 
@@ -64,7 +67,12 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def label(text: str) -> str:
     """Return text from a file as a label of a figure: readable, and not taken for a formula."""
-    return readable(text).replace("$", r"\$")
+    return escaped(readable(text))
+
+
+def escaped(text: str) -> str:
+    """Return text that is not taken for a formula."""
+    return text.replace("$", r"\$")
 
 
 def label_size(symbol: str, size: float, share: float = 0.45) -> float:
@@ -167,12 +175,8 @@ def _shortened(svg: str) -> str:
         (r' transform="rotate\(-?0 [^"]*"', ""),
         (r'(<[^>]*) id="[^"]*[a-z]+2?d?_\d+"', r"\1"),  # nothing refers to these
         (r"<g>\s*(<text[^>]*>[^<]*</text>)\s*</g>", r"\1"),
-        # A cell that nothing clips: a rectangle of one colour.
-        (
-            r'd="M (\S+) (\S+)\s+L (\S+) \2\s+L \3 (\S+)\s+L \1 \4\s+L \1 \2\s+(?:z\s+)?" '
-            r'style="fill: #',
-            r'd="M\1 \2H\3V\4H\1z" style="fill: #',
-        ),
+        (f'<g id="[^"]*{CELLS}">', '<g shape-rendering="crispEdges">'),  # no gaps between them
+        (CELL, r'd="M\1 \2H\3V\4H\1z" style="fill: #'),
         (r"\s*\n\s*", " "),
     ):
         svg = re.sub(pattern, rest, svg, flags=re.DOTALL)

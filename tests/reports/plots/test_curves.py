@@ -114,3 +114,52 @@ def test_the_ratio_of_update_to_data_over_time():
     np.testing.assert_allclose(below.lines[0].get_ydata(), [25, 50])
     bare = {"step": 10, "saturated": {}, "update_to_data": {"W": 1e-3}}
     assert len(plots.ratios([bare, bare]).axes) == 1
+
+
+def test_arrays_of_one_kind_are_one_line_in_a_band():
+    ratios = [
+        {"W1": 1e-1, "W2": 1e-2, "W3": 1e-4, "b": 1.0},
+        {"W1": 1e-3, "W2": float("inf"), "W3": 1e-3, "b": 0.1},
+    ]
+    lines = [
+        {"step": i + 1, "saturated": {}, "update_to_data": each} for i, each in enumerate(ratios)
+    ]
+    axes = plots.ratios(lines, {"W1–3": ["W1", "W2", "W3"], "b": ["b"]}).axes[0]
+    kind, alone = axes.lines[:2]
+    np.testing.assert_allclose(kind.get_ydata(), [-2, -3])
+    np.testing.assert_allclose(alone.get_ydata(), [0, -1])
+    (band,) = axes.collections
+    places = band.get_paths()[0].vertices
+    assert {round(y, 6) for x, y in places if x == 1} == {-1, -4}
+    assert {round(y, 6) for x, y in places if x == 2} == {-3}
+    never = [{**line, "update_to_data": dict.fromkeys("ab", float("nan"))} for line in lines]
+    assert np.isnan(plots.ratios(never, {"ab": ["a", "b"]}).axes[0].lines[0].get_ydata()).all()
+
+
+def test_hidden_layers_are_named_and_many_of_them_are_one_line():
+    def lines(count):
+        saturated = {f"h{i + 1}": i / 10 for i in range(count)}
+        return [{"step": i, "saturated": saturated, "update_to_data": {"W": 1.0}} for i in (1, 2)]
+
+    few = plots.ratios(lines(2))
+    assert [text.get_text() for text in few.legends[0].get_texts()] == ["W", "h1", "h2"]
+    many = plots.ratios(lines(9))
+    assert [text.get_text() for text in many.legends[0].get_texts()] == ["W"]
+    (line,) = many.axes[1].lines
+    np.testing.assert_allclose(line.get_ydata(), 40)
+
+
+@pytest.mark.parametrize("name", ["W{}", "layer{}.norm1.scale"])
+def test_the_legend_of_all_arrays_that_are_drawn_alone_fits_and_tells_them_apart(name):
+    ratios = {name.format(i): 10.0**-i for i in range(12)}
+    line = {"step": 1, "saturated": {"h": 0.5}, "update_to_data": ratios}
+    figure = plots.ratios([line, {**line, "step": 2}])
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    strokes = {
+        (each.get_color(), each.get_linestyle(), each.get_marker())
+        for each in figure.axes[0].lines[:12]
+    }
+    assert len(strokes) == 12
