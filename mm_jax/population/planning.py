@@ -5,14 +5,13 @@ side by side as there are cores: no other form was faster. On a GPU, a TPU or a 
 slice is one vmapped program, as large as memory allows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh
 from jaxtyping import Array
 
@@ -21,6 +20,7 @@ from mm_jax.models.base import Model, Params
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes, num_cores
 from mm_jax.training.loss import loss
+from mm_jax.training.memory import intermediates
 from mm_jax.training.state import TrainState
 
 
@@ -105,14 +105,7 @@ def member_bytes(
     leaves, params = jax.eval_shape(arrays)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), data)
     jaxpr = jax.make_jaxpr(step)(params, shapes)
-    return 3 * _num_bytes(leaves) + _num_bytes(_intermediates(jaxpr.jaxpr))
-
-
-def _intermediates(jaxpr: Any) -> Iterator[Any]:
-    for equation in jaxpr.eqns:
-        yield from (var.aval for var in equation.outvars)
-        for inner in jaxprs_in_params(equation.params):
-            yield from _intermediates(inner)
+    return 3 * _num_bytes(leaves) + _num_bytes(intermediates(jaxpr.jaxpr))
 
 
 def _num_bytes(arrays: Any) -> int:

@@ -17,9 +17,10 @@ from mm_jax.models.base import Model, Params, vocab_size_of
 from mm_jax.runtime.mesh import split
 from mm_jax.training.data import check_shared, read_by
 from mm_jax.training.loss import weighted_nats
+from mm_jax.training.memory import numbers_per_example
 
 MAX_TOKENS = 2**20  # of a block of long rows
-MAX_LOGITS = 2**24  # of a block: 64 MB, and two or three times that while they are computed
+MAX_NUMBERS = 2**24  # of the largest array of a block: 64 MB, and there may be a few of them
 HOST_BLOCKS = 16  # blocks that are gathered at once from a mapped file
 
 
@@ -77,11 +78,13 @@ def block_size(
     That is of long rows and of many symbols. ``params`` are those of one member, or their shapes.
     """
     size = min(batch_size, examples.num_examples, max(1, MAX_TOKENS // examples.example_size))
-    if model.target_log_probs is None:
-        num_predictions = num_members * max(1, examples.example_size - model.lead)
-        num_logits = num_predictions * vocab_size_of(model, params)
-        size = min(size, max(1, MAX_LOGITS // num_logits))
-    return size
+    if model.context is None:
+        numbers = numbers_per_example(model, params, examples)
+    elif model.target_log_probs is not None:
+        return size
+    else:  # to trace takes a tenth of a second, and of windows the logits are the largest
+        numbers = max(1, examples.example_size - model.lead) * vocab_size_of(model, params)
+    return min(size, max(1, MAX_NUMBERS // (num_members * numbers)))
 
 
 def _sums(model: Model, params: Params, batch: Batch) -> tuple[Float[Array, ""], Float[Array, ""]]:

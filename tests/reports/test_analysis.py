@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,11 +19,15 @@ from mm_jax.data.encoding import FileInfo
 from mm_jax.data.samples import Samples
 from mm_jax.data.splits import Splits, split_lines
 from mm_jax.data.vocab import Vocab, build_vocab, byte_vocab
+from mm_jax.models.bow import bow
 from mm_jax.reports.analysis import (
+    MAX_READ,
+    AnnotatedLine,
     annotate_lines,
     array_stats,
     baseline_losses,
     group_symbols,
+    line_to_read,
     named_baselines,
     nearest_rows,
     project_embedding,
@@ -154,6 +159,47 @@ def test_a_line_that_was_cut_has_no_end():
     logits, ids = np.asarray(params["W"]), [0, 1, 22, 1]
     expected = nats64(logits[ids[:-1]], ids[1:])
     np.testing.assert_allclose([nats for _, nats in cut.symbols], expected, rtol=1e-5)
+
+
+def test_a_line_as_long_as_the_model_reads_has_the_surprise_of_each_symbol():
+    model = bow(V, 6, 4, 4)
+    params = first_params(model)
+    texts = ["abcdef", "ava", "fedcba", "abcde"]
+    lines = annotate_lines(samples_of(texts, {0, 2}), model, params, LETTERS, None)
+    assert ["".join(symbol for symbol, _ in line.symbols) for line in lines] == [
+        *("abcdef", "ava.", "fedcba", "abcde.")
+    ]
+    for line in lines:
+        ids = [LETTERS.ids.get(symbol, 0) for symbol, _ in line.symbols]
+        logits = model.apply(params, jnp.array([0, *ids[:-1]]))
+        np.testing.assert_allclose(
+            [nats for _, nats in line.symbols], nats64(logits, ids), rtol=1e-4
+        )
+
+
+def line_of(text, *, is_cut=False):
+    return AnnotatedLine(text, [], [], None, None, is_cut)
+
+
+@pytest.mark.parametrize(
+    ("lines", "max_len", "expected"),
+    [
+        ([line_of("emma"), line_of("ava")], None, "emma"),
+        ([line_of("emma", is_cut=True), line_of("ava")], None, "ava"),
+        ([line_of(30 * "a"), line_of(MAX_READ * "b")], None, MAX_READ * "b"),
+        ([line_of(30 * "a"), line_of("b", is_cut=True)], None, MAX_READ * "a"),
+        ([line_of("emma"), line_of("ava")], 4, "ava"),
+        ([line_of("emma", is_cut=True)], 4, "emm"),
+        ([line_of("emma")], 1, ""),
+        ([], None, ""),
+    ],
+    ids=["first", "whole", "short", "beginning", "fits", "cut", "boundary", "none"],
+)
+def test_the_line_that_is_read_is_a_whole_short_one_or_the_beginning_of_one(
+    lines, max_len, expected
+):
+    line = line_to_read(lines, LETTERS, max_len)
+    assert line.tolist() == [0, *(LETTERS.ids[symbol] for symbol in expected)]
 
 
 def test_what_is_drawn_of_a_document_has_no_end_and_occurs_nowhere():

@@ -11,12 +11,14 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import MLPConfig, NgramConfig
 from mm_jax.config.training import CountConfig
+from mm_jax.reports import run_summary
 from mm_jax.reports.browser_model import generator_page
 from mm_jax.reports.figures import make_figures
 from mm_jax.reports.run_summary import diagnostics_before_and_after, summarize_run
 from mm_jax.runs.reader import load_run
 from tests.helpers import call, make_run, record_of
 from tests.reports.conftest import CURVE, DIAGNOSTICS, NET, make
+from tests.reports.plots.inputs import make_diagnostics
 
 
 @pytest.fixture
@@ -41,6 +43,8 @@ def test_the_numbers_of_a_run(summary, run_path):
     np.testing.assert_array_equal(found.embedding, found.run.params["C"])
     assert summary("ensemble").embedding is None
     assert summary("bigram").embedding is None
+    params = summary("transformer").run.params
+    np.testing.assert_array_equal(summary("transformer").embedding, params["wte"])
 
 
 def test_diagnostics_are_those_of_the_first_and_of_the_last_parameters(summary, tmp_path, data):
@@ -50,6 +54,21 @@ def test_diagnostics_are_those_of_the_first_and_of_the_last_parameters(summary, 
     assert not np.isfinite(before.update_to_data["b1"])  # zeros before the first step
     wild, _ = diagnostics_before_and_after(summary("mlp"), summary("mlp").run.config)
     assert float(wild.saturated["h"]) > float(before.saturated["h"])
+
+
+def test_diagnostics_of_rows_are_of_about_as_many_predictions_with_little_padding(
+    summary, monkeypatch
+):
+    seen, nothing = [], make_diagnostics([0.0], [0.0])
+    monkeypatch.setattr(run_summary, "look_inside", lambda *args: seen.append(args[3]) or nothing)
+    for most, name in ((4096, "gru"), (60, "gru"), (60, "mlp")):
+        monkeypatch.setattr(run_summary, "NUM_EXAMPLES", most)
+        diagnostics_before_and_after(summary(name), summary(name).run.config)
+    every, rows, windows = seen[::2]
+    train = summary("gru").dataset.splits.train
+    assert every.weights.sum() == train.num_predictions
+    assert every.weights.mean() > 0.8
+    assert 30 < rows.weights.sum() <= 60 == len(windows.targets)
 
 
 def test_without_its_data_a_run_has_fewer_figures_and_says_why(tmp_path, data):

@@ -96,7 +96,7 @@ def test_blocks_of_many_symbols_are_smaller_and_change_nothing(monkeypatch, make
     model, params = mlp(V, 3, 2, 4), first_params(mlp(V, 3, 2, 4))
     batch = make(FIVE_NAMES, Vocab((".", *"abcdefghijklmnopqrstuvwxyz")), 3)
     whole = evaluate(model, params, batch)
-    monkeypatch.setattr(evaluate_module, "MAX_LOGITS", 5 * V * (batch.example_size - 3))
+    monkeypatch.setattr(evaluate_module, "MAX_NUMBERS", 5 * V * (batch.example_size - 3))
     assert evaluate_module.block_size(model, params, batch, 4096) == 5
     assert evaluate_module.block_size(model, params, batch, 4096, num_members=5) == 1
     jax.clear_caches()

@@ -20,7 +20,7 @@ MAX_UNITS = 64  # of a gate that are drawn, evenly spread from the most open to 
 MAX_NAME = 10  # letters of a symbol beside a panel
 MIN_CELL, MAX_CELL = 0.105, 0.21  # inches: the smallest whose symbol can be read, the largest
 WIDTH = 5.0  # inches of panels beside each other, where their cells are not too small for it
-MIN_WIDTH = 5.3  # inches of a figure, so that its title fits
+MIN_WIDTH = 5.3  # inches of the figure of gates, so that its title fits
 MIN_SIDE = 1.0  # inches of a panel, so that its title fits
 UNIT_HEIGHT = 0.05  # inches
 
@@ -36,8 +36,8 @@ def attention(maps: Mapping[str, Float[np.ndarray, "heads T T"]], symbols: Seque
     cell = _cell_size(len(symbols), columns)
     side = max(MIN_SIDE, cell * len(symbols))
     gap = _room_for_names(symbols)
-    width = max(MIN_WIDTH, columns * (side + gap) + 0.9)
-    figure = Figure(figsize=(width, len(drawn) * (side + gap + 0.1) + 0.8))
+    size = (columns * (side + gap) + 0.9, len(drawn) * (side + gap + 0.1) + 0.8)
+    figure = Figure(figsize=size)
     panels = figure.subplots(len(drawn), columns, squeeze=False)
     for row, (name, heads) in zip(panels, drawn.items(), strict=True):
         for number, axes in enumerate(row):
@@ -49,8 +49,8 @@ def attention(maps: Mapping[str, Float[np.ndarray, "heads T T"]], symbols: Seque
             else:
                 axes.set_axis_off()
     figure.supylabel("symbol that reads", size=10)
-    title = "Attention: how much each symbol reads from each"
-    _finish(figure, panels, title, cut_text(len(maps), max(map(len, maps.values()))), "weight")
+    cut = cut_text(len(maps), max(map(len, maps.values())))
+    _finish(figure, panels, "Attention", cut, "weight")
     return figure
 
 

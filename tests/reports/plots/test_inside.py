@@ -99,4 +99,4 @@ def test_a_page_has_each_cell_as_a_shape_and_keeps_the_titles_of_panels():
     assert len(cells) == 2 * 9 + 64  # and the scale
     assert svg.count('<g shape-rendering="crispEdges">') == 3
     assert "layer1, head 2" in svg
-    assert "how much each symbol reads" not in svg
+    assert ">Attention<" not in svg  # the title of all is the page's to say
