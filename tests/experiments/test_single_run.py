@@ -1,15 +1,17 @@
 """A single run in its directory: begun, interrupted, resumed, finished."""
 
+import dataclasses
 import hashlib
 import json
 import math
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import BigramConfig
+from mm_jax.config.models import TRAINED, BigramConfig
 from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import OptimizerConfig, RunConfig
 from mm_jax.data.samples import Samples
@@ -49,7 +51,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(training_loop, "chunk_length", lambda *_: 5)
 
     def evaluate_and_sample(model, params, dataset):
-        return EvalResult(float(np.sum(params["W"])), 2.5, SAMPLES)
+        total = sum(float(np.sum(leaf)) for leaf in jax.tree.leaves(params))
+        return EvalResult(total, 2.5, SAMPLES)
 
     monkeypatch.setattr(single_run, "evaluate_and_sample", evaluate_and_sample)
     monkeypatch.setattr(training_loop, "evaluate_and_sample", evaluate_and_sample)
@@ -113,6 +116,27 @@ def test_interrupted_and_resumed_every_file_has_the_same_bits(tmp_path, setup):
     names = ("params.safetensors", "metrics.jsonl", "samples.txt", "SHA256SUMS", "config.json")
     for name in names:
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["bow", "wavenet", "lstm", "transformer"])
+def test_each_kind_of_model_resumes_with_the_same_bits(tmp_path, setup, name):
+    drops = {"dropout": 0.3} | ({"recurrent_dropout": 0.3} if name == "lstm" else {})
+    sizes = {"embed_dim": 8} | ({} if name == "transformer" else {"hidden_dim": 8})
+    config = dataclasses.replace(
+        setup.config,
+        model=TRAINED[name](**drops, **sizes),
+        row_length=0 if name == "wavenet" else 12,
+        steps=10,
+    )
+    of_model = load_setup(config, make_optimizer(config.optimizer, 10), dataset=setup.dataset)
+    whole = begin(tmp_path / "whole", of_model)
+    whole.finish(whole.train())
+    begin(tmp_path / "run", of_model).train(Recorder(last=5))
+    run = begin(tmp_path / "run", of_model)
+    assert run.first_step == 5
+    run.finish(run.train())
+    for file in ("params.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
 def test_what_the_user_should_know_of_a_checkpoint_is_a_warning(tmp_path, setup):

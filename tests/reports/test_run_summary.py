@@ -9,7 +9,7 @@ import pytest
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import MLPConfig, NgramConfig
+from mm_jax.config.models import MLPConfig, NgramConfig, RNNConfig
 from mm_jax.config.training import CountConfig
 from mm_jax.reports import run_summary
 from mm_jax.reports.browser_model import generator_page
@@ -17,7 +17,7 @@ from mm_jax.reports.figures import make_figures
 from mm_jax.reports.run_summary import diagnostics_before_and_after, summarize_run
 from mm_jax.runs.reader import load_run
 from tests.helpers import call, make_run, record_of
-from tests.reports.conftest import CURVE, DIAGNOSTICS, NET, make
+from tests.reports.conftest import CURVE, DIAGNOSTICS, LINES, NET, make
 from tests.reports.plots.inputs import make_diagnostics
 
 
@@ -57,18 +57,20 @@ def test_diagnostics_are_those_of_the_first_and_of_the_last_parameters(summary, 
 
 
 def test_diagnostics_of_rows_are_of_about_as_many_predictions_with_little_padding(
-    summary, monkeypatch
+    tmp_path, monkeypatch
 ):
+    (tmp_path / "names.txt").write_text("\n".join([*LINES, 40 * "a"]))
+    data = DataConfig(str(tmp_path / "names.txt"), split="none")
+    found = summarize_run(load_run(make(tmp_path / "run", data, RNNConfig(4, 4))))
     seen, nothing = [], make_diagnostics([0.0], [0.0])
     monkeypatch.setattr(run_summary, "look_inside", lambda *args: seen.append(args[3]) or nothing)
-    for most, name in ((4096, "gru"), (60, "gru"), (60, "mlp")):
+    for most in (4096, 100):
         monkeypatch.setattr(run_summary, "NUM_EXAMPLES", most)
-        diagnostics_before_and_after(summary(name), summary(name).run.config)
-    every, rows, windows = seen[::2]
-    train = summary("gru").dataset.splits.train
-    assert every.weights.sum() == train.num_predictions
-    assert every.weights.mean() > 0.8
-    assert 30 < rows.weights.sum() <= 60 == len(windows.targets)
+        diagnostics_before_and_after(found, found.run.config)
+    every, some = seen[::2]
+    assert every.weights.sum() == found.dataset.splits.train.num_predictions
+    assert every.weights.mean() > 0.8  # a line in a row of its own would be a ninth of it
+    assert 50 < some.weights.sum() <= some.tokens.size <= 100
 
 
 def test_without_its_data_a_run_has_fewer_figures_and_says_why(tmp_path, data):

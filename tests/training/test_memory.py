@@ -35,7 +35,7 @@ def test_the_largest_array_is_found(model, examples, expected):
 
 def test_arrays_of_inner_programs_are_counted_too():
     def program(x):
-        return jax.lax.scan(lambda c, y: (c + jnp.outer(y, y), y), jnp.zeros((3, 3)), x)
+        return jax.lax.scan(lambda c, y: (c + jnp.outer(y, y), 2 * y), jnp.zeros((3, 3)), x)
 
     jaxpr = jax.make_jaxpr(program)(jnp.ones((7, 3)))
     sizes = {array.size for array in intermediates(jaxpr.jaxpr)}
