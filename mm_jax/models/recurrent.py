@@ -59,6 +59,29 @@ CELLS = {
 }
 
 
+class Choices(NamedTuple):
+    """The choices of a recurrent net; those of ``recurrent``."""
+
+    cell_name: str
+    vocab_size: int
+    embed_dim: int
+    hidden_dim: int
+    layers: int
+    input_dropout: float
+    dropout_rate: float
+    recurrent_dropout: float
+
+    @property
+    def cell(self) -> Cell:
+        """What a layer does at one time step."""
+        return CELLS[self.cell_name]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the layers."""
+        return [f"layer{i + 1}" for i in range(self.layers)]
+
+
 @built_once
 def recurrent(
     cell_name: str,
@@ -74,112 +97,123 @@ def recurrent(
 
     Parameters: embed (V, D); layer1 with W (D, parts * H), U (H, parts * H) and b (parts * H,),
     layer2 and so on with W (H, parts * H); head with W (H, V) and b (V,). The parts are one for an
-    RNN; reset, update, new for a GRU; input, forget, output, new for an LSTM.
+    RNN; reset, update, new for a GRU; input, forget, output, new for an LSTM. The three rates are
+    the shares of the embedding, of each layer's output and of U that a training step drops.
     """
     if cell_name not in CELLS:
         raise InputError(f"unknown cell {cell_name!r}; choose one of {', '.join(CELLS)}")
     if min(vocab_size, embed_dim, hidden_dim, layers) < 1:
         raise InputError("vocab_size, embed_dim, hidden_dim and layers must be at least 1")
-    cell = CELLS[cell_name]
-    names = [f"layer{i + 1}" for i in range(layers)]
-    drops = input_dropout or dropout_rate or recurrent_dropout
-
-    def init(key: Key[Array, ""]) -> Params:
-        width, shapes = cell.num_parts * hidden_dim, {"embed": (vocab_size, embed_dim)}
-        for i, name in enumerate(names):
-            shapes[f"{name}.W"] = (hidden_dim if i else embed_dim, width)
-            shapes[f"{name}.U"] = (hidden_dim, width)
-        drawn = normals(key, shapes | {"head": (hidden_dim, vocab_size)})
-        params: Params = {"embed": drawn["embed"]}
-        for name in names:
-            weights = {part: drawn[f"{name}.{part}"] for part in "WU"}
-            scaled = {part: each / each.shape[0] ** 0.5 for part, each in weights.items()}
-            params[name] = scaled | {"b": _first_bias(cell_name, hidden_dim, width)}
-        head = 0.1 * drawn["head"] / hidden_dim**0.5
-        return params | {"head": {"W": head, "b": jnp.zeros(vocab_size)}}
-
-    def read(
-        params: Params, tokens: Int[Array, "N T"], key: Key[Array, ""] | None
-    ) -> tuple[Float[Array, "T N H"], dict[str, State], dict[str, Array]]:
-        """Return the output of the last layer, and the states and gates of all, time first."""
-        keys = None if key is None else jax.random.split(key, (layers + 1, 2))
-        is_first = (tokens.T == 0)[..., None]
-        x: Any = None
-        states: dict[str, State] = {}
-        gates: dict[str, Array] = {}
-        for i, name in enumerate(names):
-            layer = params[name]
-            if x is None:
-                key_input = None if keys is None or not input_dropout else keys[-1, 0]
-                products = _first_products(params, layer, tokens.T, key_input, input_dropout)
-            else:
-                products = dense(x, layer["W"], layer["b"])
-            weight = layer["U"]
-            if keys is not None and recurrent_dropout:
-                weight = dropout(keys[i, 0], weight, recurrent_dropout)
-            with jax.named_scope(name):
-                states[name], opened = _scan(cell, products, is_first, weight)
-            gates |= {f"{name} {gate}": each for gate, each in opened.items()}
-            x = states[name][0]
-            if keys is not None and dropout_rate:
-                x = dropout(keys[i, 1], x, dropout_rate)
-        return x, states, gates
-
-    def apply(
-        params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None = None
-    ) -> Float[Array, "... T V"]:
-        rows = tokens.reshape(-1, tokens.shape[-1])
-        outputs = jnp.swapaxes(read(params, rows, key)[0], 0, 1)
-        with jax.named_scope("logits"):
-            logits = dense(outputs, params["head"]["W"], params["head"]["b"])
-        return logits.reshape(*tokens.shape, -1)
-
-    def start(params: Params) -> tuple[State, ...]:
-        zero = jnp.zeros_like(params["head"]["W"][:, 0])
-        return ((zero,) * cell.num_states,) * layers
-
-    def step(
-        params: Params, carry: tuple[State, ...], token: Int[Array, ""]
-    ) -> tuple[tuple[State, ...], Float[Array, " V"]]:
-        x, after = embed(params["embed"], token), []
-        for name, state in zip(names, carry, strict=True):
-            layer = params[name]
-            fresh = tuple(jnp.where(token == 0, 0, each) for each in state)
-            state, _ = cell.advance(dense(x, layer["W"], layer["b"]), fresh, layer["U"])
-            after.append(state)
-            x = state[0]
-        return tuple(after), dense(x, params["head"]["W"], params["head"]["b"])
-
-    def inside(params: Params, tokens: Int[Array, "... T"]) -> tuple[Any, Any]:
-        rows = tokens.reshape(-1, tokens.shape[-1])
-        _, states, gates = read(params, rows, None)
-        outputs = {name: state[0] for name, state in states.items()}
-
-        def in_rows(each: Float[Array, "T N H"]) -> Float[Array, "... T H"]:
-            return jnp.swapaxes(each, 0, 1).reshape(*tokens.shape, -1)
-
-        return jax.tree.map(in_rows, (outputs, gates))
-
+    rates = input_dropout, dropout_rate, recurrent_dropout
+    RecurrentConfig(embed_dim, hidden_dim, layers, *rates)  # raises InputError
+    choices = Choices(cell_name, vocab_size, embed_dim, hidden_dim, layers, *rates)
+    apply = partial(_apply, choices)
     return Model(
-        init,
+        partial(_first_params, choices),
         partial(apply, key=None),
-        start,
-        step,
+        partial(_start, choices),
+        partial(_step, choices),
         context=None,
         max_len=None,
         restarts=True,
-        apply_train=apply if drops else None,
-        hidden=lambda params, tokens: inside(params, tokens)[0],
-        gates=(lambda params, tokens: inside(params, tokens)[1]) if cell_name != "rnn" else None,
+        apply_train=apply if any(rates) else None,
+        hidden=lambda params, tokens: _inside(choices, params, tokens)[0],
+        gates=None if cell_name == "rnn" else lambda *args: _inside(choices, *args)[1],
         embedding=lambda params: params["embed"],
-        for_browser=partial(_for_browser, cell_name, layers),
+        for_browser=partial(_for_browser, choices),
     )
+
+
+def _first_params(choices: Choices, key: Key[Array, ""]) -> Params:
+    """Return the first parameters: by fan-in, so that the first loss is near ln V."""
+    size, width = choices.hidden_dim, choices.cell.num_parts * choices.hidden_dim
+    shapes = {"embed": (choices.vocab_size, choices.embed_dim)}
+    for i, name in enumerate(choices.names):
+        shapes[f"{name}.W"] = (size if i else choices.embed_dim, width)
+        shapes[f"{name}.U"] = (size, width)
+    drawn = normals(key, shapes | {"head": (size, choices.vocab_size)})
+    params: Params = {"embed": drawn["embed"]}
+    for name in choices.names:
+        weights = {part: drawn[f"{name}.{part}"] for part in "WU"}
+        scaled = {part: each / each.shape[0] ** 0.5 for part, each in weights.items()}
+        params[name] = scaled | {"b": _first_bias(choices.cell_name, size, width)}
+    head = {"W": 0.1 * drawn["head"] / size**0.5, "b": jnp.zeros(choices.vocab_size)}
+    return params | {"head": head}
 
 
 def _first_bias(cell_name: str, hidden_dim: int, width: int) -> Float[Array, " width"]:
     """Return the first bias: 0, but 1 for an LSTM's forget gate, which is open then."""
     bias = jnp.zeros(width)
     return bias.at[hidden_dim : 2 * hidden_dim].set(1) if cell_name == "lstm" else bias
+
+
+def _read(
+    choices: Choices, params: Params, tokens: Int[Array, "N T"], key: Key[Array, ""] | None
+) -> tuple[Float[Array, "T N H"], dict[str, State], dict[str, Array]]:
+    """Return the output of the last layer, and the states and gates of all, time first."""
+    keys = None if key is None else jax.random.split(key, (choices.layers + 1, 2))
+    is_first = (tokens.T == 0)[..., None]
+    x: Any = None
+    states: dict[str, State] = {}
+    gates: dict[str, Array] = {}
+    for i, name in enumerate(choices.names):
+        layer, weight = params[name], params[name]["U"]
+        if x is None:
+            key_input = None if keys is None or not choices.input_dropout else keys[-1, 0]
+            products = _first_products(params, layer, tokens.T, key_input, choices.input_dropout)
+        else:
+            products = dense(x, layer["W"], layer["b"])
+        if keys is not None and choices.recurrent_dropout:
+            weight = dropout(keys[i, 0], weight, choices.recurrent_dropout)
+        with jax.named_scope(name):
+            states[name], opened = _scan(choices.cell, products, is_first, weight)
+        gates |= {f"{name} {gate}": each for gate, each in opened.items()}
+        x = states[name][0]
+        if keys is not None and choices.dropout_rate:
+            x = dropout(keys[i, 1], x, choices.dropout_rate)
+    return x, states, gates
+
+
+def _apply(
+    choices: Choices, params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None
+) -> Float[Array, "... T V"]:
+    rows = tokens.reshape(-1, tokens.shape[-1])
+    outputs = jnp.swapaxes(_read(choices, params, rows, key)[0], 0, 1)
+    with jax.named_scope("logits"):
+        logits = dense(outputs, params["head"]["W"], params["head"]["b"])
+    return logits.reshape(*tokens.shape, -1)
+
+
+def _start(choices: Choices, params: Params) -> tuple[State, ...]:
+    zero = jnp.zeros_like(params["head"]["W"][:, 0])
+    return ((zero,) * choices.cell.num_states,) * choices.layers
+
+
+def _step(
+    choices: Choices, params: Params, carry: tuple[State, ...], token: Int[Array, ""]
+) -> tuple[tuple[State, ...], Float[Array, " V"]]:
+    x, after = embed(params["embed"], token), []
+    for name, state in zip(choices.names, carry, strict=True):
+        layer = params[name]
+        fresh = tuple(jnp.where(token == 0, 0, each) for each in state)
+        products = dense(x, layer["W"], layer["b"])
+        state, _ = choices.cell.advance(products, fresh, layer["U"])
+        after.append(state)
+        x = state[0]
+    return tuple(after), dense(x, params["head"]["W"], params["head"]["b"])
+
+
+def _inside(
+    choices: Choices, params: Params, tokens: Int[Array, "... T"]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the outputs (..., T, H) of all layers, and their gates."""
+    _, states, gates = _read(choices, params, tokens.reshape(-1, tokens.shape[-1]), None)
+    outputs = {name: state[0] for name, state in states.items()}
+
+    def in_rows(each: Float[Array, "T N H"]) -> Float[Array, "... T H"]:
+        return jnp.swapaxes(each, 0, 1).reshape(*tokens.shape, -1)
+
+    return jax.tree.map(in_rows, (outputs, gates))
 
 
 def _first_products(
@@ -216,12 +250,13 @@ def _scan(
     return jax.lax.scan(advance, begin, (products, is_first))[1]
 
 
-def _for_browser(cell_name: str, layers: int, params: Params) -> ForBrowser:
+def _for_browser(choices: Choices, params: Params) -> ForBrowser:
     arrays = {"embed": params["embed"]}
-    for i in range(layers):
-        arrays |= {f"{part}{i + 1}": params[f"layer{i + 1}"][part] for part in "WUb"}
+    for i, name in enumerate(choices.names):
+        arrays |= {f"{part}{i + 1}": params[name][part] for part in "WUb"}
     arrays |= {f"head{part}": params["head"][part] for part in "Wb"}
-    return ForBrowser("recurrent", arrays, {"cell": cell_name, "layers": layers})
+    numbers: dict[str, Any] = {"cell": choices.cell_name, "layers": choices.layers}
+    return ForBrowser("recurrent", arrays, numbers)
 
 
 def rnn(vocab_size: int, **choices: Any) -> Model:

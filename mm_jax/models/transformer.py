@@ -32,12 +32,24 @@ ACTIVATIONS: dict[str, Any] = {"gelu": partial(jax.nn.gelu, approximate=True), "
 
 
 class Choices(NamedTuple):
-    """The choices that the block itself makes."""
+    """The choices of a Transformer; those of ``transformer``."""
 
+    vocab_size: int
+    positions: int
+    layers: int
+    embed_dim: int
     heads: int
     norm: str
     activation: str
+    bias: bool
+    tied: bool
+    init: str
     dropout_rate: float
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the layers."""
+        return [f"layer{i + 1}" for i in range(self.layers)]
 
 
 @built_once
@@ -71,99 +83,114 @@ def transformer(
     check: Any = TransformerConfig  # raises InputError
     rest = {"init": init, "dropout": dropout_rate}
     check(layers, embed_dim, heads, positions, norm, activation, **rest)
-    choices = Choices(heads, norm, activation, dropout_rate)
-    names = [f"layer{i + 1}" for i in range(layers)]
-
-    def init_params(key: Key[Array, ""]) -> Params:
-        products = {
-            "qkv": (embed_dim, 3 * embed_dim),
-            "out": (embed_dim, embed_dim),
-            "up": (embed_dim, 4 * embed_dim),
-            "down": (4 * embed_dim, embed_dim),
-        }
-        shapes = {"wte": (vocab_size, embed_dim), "wpe": (positions, embed_dim)}
-        if not tied:
-            shapes["head"] = (embed_dim, vocab_size)
-        for name in names:
-            shapes |= {f"{name}.{part}": shape for part, shape in products.items()}
-        drawn = {name: STDS[init] * each for name, each in normals(key, shapes).items()}
-
-        def product(name: str, part: str) -> Params:
-            into_stream = init == "gpt2" and part in ("out", "down")
-            weight = drawn[f"{name}.{part}"] / (2 * layers if into_stream else 1) ** 0.5
-            zeros = {"b": jnp.zeros(weight.shape[1])} if bias else {}
-            return {"W": weight} | zeros
-
-        def no_change() -> Params:
-            shift = {"shift": jnp.zeros(embed_dim)} if bias else {}
-            return {"scale": jnp.ones(embed_dim)} | shift
-
-        params: Params = {name: drawn[name] for name in ("wte", "wpe")}
-        for name in names:
-            params[name] = {part: product(name, part) for part in products}
-            if norm == "layer":
-                params[name] |= {"norm1": no_change(), "norm2": no_change()}
-        if norm == "layer":
-            params["norm"] = no_change()
-        return params if tied else params | {"head": {"W": drawn["head"]}}
-
-    def embedded(params: Params, tokens: Array, places: Array) -> Float[Array, "... D"]:
-        with jax.named_scope("embed"):
-            x = embed(params["wte"], tokens) + embed(params["wpe"], places)
-            return x if norm == "layer" else rms_norm(x)
-
-    def logits(params: Params, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
-        with jax.named_scope("logits"):
-            if norm == "layer":
-                x = _normed(params["norm"], x)
-            return dense(x, params["wte"].T if tied else params["head"]["W"])
-
-    def read(
-        params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None
-    ) -> tuple[Float[Array, "... T D"], dict[str, Float[Array, "... heads T T"]]]:
-        """Return what comes out of the last block, and the attention of all."""
-        places, allowed = item_places(tokens)
-        keys = [None] * (layers + 1) if key is None else list(jax.random.split(key, layers + 1))
-        x, attention = _dropped(embedded(params, tokens, places), keys[-1], dropout_rate), {}
-        for name, key_layer in zip(names, keys, strict=False):
-            with jax.named_scope(name):
-                x, attention[name] = _block(choices, params[name], x, allowed, key_layer)
-        return x, attention
-
-    def apply(
-        params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None = None
-    ) -> Float[Array, "... T V"]:
-        return logits(params, read(params, tokens, key)[0])
-
-    def start(params: Params) -> tuple[Int[Array, ""], tuple[Cache, ...]]:
-        length, width = params["wpe"].shape
-        zeros = jnp.zeros((length, heads, width // heads), params["wpe"].dtype)
-        return jnp.int32(0), ((zeros, zeros),) * layers
-
-    def step(
-        params: Params, carry: tuple[Int[Array, ""], tuple[Cache, ...]], token: Int[Array, ""]
-    ) -> tuple[Any, Float[Array, " V"]]:
-        place, caches = carry
-        place = jnp.where(token == 0, 0, place)
-        x, after = embedded(params, token, place), []
-        for name, each in zip(names, caches, strict=True):
-            x, each = _block_step(choices, params[name], x, place, each)
-            after.append(each)
-        return (place + 1, tuple(after)), logits(params, x)
-
+    sizes = vocab_size, positions, layers, embed_dim, heads
+    choices = Choices(*sizes, norm, activation, bias, tied, init, dropout_rate)
+    apply = partial(_apply, choices)
     return Model(
-        init_params,
+        partial(_first_params, choices),
         partial(apply, key=None),
-        start,
-        step,
+        partial(_start, choices),
+        partial(_step, choices),
         context=None,
         max_len=positions,
         restarts=True,
         apply_train=apply if dropout_rate else None,
-        attention=lambda params, tokens: read(params, tokens, None)[1],
+        attention=lambda params, tokens: _read(choices, params, tokens, None)[1],
         embedding=lambda params: params["wte"],
-        for_browser=partial(_for_browser, choices, layers),
+        for_browser=partial(_for_browser, choices),
     )
+
+
+def _first_params(choices: Choices, key: Key[Array, ""]) -> Params:
+    """Return the first parameters: normal numbers, and norms that change nothing."""
+    width, names = choices.embed_dim, choices.names
+    products = {
+        "qkv": (width, 3 * width),
+        "out": (width, width),
+        "up": (width, 4 * width),
+        "down": (4 * width, width),
+    }
+    shapes = {"wte": (choices.vocab_size, width), "wpe": (choices.positions, width)}
+    if not choices.tied:
+        shapes["head"] = (width, choices.vocab_size)
+    for name in names:
+        shapes |= {f"{name}.{part}": shape for part, shape in products.items()}
+    std = STDS[choices.init]
+    drawn = {name: std * each for name, each in normals(key, shapes).items()}
+
+    def product(name: str, part: str) -> Params:
+        into_stream = choices.init == "gpt2" and part in ("out", "down")
+        weight = drawn[f"{name}.{part}"] / (2 * choices.layers if into_stream else 1) ** 0.5
+        return {"W": weight} | ({"b": jnp.zeros(weight.shape[1])} if choices.bias else {})
+
+    def no_change() -> Params:
+        return {"scale": jnp.ones(width)} | ({"shift": jnp.zeros(width)} if choices.bias else {})
+
+    params: Params = {name: drawn[name] for name in ("wte", "wpe")}
+    for name in names:
+        params[name] = {part: product(name, part) for part in products}
+        if choices.norm == "layer":
+            params[name] |= {"norm1": no_change(), "norm2": no_change()}
+    if choices.norm == "layer":
+        params["norm"] = no_change()
+    return params if choices.tied else params | {"head": {"W": drawn["head"]}}
+
+
+def _apply(
+    choices: Choices, params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None
+) -> Float[Array, "... T V"]:
+    return _logits(choices, params, _read(choices, params, tokens, key)[0])
+
+
+def _read(
+    choices: Choices, params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None
+) -> tuple[Float[Array, "... T D"], dict[str, Float[Array, "... heads T T"]]]:
+    """Return what comes out of the last block, and the attention of all."""
+    places, allowed = item_places(tokens)
+    count = choices.layers + 1
+    keys = [None] * count if key is None else list(jax.random.split(key, count))
+    x = _dropped(_embedded(choices, params, tokens, places), keys[-1], choices.dropout_rate)
+    attention = {}
+    for name, key_layer in zip(choices.names, keys, strict=False):
+        with jax.named_scope(name):
+            x, attention[name] = _block(choices, params[name], x, allowed, key_layer)
+    return x, attention
+
+
+def _embedded(
+    choices: Choices, params: Params, tokens: Int[Array, "..."], places: Int[Array, "..."]
+) -> Float[Array, "... D"]:
+    with jax.named_scope("embed"):
+        x = embed(params["wte"], tokens) + embed(params["wpe"], places)
+        return x if choices.norm == "layer" else rms_norm(x)
+
+
+def _logits(choices: Choices, params: Params, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
+    with jax.named_scope("logits"):
+        if choices.norm == "layer":
+            x = _normed(params["norm"], x)
+        return dense(x, params["wte"].T if choices.tied else params["head"]["W"])
+
+
+def _start(choices: Choices, params: Params) -> tuple[Int[Array, ""], tuple[Cache, ...]]:
+    length, width = params["wpe"].shape
+    zeros = jnp.zeros((length, choices.heads, width // choices.heads), params["wpe"].dtype)
+    return jnp.int32(0), ((zeros, zeros),) * choices.layers
+
+
+def _step(
+    choices: Choices,
+    params: Params,
+    carry: tuple[Int[Array, ""], tuple[Cache, ...]],
+    token: Int[Array, ""],
+) -> tuple[Any, Float[Array, " V"]]:
+    place, caches = carry
+    place = jnp.where(token == 0, 0, place)
+    x, after = _embedded(choices, params, token, place), []
+    for name, each in zip(choices.names, caches, strict=True):
+        x, each = _block_step(choices, params[name], x, place, each)
+        after.append(each)
+    return (place + 1, tuple(after)), _logits(choices, params, x)
 
 
 def _normed(layer: Params | None, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
@@ -237,12 +264,12 @@ def _net(choices: Choices, layer: Params, x: Float[Array, "... D"]) -> Float[Arr
         return _product(layer["down"], h)
 
 
-def _for_browser(choices: Choices, layers: int, params: Params) -> ForBrowser:
+def _for_browser(choices: Choices, params: Params) -> ForBrowser:
     arrays: dict[str, Any] = {}
     for path, leaf in jax.tree.leaves_with_path(params):
         arrays[".".join(entry.key for entry in path)] = leaf
     numbers: dict[str, Any] = {
-        "layers": layers,
+        "layers": choices.layers,
         "heads": choices.heads,
         "norm": choices.norm,
         "activation": choices.activation,

@@ -35,6 +35,7 @@ from mm_jax.runs.layout import CONFIG
 from mm_jax.runs.reader import Run, load_run
 
 REPORT = "report.html"
+COLUMN_WIDTH = 6.5  # inches, to which a figure of many panels cannot shrink
 FULL_WIDTH = ("bigrams", "probabilities", "difference")  # figures that need the width of the page
 
 
@@ -119,7 +120,11 @@ class PageFigure(NamedTuple):
 def figure_of_page(figure: ReportFigure) -> PageFigure:
     """Return a figure as a page shows it."""
     svg = Markup(plots.to_page(figure.figure, figure.name, figure.description))
-    return PageFigure(figure.title, figure.description, svg, figure.name in FULL_WIDTH)
+    has_panels = figure.name in ("attention", "gates")
+    is_large = figure.name in FULL_WIDTH or (
+        has_panels and figure.figure.get_figwidth() > COLUMN_WIDTH
+    )
+    return PageFigure(figure.title, figure.description, svg, is_large)
 
 
 def about_text(run: Run) -> str:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model
@@ -46,16 +46,21 @@ class Diagnostics:
 
 
 def histogram(
-    values: Float[Array, "..."], low: Float[Array, ""], high: Float[Array, ""]
+    values: Float[Array, "..."],
+    low: Float[Array, ""],
+    high: Float[Array, ""],
+    counted: Bool[Array, "..."] | None = None,
 ) -> Histogram:
     """Return a histogram from ``low`` to ``high``; values outside count in the outer bins.
 
-    NaN is not counted.
+    NaN is not counted, nor what is False in ``counted``, an array of the same shape.
     """
     values = values.reshape(-1)
     width = jnp.where(high > low, high - low, 1.0)
     bins = jnp.clip(jnp.floor((values - low) / width * BINS), 0, BINS - 1)
     is_number = ~jnp.isnan(bins)
+    if counted is not None:
+        is_number &= counted.reshape(-1)
     bins = jnp.where(is_number, bins, 0).astype(jnp.int32)
     counts = jnp.zeros(BINS, jnp.int32).at[bins].add(is_number.astype(jnp.int32))
     return Histogram(counts, low, high)
@@ -75,21 +80,29 @@ def look_inside(
 
     Where all numbers of an array are equal, such as biases before the first step, the ratio of
     update to data is infinite, and 0 where they stay equal. A model without ``hidden`` has no
-    activations.
+    activations; those of padding are not counted.
     """
     update = compute_update(model, optimizer, state, batch)
     layers = {} if model.hidden is None else model.hidden(state.params, batch.tokens)
     trees = (update.grads, update.updates, state.params)
     grads, updates, params = (flatten_dict(tree, sep=".") for tree in trees)
     std = {name: jnp.std(leaf) for name, leaf in grads.items()}
-    saturated = {name: jnp.abs(h) > SATURATED for name, h in layers.items()}
-    by_unit = {name: each.reshape(-1, each.shape[-1]) for name, each in saturated.items()}
+    by_unit = {name: h.reshape(-1, h.shape[-1]) for name, h in layers.items()}
+    counted = {
+        name: jnp.broadcast_to((batch.weights > 0).reshape(-1, 1), h.shape)
+        for name, h in by_unit.items()
+    }
+    saturated = {name: (jnp.abs(h) > SATURATED) & counted[name] for name, h in by_unit.items()}
     edges = jnp.float32(-1.0), jnp.float32(1.0)
     return Diagnostics(
         loss_nats=update.loss_nats,
-        activations={name: histogram(h, *edges) for name, h in layers.items()},
-        saturated={name: jnp.mean(each) for name, each in saturated.items()},
-        stuck={name: jnp.mean(jnp.all(each, 0)) for name, each in by_unit.items()},
+        activations={name: histogram(h, *edges, counted[name]) for name, h in by_unit.items()},
+        saturated={
+            name: jnp.sum(each) / jnp.sum(counted[name]) for name, each in saturated.items()
+        },
+        stuck={
+            name: jnp.mean(jnp.all(each | ~counted[name], 0)) for name, each in saturated.items()
+        },
         gradients={
             name: histogram(leaf, -MAX_STDS * std[name], MAX_STDS * std[name])
             for name, leaf in grads.items()

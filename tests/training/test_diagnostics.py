@@ -64,6 +64,17 @@ def test_activations_are_those_of_the_layer():
     assert 0 < far.mean() < 1
 
 
+def test_activations_of_padding_are_not_counted():
+    model = gru()
+    at_boundaries = lambda _params, tokens: {"h": 0.99 * (tokens[..., None] == 0)}  # noqa: E731
+    model = model._replace(hidden=at_boundaries)
+    batch = rows(["emma", "isabella"], LETTERS, None)  # 5 + 9 predictions in two rows of 9
+    found = diagnostics_of(begin(model), model, SGD, batch)
+    assert int(found.activations["h"].counts.sum()) == 14
+    assert float(found.saturated["h"]) == pytest.approx(2 / 14)  # the boundaries in front
+    assert float(found.stuck["h"]) == 0
+
+
 def test_a_unit_that_never_leaves_saturation_is_stuck():
     state = begin()
     params = state.params | {"b1": jnp.full(20, -40.0).at[:15].set(0.0)}

@@ -16,8 +16,8 @@ class Options:
     """Draw the figures of a run or of a sweep, as PNG and SVG.
 
     The loss over steps with the baselines of counting; tables of bigrams; the embedding and the
-    nearest symbols of each; activations and gradients; sampled lines, symbol by symbol. Of a sweep:
-    the loss against each choice.
+    nearest symbols of each; activations and gradients; attention maps and gates while a line is
+    read; sampled lines, symbol by symbol. Of a sweep: the loss against each choice.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
