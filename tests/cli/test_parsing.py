@@ -1,6 +1,7 @@
 """Flags become options, or one line that says which flag is wrong, why, and what to do."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -9,7 +10,7 @@ from mm_jax.cli.main import main
 from mm_jax.cli.parsing import base_flags, message_in_box, parse_options
 from mm_jax.config.base import flag
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import MLPConfig
+from mm_jax.config.models import TRAINED, MLPConfig
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.training import OptimizerConfig, RunConfig
 
@@ -94,6 +95,18 @@ CHOICES = {
     "--clip-norm 0": ["--clip-norm", "greater than 0"],
     "--warmup-steps -1": ["--warmup-steps", "at least 0"],
     "--schedule other": ["schedule", "other", "constant", "step", "cosine"],
+    "--b1 1": ["--b1", "at most 0.999999"],
+    "--b2 0.9": ["sgd has no --b2"],
+    "--row-length 32": ["--row-length is for models that read rows, and mlp reads windows"],
+    "--row-length -1": ["--row-length", "at least 0"],
+    "--model transformer --heads 3": ["--heads 3 does not divide --embed-dim 64; --heads 2 does"],
+    "--model transformer --positions 4": ["positions of the model", "needs --positions"],
+    "--model bow --positions 4": ["items are too long for the 4 positions", "needs --positions"],
+    "--model transformer --embed-dim 200000": ["GB", "--embed-dim"],
+    "--model lstm --hidden-dim 20000 --seeds 3": ["GB", "--hidden-dim"],
+    "--model wavenet --context 6": ["--context must be a power of two, such as 4 or 8, not 6"],
+    "--model gru --context 3": ["--context"],
+    "--model gru --dropout 1": ["--dropout", "at most 0.99"],
     "--optimizer other": ["--optimizer", "other", "sgd", "adam", "adamw", "lion"],
     "--model other": ["unknown model", "'other'", "mlp"],
     "--model=other": ["unknown model", "'other'", "mlp"],
@@ -201,6 +214,21 @@ OTHERS = {
 @pytest.mark.parametrize(("line", "words"), OTHERS.items(), ids=OTHERS.keys())
 def test_a_wrong_argument_of_another_command(fails, line, words):
     assert fails(line.split(), *words) == ""
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_flags_of_a_model_stand_in_a_group_of_their_own(capsys, name):
+    with pytest.raises(SystemExit):
+        main(["train", "--model", name, "--help"])
+    out = capsys.readouterr().out
+    titles = re.split(r"^\W*(\w+)? ?options\W*$", out, flags=re.MULTILINE)
+    groups = dict(zip(titles[1::2], titles[2::2], strict=True))
+    found = {title: {*re.findall(r"^\W* (--[\w-]+)", groups[title], re.M)} for title in groups}
+    own = {flag(field.name) for field in dataclasses.fields(TRAINED[name])}
+    others = {flag(field.name) for each in TRAINED.values() for field in dataclasses.fields(each)}
+    assert found.pop("model") == own
+    assert "--batch-size" in found[None]
+    assert not set().union(*found.values()) & others
 
 
 def test_the_help_of_train_names_every_choice(capsys):

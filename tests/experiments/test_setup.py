@@ -9,7 +9,13 @@ import pytest
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import BigramConfig, MLPConfig
+from mm_jax.config.models import (
+    BigramConfig,
+    BowConfig,
+    GRUConfig,
+    MLPConfig,
+    TransformerConfig,
+)
 from mm_jax.config.training import OptimizerConfig, RunConfig
 from mm_jax.experiments.setup import check_memory, load_setup
 from mm_jax.training.optimizers import make_optimizer
@@ -54,6 +60,51 @@ def test_a_full_batch_holds_each_example_once_with_its_weight(config):
     pairs = [pair for line in lines for pair in zip("." + line, line + ".", strict=True)]
     assert len(setup.data.targets) == len(set(pairs)) < len(pairs)
     assert float(setup.data.weights.sum()) == len(pairs)
+
+
+@pytest.mark.parametrize(("row_length", "expected"), [(0, 6), (9, 9), (2, 6)])
+def test_rows_are_as_long_as_is_said_or_as_an_item_needs(config, row_length, expected):
+    chosen = dataclasses.replace(config, model=GRUConfig(8, 8), row_length=row_length)
+    setup = load_setup(chosen, ADAM)
+    longest = setup.dataset.splits.train.longest
+    assert setup.data.length == (expected if row_length == 9 else longest + 1)
+    num_lines = len(setup.dataset.splits.train)
+    assert (setup.data.num_examples < num_lines) == (row_length == 9)
+    assert setup.dev_data.num_examples <= len(setup.dataset.splits.dev)
+
+
+def test_windows_have_no_rows_to_share(config):
+    with pytest.raises(InputError, match="--row-length is for models that read rows, and bigram"):
+        load_setup(dataclasses.replace(config, row_length=32), ADAM)
+    with pytest.raises(InputError, match="--full-batch needs no --row-length"):
+        dataclasses.replace(config, row_length=32, full_batch=True)
+
+
+def test_positions_are_as_many_as_the_longest_item_of_all_splits_needs(config):
+    setup = load_setup(dataclasses.replace(config, model=TransformerConfig(1, 8, 2)), ADAM)
+    longest = max(map(len, LINES))
+    assert setup.config.model.positions == setup.model.max_len == longest + 1
+    few = TransformerConfig(1, 8, 2, positions=longest)
+    num_longest = sum(len(line) == longest for line in LINES)
+    words = (
+        f"{num_longest} of {len(LINES)} items are too long for the {longest} positions of the "
+        f"model, which hold a boundary and {longest - 1} symbols; the longest has {longest} "
+        f"symbols and needs --positions {longest + 1}"
+    )
+    with pytest.raises(InputError, match=words):
+        load_setup(dataclasses.replace(config, model=few), ADAM)
+
+
+def test_a_document_is_read_in_blocks_that_fit_in_the_positions(config, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be " * 30)
+    document = DataConfig(str(path), items="document", block=20)
+    chosen = dataclasses.replace(config, data=document, model=BowConfig(4, 4), row_length=32)
+    setup = load_setup(chosen, ADAM)
+    assert setup.config.model.positions == setup.data.block == 20
+    few = dataclasses.replace(chosen, model=BowConfig(4, 4, positions=12))
+    with pytest.raises(InputError, match="--block 20 is more than the 12 positions"):
+        load_setup(few, ADAM)
 
 
 def test_the_seed_decides_the_first_state_and_data_seed_the_minibatches(config):

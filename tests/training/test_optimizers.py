@@ -18,6 +18,7 @@ from mm_jax.training.optimizers import (
     make_schedule,
     step_decay,
     warmup_cosine,
+    warmup_linear,
 )
 from mm_jax.training.state import TrainState
 from mm_jax.training.step import train_step
@@ -61,6 +62,45 @@ def test_cosine_is_linear_up_and_half_a_cosine_down_to_zero(warmup):
     assert rates[warmup] == np.float32(rate)
     assert rates[-1] == pytest.approx(0, abs=1e-8)
     assert warmup == 0 or rates[0] == 0
+
+
+@pytest.mark.parametrize("warmup", [0, 50])
+def test_linear_is_linear_up_and_down_to_zero(warmup):
+    rate, num, steps = 0.3, 300, np.arange(301)
+    rates = np.asarray(quick_jit(warmup_linear(rate, num, warmup))(steps))
+    expected = [
+        rate * step / warmup if step < warmup else rate * (num - step) / (num - warmup)
+        for step in steps.tolist()
+    ]
+    np.testing.assert_allclose(rates, expected, atol=1e-7)
+    config = OptimizerConfig(learning_rate=rate, schedule="linear", warmup_steps=warmup)
+    np.testing.assert_allclose(make_schedule(config, num)(steps), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "lion"])
+def test_the_shares_that_means_keep_are_the_optimizers_or_those_given(name):
+    params, grads = {"W": jnp.array([1.0, -2.0])}, {"W": jnp.array([0.5, 3.0])}
+
+    def second_update(**momenta):
+        choices = OptimizerConfig(name, 0.0, learning_rate=0.1, schedule="constant", **momenta)
+        optimizer = make_optimizer(choices, 10)
+        state = optimizer.init(params)
+        _, state = optimizer.update({"W": -grads["W"]}, state, params)
+        return optimizer.update(grads, state, params)[0]["W"]
+
+    make = {"adam": optax.adam, "adamw": optax.adamw, "lion": optax.lion}[name]
+    decay = {} if name == "adam" else {"weight_decay": 0.0}
+    for given in ({}, {"b1": 0.5}, {"b1": 0.85, "b2": 0.9}):
+        optimizer = make(0.1, **given, **decay)
+        state = optimizer.init(params)
+        _, state = optimizer.update({"W": -grads["W"]}, state, params)
+        expected = optimizer.update(grads, state, params)[0]["W"]
+        np.testing.assert_allclose(second_update(**given), expected, rtol=1e-5)
+
+
+def test_an_optimizer_without_such_means_refuses_their_shares():
+    with pytest.raises(InputError, match="sgd has no --b1; adam, adamw and others have it"):
+        make_optimizer(OptimizerConfig("sgd", b1=0.9), 10)
 
 
 def test_a_warmup_longer_than_the_run_still_rises_to_its_last_step():
