@@ -90,13 +90,12 @@ def counted(name):
 
 MICROGPT = {"norm": "rms", "activation": "relu", "bias": "no", "tied": "no", "init": "microgpt"}
 TRAINABLE = {name: small(name) for name in TRAINED}
-TRAINABLE |= {
-    "test-gru": helpers.gru(),
+VARIANTS = {
     "mlp of one layer": small("mlp", layers=1),
     "mlp with layer norm": small("mlp", norm="layer"),
     "wavenet without norm": small("wavenet", norm="none"),
-    "microgpt": small("transformer", **MICROGPT),
 }
+TRAINABLE |= {"test-gru": helpers.gru(), "microgpt": small("transformer", **MICROGPT), **VARIANTS}
 DROPS = ("input_dropout", "dropout", "recurrent_dropout")
 DROPPING = {
     name: small(name, **drops)

@@ -1,11 +1,16 @@
 """What README.md, CONTRIBUTING.md and docs/ name exists: files, links, commands, options."""
 
+import contextlib
+import functools
+import io
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
 from mm_jax.cli.main import COMMANDS, main
+from mm_jax.config.models import TRAINED
 from tests.helpers import call
 from tests.system.documents import README, ROOT, TEXTS, blocks, commands_of
 
@@ -95,36 +100,39 @@ def test_the_table_of_commands_is_complete():
     assert {name for row in rows for name in re.findall(r"mm-jax ([\w-]+)", row)} == set(COMMANDS)
 
 
-@pytest.fixture(scope="module")
-def helps():
-    return {}
+@functools.cache
+def help_of(*words):
+    """What a command says with --help; the flags of a model only with its --model."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
+        main([*words, "--help"])
+    return printed.getvalue()
+
+
+def everything():
+    """The help of all commands, and of training each model."""
+    models = [help_of("train", "--model", name) for name in TRAINED]
+    return " ".join([*map(help_of, COMMANDS), *models])
 
 
 @pytest.mark.parametrize(("name", "words"), COMMAND_LINES)
-def test_the_options_of_a_command_line_exist(name, words, capsys, helps):
+def test_the_options_of_a_command_line_exist(name, words):
     command, *rest = words
     assert command in COMMANDS
-    if command not in helps:
-        with pytest.raises(SystemExit):
-            main([command, "--help"])
-        helps[command] = capsys.readouterr().out
+    given = itertools.pairwise(rest)
+    base = [word for pair in given if pair[0] in ("--model", "--preset") for word in pair]
     for option in [word.partition("=")[0] for word in rest if word.startswith("--")]:
-        known = re.search(rf"{option}(?![\w-])", helps[command])
+        known = re.search(rf"{option}(?![\w-])", help_of(command, *base))
         assert known, f"{option} is not in mm-jax {command} --help"
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_the_options_that_a_text_names_exist(name, helps, capsys):
+def test_the_options_that_a_text_names_exist(name):
     text = re.sub(r"```.*?```", "", TEXTS[name], flags=re.DOTALL)
     options = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)[^`\n]*`", text))
-    for command in COMMANDS:
-        if options and command not in helps:
-            with pytest.raises(SystemExit):
-                main([command, "--help"])
-            helps[command] = capsys.readouterr().out
-    everything = " ".join(helps.values())
     elsewhere = {"--help"} | ({"--label"} if name == "CONTRIBUTING.md" else set())
-    assert [o for o in options - elsewhere if not re.search(rf"{o}(?![\w-])", everything)] == []
+    found = everything() if options else ""
+    assert [o for o in options - elsewhere if not re.search(rf"{o}(?![\w-])", found)] == []
 
 
 SMALL = {  # what makes a command of the documents cheap; the options that it has are replaced
