@@ -18,7 +18,7 @@ FLAGS = {
     "jax_enable_x64": lambda: jax.enable_x64(True),
     "jax_check_tracer_leaks": jax.checking_leaks,
 }
-# Of two forms of one model one is enough, and learning by heart takes long and computes nothing new.
+# Of two forms of one model one is enough; learning by heart takes long and computes nothing new.
 NAMES = [name for name in laws.ALL if name not in laws.VARIANTS]
 LAWS = {**laws.READING, **laws.LEARNING}
 del LAWS[laws.law_of_overfitting]
