@@ -67,7 +67,8 @@ def test_the_example_samples_names(example):
 def test_counts_are_the_net(example):
     import numpy as np
 
-    (losses,), (samples,) = run_python("docs/models.md", dict(example[0]))
+    (_, of_gpt2), (losses,), (samples,) = run_python("docs/models.md", dict(example[0]))
+    assert abs(float(of_gpt2) - math.log(27)) < 0.1
     assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-6)
     assert 2 < float(losses[0]) < math.log(27)
     assert np.array_equal(*samples)
