@@ -6,9 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import jaxprs_in_params
 
 from mm_jax.data.batches import Batch
+from mm_jax.data.examples import is_on_host
 from mm_jax.models.base import Model, Params
 from mm_jax.training.loss import nats
 
@@ -26,7 +28,11 @@ def numbers_per_example(model: Model, params: Params, examples: Any) -> int:
 
     That is the logits of a large alphabet, or the attention of a long row.
     """
-    leaves, structure = jax.tree.flatten((params, jax.eval_shape(examples.take, jnp.arange(1))))
+    if is_on_host(examples):
+        example = examples.take(np.zeros(1, np.int64))
+    else:
+        example = jax.eval_shape(examples.take, jnp.arange(1))
+    leaves, structure = jax.tree.flatten((params, example))
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     return _numbers_per_example(model, structure, shapes)
 
