@@ -15,6 +15,11 @@ class ModelTraits:
     name: ClassVar[str]
     title: ClassVar[str]  # as a heading says it
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether no choice is left to the data."""
+        return True
+
     def for_items(self, most_tokens: int) -> Self:
         """Return the choices with what depends on the data: the most tokens of an item."""
         del most_tokens
@@ -130,6 +135,11 @@ class BowConfig(Choices, ModelTraits):
     dropout: Dropout = 0.0
     """Share of the embedding and of the tanh layer that a training step drops."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether no choice is left to the data: there are positions."""
+        return self.positions is not None
+
     def for_items(self, most_tokens: int) -> Self:
         """Return the choices with as many positions as the data need, where none are given."""
         return with_positions(self, most_tokens)
@@ -217,6 +227,11 @@ class TransformerConfig(Choices, ModelTraits):
                 f"--heads {self.heads} does not divide --embed-dim {self.embed_dim}; "
                 f"--heads {near} does"
             )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no choice is left to the data: there are positions."""
+        return self.positions is not None
 
     def for_items(self, most_tokens: int) -> Self:
         """Return the choices with as many positions as the data need, where none are given."""

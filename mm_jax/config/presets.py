@@ -13,6 +13,7 @@ from mm_jax.config.models import (
     LSTMConfig,
     MLPConfig,
     RNNConfig,
+    TrainedConfig,
     TransformerConfig,
     WaveNetConfig,
 )
@@ -40,6 +41,16 @@ def _modern(learning_rate: float) -> OptimizerConfig:
     """Return adamw with a cosine schedule."""
     return OptimizerConfig(
         optimizer="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=200
+    )
+
+
+def _in_shared_rows(
+    model: TrainedConfig, learning_rate: float, *, steps: int, batch_size: int = 64
+) -> RunConfig:
+    """Return the training of a model of rows, each of which several items share."""
+    optimizer = _modern(learning_rate)
+    return RunConfig(
+        model=model, optimizer=optimizer, steps=steps, batch_size=batch_size, row_length=32
     )
 
 
@@ -105,9 +116,7 @@ PRESETS = {
     ),
     "bow": Preset(
         "makemore's bag of words",
-        RunConfig(
-            model=BowConfig(), optimizer=_modern(3e-3), steps=10_000, batch_size=128, row_length=32
-        ),
+        _in_shared_rows(BowConfig(), 3e-3, steps=10_000, batch_size=128),
         is_default=True,
     ),
     "wavenet": Preset(
@@ -117,46 +126,22 @@ PRESETS = {
     ),
     "rnn": Preset(
         "a simple recurrent net",
-        RunConfig(
-            model=RNNConfig(hidden_dim=128),
-            optimizer=_modern(3e-3),
-            steps=10_000,
-            batch_size=64,
-            row_length=32,
-        ),
+        _in_shared_rows(RNNConfig(hidden_dim=128), 3e-3, steps=10_000),
         is_default=True,
     ),
     "gru": Preset(
         "a net of gated recurrent units",
-        RunConfig(
-            model=GRUConfig(hidden_dim=128),
-            optimizer=_modern(3e-3),
-            steps=6_000,
-            batch_size=64,
-            row_length=32,
-        ),
+        _in_shared_rows(GRUConfig(hidden_dim=128), 3e-3, steps=6_000),
         is_default=True,
     ),
     "lstm": Preset(
         "a net of long short-term memory",
-        RunConfig(
-            model=LSTMConfig(hidden_dim=128),
-            optimizer=_modern(3e-3),
-            steps=6_000,
-            batch_size=64,
-            row_length=32,
-        ),
+        _in_shared_rows(LSTMConfig(hidden_dim=128), 3e-3, steps=6_000),
         is_default=True,
     ),
     "transformer": Preset(
         "GPT-2's Transformer, 4 layers of 64",
-        RunConfig(
-            model=TransformerConfig(),
-            optimizer=_modern(2e-3),
-            steps=4_000,
-            batch_size=64,
-            row_length=32,
-        ),
+        _in_shared_rows(TransformerConfig(), 2e-3, steps=4_000),
         is_default=True,
     ),
     "microgpt": Preset(

@@ -117,6 +117,8 @@ def load_setup(
 
 def for_dataset(config: C, dataset: Dataset) -> C:
     """Return the choices with those of the model that are left to the data."""
+    if config.model.is_complete:  # else the items of all splits would be measured for nothing
+        return config
     return dataclasses.replace(config, model=config.model.for_items(dataset.most_tokens))
 
 
