@@ -116,32 +116,32 @@ PRESETS = {
     ),
     "bow": Preset(
         "makemore's bag of words",
-        _in_shared_rows(BowConfig(), 3e-3, steps=10_000, batch_size=128),
+        _in_shared_rows(BowConfig(), 3e-3, steps=5_000, batch_size=128),
         is_default=True,
     ),
     "wavenet": Preset(
         "the hierarchical net of the fifth lecture",
-        RunConfig(model=WaveNetConfig(), optimizer=_modern(3e-3), steps=20_000, batch_size=128),
+        RunConfig(model=WaveNetConfig(), optimizer=_modern(3e-3), steps=13_000, batch_size=128),
         is_default=True,
     ),
     "rnn": Preset(
         "a simple recurrent net",
-        _in_shared_rows(RNNConfig(hidden_dim=128), 3e-3, steps=10_000),
+        _in_shared_rows(RNNConfig(hidden_dim=128), 3e-3, steps=5_000),
         is_default=True,
     ),
     "gru": Preset(
         "a net of gated recurrent units",
-        _in_shared_rows(GRUConfig(hidden_dim=128), 3e-3, steps=6_000),
+        _in_shared_rows(GRUConfig(hidden_dim=128), 3e-3, steps=2_000),
         is_default=True,
     ),
     "lstm": Preset(
         "a net of long short-term memory",
-        _in_shared_rows(LSTMConfig(hidden_dim=128), 3e-3, steps=6_000),
+        _in_shared_rows(LSTMConfig(hidden_dim=128), 3e-3, steps=2_000),
         is_default=True,
     ),
     "transformer": Preset(
-        "GPT-2's Transformer, 4 layers of 64",
-        _in_shared_rows(TransformerConfig(), 2e-3, steps=4_000),
+        "GPT-2's Transformer, 2 layers of 64",
+        _in_shared_rows(TransformerConfig(layers=2), 4e-3, steps=2_500, batch_size=32),
         is_default=True,
     ),
     "microgpt": Preset(
