@@ -13,9 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 from mm_jax.config.base import InputError
 from mm_jax.config.models import WaveNetConfig
 from mm_jax.models.base import ForBrowser, Model, Params, built_once, windowed
-from mm_jax.models.layers import dense, dropout, embed, layer_norm, normals
-
-TANH_GAIN = 5 / 3  # torch.nn.init.calculate_gain("tanh")
+from mm_jax.models.layers import TANH_GAIN, dense, dropout, embed, layer_norm, normals
 
 
 @built_once
