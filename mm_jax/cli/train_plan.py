@@ -12,7 +12,7 @@ from mm_jax.cli.describe_data import note_data
 from mm_jax.config.base import InputError
 from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.config.training import LRRangeConfig, RunConfig
-from mm_jax.experiments.search_space import seeds_of
+from mm_jax.experiments.search_space import seed_range, seeds_of
 from mm_jax.runs.layout import RunMetadata, check_same_data
 from mm_jax.runtime.console import Console
 
@@ -45,7 +45,7 @@ def make_plan(
     from mm_jax.runs.checkpoint_manager import check_disk_space
     from mm_jax.training.optimizers import make_optimizer
 
-    num_members = len(seeds_of(config))
+    num_members = len(seed_range(config))
     check_runtime(config, runtime)
     mesh = choose_mesh(runtime, num_members)
     auto = config.optimizer.learning_rate == "auto"

@@ -199,11 +199,15 @@ def apply_setting(
     return dataclasses.replace(config, **changes)
 
 
-def seeds_of(config: RunConfig) -> list[RunConfig]:
-    """Return a run for each seed, counted from --seed. Raises InputError past the last seed."""
+def seed_range(config: RunConfig) -> range:
+    """Return the seeds of a run, counted from --seed. Raises InputError past the last seed."""
     if config.seed + config.seeds > 2**32:
         raise InputError(
             f"--seed {config.seed} and the {config.seeds} --seeds from there on go past 2**32"
         )
-    seeds = range(config.seed, config.seed + config.seeds)
-    return [dataclasses.replace(config, seed=seed, seeds=1) for seed in seeds]
+    return range(config.seed, config.seed + config.seeds)
+
+
+def seeds_of(config: RunConfig) -> list[RunConfig]:
+    """Return a run for each seed. Raises InputError past the last seed."""
+    return [dataclasses.replace(config, seed=seed, seeds=1) for seed in seed_range(config)]
