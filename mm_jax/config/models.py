@@ -26,6 +26,23 @@ class ModelTraits:
         return self
 
 
+class PositionTraits(ModelTraits):
+    """The same of a model with an embedding of each position, ``None`` being left to the data."""
+
+    positions: int | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no choice is left to the data: there are positions."""
+        return self.positions is not None
+
+    def for_items(self, most_tokens: int) -> Any:
+        """Return the choices with as many positions as the data need, where none are given."""
+        if self.is_complete:
+            return self
+        return dataclasses.replace(self, positions=max(1, most_tokens))  # type: ignore[type-var]
+
+
 @dataclasses.dataclass(frozen=True)
 class NgramConfig(Choices, ModelTraits):
     """Counts of n-grams with k added to each (add-k smoothing)."""
@@ -120,7 +137,7 @@ class WaveNetConfig(Choices, ModelTraits):
 
 
 @dataclasses.dataclass(frozen=True)
-class BowConfig(Choices, ModelTraits):
+class BowConfig(Choices, PositionTraits):
     """makemore's bag of words: the mean of all symbols so far, then a small net."""
 
     name: ClassVar[str] = "bow"
@@ -134,15 +151,6 @@ class BowConfig(Choices, ModelTraits):
     """Most tokens of an item, its boundary included; by default as many as the data need."""
     dropout: Dropout = 0.0
     """Share of the embedding and of the tanh layer that a training step drops."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether no choice is left to the data: there are positions."""
-        return self.positions is not None
-
-    def for_items(self, most_tokens: int) -> Self:
-        """Return the choices with as many positions as the data need, where none are given."""
-        return with_positions(self, most_tokens)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +196,7 @@ class LSTMConfig(RecurrentConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformerConfig(Choices, ModelTraits):
+class TransformerConfig(Choices, PositionTraits):
     """The Transformer of GPT-2 (Radford et al. 2019), or with other choices that of microgpt."""
 
     name: ClassVar[str] = "transformer"
@@ -227,22 +235,6 @@ class TransformerConfig(Choices, ModelTraits):
                 f"--heads {self.heads} does not divide --embed-dim {self.embed_dim}; "
                 f"--heads {near} does"
             )
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether no choice is left to the data: there are positions."""
-        return self.positions is not None
-
-    def for_items(self, most_tokens: int) -> Self:
-        """Return the choices with as many positions as the data need, where none are given."""
-        return with_positions(self, most_tokens)
-
-
-def with_positions(config: Any, most_tokens: int) -> Any:
-    """Return choices with ``most_tokens`` positions, where none are given."""
-    if config.positions is not None:
-        return config
-    return dataclasses.replace(config, positions=max(1, most_tokens))
 
 
 CountedConfig = NgramConfig | KneserNeyConfig

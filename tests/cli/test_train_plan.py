@@ -98,6 +98,12 @@ def test_a_full_disk_is_refused(config, console, tmp_path, monkeypatch):
     monkeypatch.setattr("mm_jax.runtime.atomic_files.os.statvfs", lambda _: full)
     with pytest.raises(InputError, match=r"run will take up to .* and 1\.0 kB are free there"):
         plan_of(config, console, tmp_path)
+    made = []  # the runs of a million seeds would take minutes to make
+    monkeypatch.setattr("mm_jax.cli.train_plan.seeds_of", made.append)
+    many = dataclasses.replace(config, seeds=10**6)
+    with pytest.raises(InputError, match=r"are free there"):
+        plan_of(many, console, tmp_path)
+    assert not made
 
 
 def test_auto_is_the_rate_that_a_range_test_suggests(config, console, tmp_path, monkeypatch):
