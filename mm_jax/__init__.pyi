@@ -7,6 +7,7 @@ from .config.models import BigramConfig as BigramConfig
 from .config.models import BowConfig as BowConfig
 from .config.models import GRUConfig as GRUConfig
 from .config.models import LSTMConfig as LSTMConfig
+from .config.models import MixtureConfig as MixtureConfig
 from .config.models import MLPConfig as MLPConfig
 from .config.models import RNNConfig as RNNConfig
 from .config.models import TransformerConfig as TransformerConfig
@@ -14,6 +15,7 @@ from .config.models import WaveNetConfig as WaveNetConfig
 from .config.presets import PRESETS as PRESETS
 from .config.training import CountConfig as CountConfig
 from .config.training import LRRangeConfig as LRRangeConfig
+from .config.training import MixConfig as MixConfig
 from .config.training import OptimizerConfig as OptimizerConfig
 from .config.training import RunConfig as RunConfig
 from .data.batches import Batch as Batch
@@ -50,6 +52,7 @@ from .models.gpt2 import transformer_from_gpt2 as transformer_from_gpt2
 from .models.gpt2 import transformer_to_gpt2 as transformer_to_gpt2
 from .models.kneser_ney import fit_kneser_ney as fit_kneser_ney
 from .models.kneser_ney import kneser_ney as kneser_ney
+from .models.mixture import mixture as mixture
 from .models.mlp import mlp as mlp
 from .models.ngram import examples as examples
 from .models.ngram import fit_ngram as fit_ngram
@@ -72,6 +75,7 @@ from .training.evaluate import evaluate as evaluate
 from .training.loss import loss as loss
 from .training.loss import mean_square as mean_square
 from .training.loss import nats as nats
+from .training.mixture_weights import fit_mixture as fit_mixture
 from .training.optimizers import make_optimizer as make_optimizer
 from .training.optimizers import make_schedule as make_schedule
 from .training.optimizers import step_decay as step_decay

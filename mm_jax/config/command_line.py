@@ -5,17 +5,22 @@ import shlex
 
 from mm_jax.config.base import Choices, flag
 from mm_jax.config.data import DataConfig
+from mm_jax.config.models import MixtureConfig
 from mm_jax.config.presets import PRESETS, default_run
-from mm_jax.config.training import CountConfig, RunConfig
+from mm_jax.config.training import AnyConfig, CountConfig, MixConfig, RunConfig
 
 
-def command_of(config: RunConfig | CountConfig) -> str:
+def command_of(config: AnyConfig) -> str:
     """Return the shortest command that makes a run of these choices, from a preset or not."""
     if isinstance(config, CountConfig):
         model = config.model
         smoothing = getattr(model, "smoothing", model.name)
         command = ["mm-jax", "count", *flags_of(config.data, DataConfig())]
         return shlex.join([*command, "--order", str(model.order), "--smoothing", f"{smoothing}"])
+    if isinstance(config, MixConfig):
+        kind = flags_of(config.model, MixtureConfig())
+        held_out = [] if config.held_out is None else ["--held-out", config.held_out]
+        return shlex.join(["mm-jax", "mix", *config.paths, *kind, *held_out])
     name = config.model.name
     model_flags = [] if name == RunConfig().model.name else ["--model", name]
     bases = [(model_flags, default_run(name))]

@@ -237,6 +237,18 @@ class TransformerConfig(Choices, PositionTraits):
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class MixtureConfig(Choices, ModelTraits):
+    """Trained and counted models as one model: a weighted mean of what they say."""
+
+    name: ClassVar[str] = "mixture"
+    title: ClassVar[str] = "Mixture"
+
+    kind: Literal["log-linear", "linear"] = "log-linear"
+    """linear: the weighted mean of probabilities; log-linear: that of their logarithms, which is
+    better wherever counts are mixed in."""
+
+
 CountedConfig = NgramConfig | KneserNeyConfig
 TrainedConfig = (
     BigramConfig

@@ -11,8 +11,15 @@ from typing import Any, TypeVar
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import COUNTED, MODEL_CONFIGS
-from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig, TrainingConfig
+from mm_jax.config.models import COUNTED, MODEL_CONFIGS, MixtureConfig
+from mm_jax.config.training import (
+    AnyConfig,
+    CountConfig,
+    MixConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainingConfig,
+)
 
 T = TypeVar("T")
 
@@ -51,15 +58,17 @@ def read_count(value: Any, name: str) -> int:
     raise InputError(f"{name} is not a count")
 
 
-def to_dict(config: TrainingConfig | CountConfig) -> dict[str, Any]:
+def to_dict(config: TrainingConfig | AnyConfig) -> dict[str, Any]:
     """Return the choices as plain nested values for JSON, with the name of the model."""
     values = dataclasses.asdict(config)
     values["model"] = {"name": config.model.name, **values["model"]}
+    if isinstance(config, MixConfig):
+        values["runs"] = [to_dict(run) for run in config.runs]
     return values
 
 
-def from_dict(values: dict[str, Any]) -> RunConfig | CountConfig:
-    """Return the RunConfig or CountConfig of which ``values`` is the ``to_dict``.
+def from_dict(values: dict[str, Any]) -> AnyConfig:
+    """Return the choices of a run of which ``values`` is the ``to_dict``.
 
     Raise InputError where a choice is missing or unknown, or a value is outside its limits.
     """
@@ -68,10 +77,15 @@ def from_dict(values: dict[str, Any]) -> RunConfig | CountConfig:
     tables = dict(_table(values, "config"))
     model = dict(_table(tables.get("model"), "model"))
     name = model.pop("name", None)
-    if name not in MODEL_CONFIGS:
-        raise InputError(f"unknown model {name!r}; choose from {', '.join(MODEL_CONFIGS)}")
-    tables["model"] = _build(MODEL_CONFIGS[name], model)
+    configs = {**MODEL_CONFIGS, MixtureConfig.name: MixtureConfig}
+    if name not in configs:
+        raise InputError(f"unknown model {name!r}; choose from {', '.join(configs)}")
+    tables["model"] = _build(configs[name], model)
     tables["data"] = _build(DataConfig, _table(tables.get("data"), "data"))
+    if name == MixtureConfig.name:
+        runs = [from_dict(_table(run, "a run")) for run in _list(tables.get("runs"), "runs")]
+        paths = tuple(_list(tables.get("paths"), "paths"))
+        return _build(MixConfig, tables | {"runs": tuple(runs), "paths": paths})
     if name in COUNTED:
         return _build(CountConfig, tables)
     tables["optimizer"] = _build(OptimizerConfig, _table(tables.get("optimizer"), "optimizer"))
@@ -83,6 +97,13 @@ def _table(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{name} must be a table of choices, not {value!r}")
     return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    """Return ``value``, a list. Raise InputError where it is none."""
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{name} must be a list, not {value!r}")
+    return list(value)
 
 
 def _build(cls: type[T], values: dict[str, Any]) -> T:

@@ -8,7 +8,13 @@ from typing import Annotated, Literal
 
 from mm_jax.config.base import MAX_FLOAT, Between, Choices, Count, InputError, OneOf, Seed
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import CountedConfig, MLPConfig, NgramConfig, TrainedConfig
+from mm_jax.config.models import (
+    CountedConfig,
+    MixtureConfig,
+    MLPConfig,
+    NgramConfig,
+    TrainedConfig,
+)
 
 NUM_SAMPLES = 20  # lines that are printed and kept with a new run
 
@@ -187,3 +193,25 @@ class RangeTestConfig(TrainingConfig):
         if isinstance(self.optimizer, BaseOptimizerConfig):
             self.optimizer.check_has_rate()
         super().__post_init__()
+
+
+@dataclasses.dataclass(frozen=True)
+class MixConfig:
+    """All choices of one run that mixes other runs, which it holds whole."""
+
+    data: DataConfig
+    model: MixtureConfig
+    runs: tuple["AnyConfig", ...]
+    paths: tuple[str, ...]  # where the runs were, in the order of ``runs``
+    held_out: str | None = None  # the file that the weights were fitted on; None: dev
+
+    def __post_init__(self) -> None:
+        """Refuse fewer than two runs, and what is not of its type."""
+        if len(self.runs) < 2 or len(self.runs) != len(self.paths):
+            raise InputError("a mixture has two runs or more, each with its path")
+        texts = [*self.paths, "" if self.held_out is None else self.held_out]
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError("the paths of a mixture must be texts")
+
+
+AnyConfig = RunConfig | CountConfig | MixConfig  # of a run directory

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Integer
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
 from mm_jax.data.corpus import Corpus, release
-from mm_jax.data.host_or_device import module_of, ones, spread
+from mm_jax.data.host_or_device import module_of, ones, since_boundary, spread
 from mm_jax.data.packing import pack
 from mm_jax.data.row_examples import Crops, Rows
 
@@ -67,11 +67,9 @@ class Windows:
         # One boundary stands in front, and so for those that would come before it.
         places = xp.maximum(spread(xp, numbers, 1 - self.context, 1), 0)
         tokens = self.ids[places].astype(xp.int32)
-        is_symbol = (tokens != 0)[..., ::-1].astype(xp.int32)
-        since = xp.cumprod(is_symbol, -1, dtype=xp.int32)[..., ::-1]
         targets = self.ids[numbers + 1].astype(xp.int32)
         weights = ones(xp, targets) if self.weights is None else self.weights[numbers]
-        return Batch(tokens * since, targets, weights)
+        return Batch(since_boundary(xp, tokens), targets, weights)
 
     @property
     def exact(self) -> "Windows":

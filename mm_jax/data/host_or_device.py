@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 
 def module_of(array: Any) -> Any:
@@ -22,3 +23,9 @@ def ones(xp: Any, targets: Any) -> Any:
     """Return weights of 1; a program that knew them would sum a loss in another order."""
     ones = xp.ones(targets.shape, xp.float32)
     return ones if xp is np else jax.lax.optimization_barrier(ones)
+
+
+def since_boundary(xp: Any, tokens: Int[Any, "... C"]) -> Int[Any, "... C"]:
+    """Return windows with 0 in place of all that stands before the last boundary (0) of each."""
+    is_symbol = (tokens != 0)[..., ::-1].astype(xp.int32)
+    return tokens * xp.cumprod(is_symbol, -1, dtype=xp.int32)[..., ::-1]

@@ -100,7 +100,7 @@ def replay(path: Path) -> Replay:
     metadata, machine = read_metadata(path), fingerprint_of_run(path)
     config = metadata.config
     if not isinstance(config, RunConfig):
-        raise InputError(f"{path} was counted: it has no steps to repeat")
+        raise InputError(f"{path} was not trained: it has no steps to repeat")
     if not machine.get("alone", True):
         raise InputError(
             f"{path} was trained in slices of several members, which repeat to rounding only"

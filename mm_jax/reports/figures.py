@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 from matplotlib.figure import Figure
 
-from mm_jax.config.training import CountConfig, RunConfig
+from mm_jax.config.training import CountConfig, MixConfig, RunConfig
 from mm_jax.data.ngram_counts import count_corpus
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.registry import build_model
@@ -98,6 +98,8 @@ def bigram_figures(summary: RunSummary) -> Iterator[ReportFigure]:
     Of a trained model there are such only where one symbol alone decides the next.
     """
     run = summary.run
+    if isinstance(run.config, MixConfig):
+        return
     member = build_model(run.config.model, len(run.vocab))  # an ensemble has no logits of its own
     is_bigram = (run.model.bigram_logits or member.bigram_logits) is not None
     if isinstance(run.config, RunConfig) and not is_bigram:

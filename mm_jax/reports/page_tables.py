@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from mm_jax.config.base import flag
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import CountConfig, RunConfig
+from mm_jax.config.training import AnyConfig, MixConfig, RunConfig
 from mm_jax.data.items import ITEM_NAMES
 from mm_jax.data.splits import overlap
 from mm_jax.experiments.statistics import spread_of
@@ -42,6 +42,9 @@ def run_rows(summary: RunSummary) -> Iterator[tuple[str, str]]:
         yield "Optimizer", f"{optimizer.optimizer}, {rate}"
         seeds = f"{config.seed}" if config.seeds == 1 else f"{config.seeds} from {config.seed}"
         yield "Seed", seeds
+    if isinstance(config, MixConfig):
+        for path, weight in zip(config.paths, run.params["weights"].tolist(), strict=True):
+            yield "Weight of a run", f"{weight:.4f}: {readable(path)}"
     for name, loss in summary.losses.items():
         if loss is not None:
             yield f"Loss on {name.removesuffix('_loss')}", f"{loss:.4f} nats per symbol"
@@ -93,7 +96,7 @@ def sample_row(line: AnnotatedLine) -> dict[str, Any]:
     }
 
 
-def data_rows(data: dict[str, Any], config: RunConfig | CountConfig) -> NamedValues:
+def data_rows(data: dict[str, Any], config: AnyConfig) -> NamedValues:
     """Return what is known of the data file and its splits."""
     pairs = zip(("train", "dev", "test"), data["split_lines"], strict=True)
     items = ITEM_NAMES[config.data.items]
@@ -157,10 +160,12 @@ def array_row(array: ArrayStats) -> dict[str, str]:
     return row | {"name": array.name, "shape": shape, "size": f"{array.size:,}"}
 
 
-def choice_rows(config: RunConfig | CountConfig) -> NamedValues:
+def choice_rows(config: AnyConfig) -> NamedValues:
     """Return every choice of a run, by its flag."""
     rows: NamedValues = []
-    for name, value in to_dict(config).items():
+    values = to_dict(config)
+    values.pop("runs", None)  # of a mixture, each with choices of its own
+    for name, value in values.items():
         table = value if isinstance(value, dict) else {name: value}
         for key, choice in table.items():
             text = "not set" if choice is None else readable(str(choice))

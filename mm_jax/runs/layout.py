@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from mm_jax.config.base import InputError, check_path, flag
 from mm_jax.config.serialization import from_dict, read_count, read_number, to_dict
-from mm_jax.config.training import CountConfig, RunConfig
+from mm_jax.config.training import AnyConfig
 from mm_jax.data.vocab import BOUNDARIES, byte_vocab
 
-FORMAT = 5  # of config.json; one that an older mm-jax cannot read gets a higher number
+FORMAT = 6  # of config.json; one that an older mm-jax cannot read gets a higher number
 UNMARKED = 3  # the format of checkpoints that do not say theirs
 # The choices that a format added, and what it meant when they did not exist yet.
 ADDED: dict[int, dict[str, Any]] = {
@@ -51,7 +51,7 @@ SETTINGS, MEMBERS, SWEEP = "settings.json", "members.csv", "sweep.json"  # of a 
 class RunMetadata(NamedTuple):
     """What config.json says."""
 
-    config: RunConfig | CountConfig
+    config: AnyConfig
     symbols: tuple[str, ...]
     data: dict[str, Any]  # path, sha256 and counts of the file that was learned from
     lr_range: dict[str, Any] | None = None  # the range test that chose the rate, where one did
@@ -109,8 +109,10 @@ def _upgraded(choices: Any, written: int) -> Any:
         return choices
     if written < 4 and isinstance(choices.get("data"), dict):
         choices = choices | {"data": ADDED_DATA | choices["data"]}
+    if isinstance(choices.get("runs"), list):  # a mixture
+        choices = choices | {"runs": [_upgraded(run, written) for run in choices["runs"]]}
     if "optimizer" not in choices:
-        return choices  # those of a counted run have not changed else
+        return choices  # those of a run without training have not changed else
     for later in range(written + 1, FORMAT + 1):
         choices = ADDED.get(later, {}) | choices
         model, optimizer = choices.get("model"), choices["optimizer"]
@@ -165,7 +167,7 @@ def find_resumable(out: str | None, *, resume: bool) -> RunMetadata | None:
 
 
 def differing_choices(
-    before: RunConfig | CountConfig, now: RunConfig | CountConfig, *, auto: bool = False
+    before: AnyConfig, now: AnyConfig, *, auto: bool = False
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yield each choice that differs: its flag, its value before and now.
 
@@ -189,7 +191,7 @@ def _flattened(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def check_same_choices(path: Path, metadata: RunMetadata, now: RunConfig | CountConfig) -> None:
+def check_same_choices(path: Path, metadata: RunMetadata, now: AnyConfig) -> None:
     """Raise InputError where a run was made with other choices, and say which."""
     auto = metadata.lr_range is not None
     for name, before, here in differing_choices(metadata.config, now, auto=auto):

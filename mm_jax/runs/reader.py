@@ -16,13 +16,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import CountConfig, RunConfig
+from mm_jax.config.training import AnyConfig, CountConfig, MixConfig, RunConfig
 from mm_jax.data.dataset import Dataset, load_dataset
 from mm_jax.data.samples import Samples, SampleShape, from_text, sample_shape
 from mm_jax.data.streaming import Stream, unreadable
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, num_params
 from mm_jax.models.ensemble import ensemble
+from mm_jax.models.mixture import mixture
 from mm_jax.models.registry import build_model
 from mm_jax.runs.checkpoint import (
     Checkpoint,
@@ -51,7 +52,7 @@ class Run(NamedTuple):
     """A trained model and what is needed to use it."""
 
     path: Path
-    config: RunConfig | CountConfig
+    config: AnyConfig
     vocab: Vocab
     model: Model
     params: Params
@@ -149,14 +150,56 @@ def _build_run(
 ) -> Run:
     """Return the run with ``arrays``, which come from ``file``. Raises InputError."""
     config = metadata.config
-    model = build_model(config.model, len(metadata.symbols))
+    if isinstance(config, MixConfig):
+        model, params = _mixed(config, len(metadata.symbols), arrays, file)
+    else:
+        model, params = _single(config, len(metadata.symbols), arrays, file, num_members)
+    vocab = Vocab(metadata.symbols, config.data.unit, config.data.lower)
+    return Run(path, config, vocab, model, params, metadata.data, step)
+
+
+def _single(
+    config: RunConfig | CountConfig,
+    vocab_size: int,
+    arrays: dict[str, np.ndarray],
+    file: Path,
+    num_members: int,
+) -> tuple[Model, Params]:
+    """Return the model of a run, of several seeds their ensemble, and its parameters."""
+    model = build_model(config.model, vocab_size)
     if isinstance(config, RunConfig) and config.seeds > 1:
         if not num_members:
             raise InputError(f"{file} holds no members of an ensemble")
         model = ensemble(model, num_members)
-    params = _checked_params(arrays, file, model)
-    vocab = Vocab(metadata.symbols, config.data.unit, config.data.lower)
-    return Run(path, config, vocab, model, params, metadata.data, step)
+    return model, _checked_params(arrays, file, model)
+
+
+def _mixed(
+    config: MixConfig, vocab_size: int, arrays: dict[str, np.ndarray], file: Path
+) -> tuple[Model, Params]:
+    """Return the mixture of the models of several runs, and its parameters."""
+    weights, num = arrays.pop("weights", np.zeros(0)), len(config.runs)
+    if weights.shape != (num,) or not np.isfinite(weights).all() or weights.min() < 0:
+        raise InputError(
+            f"{file} does not fit {CONFIG}: weights are not {num} numbers of 0 or more"
+        )
+    models, members = [], {}
+    for i, run in enumerate(config.runs):
+        start = f"members.{i}."
+        names = [name for name in arrays if name.startswith(start)]
+        own = {name.removeprefix(start): arrays.pop(name) for name in names}
+        if isinstance(run, MixConfig):
+            model, params = _mixed(run, vocab_size, own, file)
+        else:
+            model, params = _single(run, vocab_size, own, file, _num_members(own))
+        models.append(model)
+        members[str(i)] = params
+    for name in arrays:
+        raise InputError(f"{file} does not fit {CONFIG}: {name} is unknown")
+    return mixture(tuple(models), config.model.kind), {
+        "weights": jnp.asarray(weights, jnp.float32),
+        "members": members,
+    }
 
 
 def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model) -> Params:
@@ -193,7 +236,7 @@ def _in_its_precision(
     }
 
 
-def read_samples(folder: Path, config: RunConfig | CountConfig) -> Samples:
+def read_samples(folder: Path, config: AnyConfig) -> Samples:
     """Return the samples that are kept with a run. Raises InputError where they cannot be read."""
     try:
         text = (folder / SAMPLES).read_bytes().decode("utf-8")

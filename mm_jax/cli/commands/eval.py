@@ -15,7 +15,7 @@ from mm_jax.data.items import ITEM_NAMES
 from mm_jax.runtime.console import Console, format_loss
 
 if TYPE_CHECKING:
-    from mm_jax.config.training import CountConfig, RunConfig
+    from mm_jax.config.training import AnyConfig
     from mm_jax.data.corpus import Corpus
     from mm_jax.data.encoding import FileInfo
     from mm_jax.runs.reader import Run
@@ -143,7 +143,7 @@ def select_lines(trained: "Run", options: Options) -> Lines:
     return Lines(dataset.info, name, corpus, dataset.num_skipped)
 
 
-def with_data(config: "RunConfig | CountConfig", data: DataConfig) -> "RunConfig | CountConfig":
+def with_data(config: "AnyConfig", data: DataConfig) -> "AnyConfig":
     """Return the choices of a run with other data."""
     return dataclasses.replace(config, data=data)
 

@@ -27,7 +27,7 @@ from mm_jax.config.models import TRAINED
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.runtime import CheckpointConfig, RuntimeConfig
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import RunConfig
+from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.runs.layout import (
     METRICS,
     PARAMS,
@@ -82,7 +82,8 @@ def defaults(given: dict[str, str]) -> Options:
     elif isinstance(metadata.config, RunConfig):
         config = metadata.config
     else:
-        raise InputError(f"{given['out']} was counted, not trained: there is nothing to resume")
+        made = "counted" if isinstance(metadata.config, CountConfig) else "mixed"
+        raise InputError(f"{given['out']} was {made}, not trained: there is nothing to resume")
     deterministic = bool(metadata and (metadata.fingerprint or {}).get("deterministic"))
     return Options(
         config=config,

@@ -10,7 +10,7 @@ import tyro
 
 from mm_jax.cli.common import Outcome
 from mm_jax.config.base import Choices, InputError
-from mm_jax.config.training import CountConfig
+from mm_jax.config.training import RunConfig
 from mm_jax.runs.layout import CONFIG, SETTINGS, read_metadata
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.environment import pin_threads
@@ -75,7 +75,7 @@ def verify(path: Path, console: Console) -> dict[str, Any]:
     complaints = record["complaints"]
     begun = time.perf_counter()
     try:
-        if isinstance(read_metadata(path).config, CountConfig):
+        if not isinstance(read_metadata(path).config, RunConfig):
             return record  # no steps were taken
         replayed = replay(path)
     except InputError as error:

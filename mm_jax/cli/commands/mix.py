@@ -1,0 +1,140 @@
+"""mm-jax mix: several runs as one, a weighted mean of what they say."""
+
+import dataclasses
+import os
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from mm_jax.cli.common import Outcome, describe_losses
+from mm_jax.cli.describe_data import describe_dataset, note_data, show_samples
+from mm_jax.config.base import InputError
+from mm_jax.config.models import MixtureConfig
+from mm_jax.config.serialization import to_dict
+from mm_jax.config.training import MixConfig
+from mm_jax.runtime.console import Console, format_loss
+
+if TYPE_CHECKING:
+    from mm_jax.data.corpus import Corpus
+    from mm_jax.data.dataset import Dataset
+    from mm_jax.runs.reader import Run
+    from mm_jax.training.mixture_weights import MixtureFit
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Mix several runs into one, which can be sampled from, evaluated and scored like any other.
+
+    They were made of the same data, split in the same way. The weight of each is fitted on dev, or
+    on a file of your own; the new run holds all of them.
+
+      mm-jax mix runs/gru runs/transformer runs/counts --out runs/mixed
+    """
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directories, two or more."""
+    model: Annotated[MixtureConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=MixtureConfig
+    )
+    held_out: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Fit the weights on this file, which no run was trained on; by default on dev."""
+    out: str | None = None
+    """The run directory. By default the first free one of runs/mixture-1, runs/mixture-2, ..."""
+    json: bool = False
+    """Print one JSON object on stdout, everything else on stderr."""
+
+
+def run(options: Options, console: Console) -> Outcome:
+    """Fit the weights, and write the mixture as a run."""
+    if len(options.runs) < 2:
+        raise InputError(f"a mixture needs two runs or more, not {len(options.runs)}")
+    from mm_jax.experiments.mixing import check_mixable, mixture_of, save_mixture
+    from mm_jax.models.base import num_params
+    from mm_jax.runs.reader import load_run, run_dataset, unfinished_note
+    from mm_jax.runs.writer import choose_dir, hold_dir
+    from mm_jax.training.mixture_weights import fit_mixture
+
+    started = time.perf_counter()
+    path = choose_dir(options.out, MixtureConfig.name)
+    runs = [load_run(each) for each in options.runs]
+    for note in filter(None, map(unfinished_note, runs)):
+        console.note(note)
+    check_mixable(runs)
+    dataset, kind = run_dataset(runs[0]), options.model.kind
+    held_out = held_out_lines(options, runs[0], dataset, console)
+    for line in describe_dataset(dataset):
+        console.say(line)
+    models, params = [each.model for each in runs], [each.params for each in runs]
+    fit = fit_mixture(models, params, held_out, kind)
+    describe_fit(options, fit, console)
+    config = MixConfig(
+        runs[0].config.data,
+        options.model,
+        tuple(each.config for each in runs),
+        tuple(os.path.abspath(each) for each in options.runs),
+        None if options.held_out is None else os.path.abspath(options.held_out),
+    )
+    with hold_dir(path, options.out, MixtureConfig.name) as path:
+        result = save_mixture(path, config, mixture_of(runs, kind), fit.params, dataset)
+    for line in describe_losses(result):
+        console.say(line)
+    advice = f"{len(result.samples.texts)} {result.samples.what} it makes"
+    console.say(f"run        {path}; {advice} (more: mm-jax sample {path}):")
+    show_samples(result.samples, dataset.splits.train.contains(result.samples.texts), console)
+    record = {
+        "command": "mix",
+        "config": to_dict(config),
+        "vocab_size": len(dataset.vocab),
+        "num_params": num_params(fit.params),
+        "run_dir": str(path),
+        "train_loss": result.train_loss,
+        "dev_loss": result.dev_loss,
+        **fit_record(fit),
+        "samples": result.samples.texts,
+        "num_cut": sum(result.samples.cut),
+        "seconds": time.perf_counter() - started,
+    }
+    return Outcome(record)
+
+
+def held_out_lines(
+    options: Options, first: "Run", dataset: "Dataset", console: Console
+) -> "Corpus":
+    """Return the text that the weights are fitted on. Raise InputError where there is none."""
+    from mm_jax.data.dataset import load_dataset
+
+    if options.held_out is None:
+        if not dataset.has_dev:
+            raise InputError(
+                f"{first.path} holds no lines out (--split none) to fit weights on; give "
+                "--held-out FILE"
+            )
+        return dataset.splits.dev
+    data = dataclasses.replace(first.config.data, data=options.held_out, split="none")
+    other = load_dataset(data, first.vocab)
+    note_data(other.info, console)
+    if other.info.sha256 == dataset.info.sha256:
+        raise InputError(f"--held-out {options.held_out} is what the runs were trained on")
+    return other.splits.train
+
+
+def describe_fit(options: Options, fit: "MixtureFit", console: Console) -> None:
+    """Print the weight of each run, and how well they do on text that they were not fitted on."""
+    for name, weight in zip(options.runs, fit.params["weights"].tolist(), strict=True):
+        console.say(f"weight     {weight:.4f}  {name}")
+    where = "dev" if options.held_out is None else options.held_out
+    console.say(
+        f"fitted     {options.model.kind}, on {fit.num_predictions:,} predictions of {where}: loss "
+        f"{format_loss(fit.loss)}; with weights of its other half {format_loss(fit.halved_loss)}"
+    )
+
+
+def fit_record(fit: "MixtureFit") -> dict[str, Any]:
+    """Return what --json has of the weights."""
+    return {
+        "weights": fit.params["weights"].tolist(),
+        "fitted_loss": fit.loss,
+        "halved_loss": fit.halved_loss,
+        "num_fitted_on": fit.num_predictions,
+    }
