@@ -20,6 +20,7 @@ from mm_jax.runtime.half_written import remove_all
 COMMANDS = {
     "train": "train a model on a file of lines and keep it in a run directory",
     "sweep": "train many settings, with several seeds each, and keep the best",
+    "ladder": "compare all models on one data set, from counting to mixtures",
     "mix": "mix several runs into one: a weighted mean of what they say",
     "count": "count n-grams: the baseline for every trained model",
     "sample": "make new lines with a trained model",

@@ -85,7 +85,10 @@ def from_dict(values: dict[str, Any]) -> AnyConfig:
     if name == MixtureConfig.name:
         runs = [from_dict(_table(run, "a run")) for run in _list(tables.get("runs"), "runs")]
         paths = tuple(_list(tables.get("paths"), "paths"))
-        return _build(MixConfig, tables | {"runs": tuple(runs), "paths": paths})
+        tables |= {"runs": tuple(runs), "paths": paths}
+        if tables.get("weights") is not None:
+            tables["weights"] = tuple(_list(tables["weights"], "weights"))
+        return _build(MixConfig, tables)
     if name in COUNTED:
         return _build(CountConfig, tables)
     tables["optimizer"] = _build(OptimizerConfig, _table(tables.get("optimizer"), "optimizer"))

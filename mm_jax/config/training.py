@@ -204,6 +204,7 @@ class MixConfig:
     runs: tuple["AnyConfig", ...]
     paths: tuple[str, ...]  # where the runs were, in the order of ``runs``
     held_out: str | None = None  # the file that the weights were fitted on; None: dev
+    weights: tuple[float, ...] | None = None  # that were given in place of fitted ones
 
     def __post_init__(self) -> None:
         """Refuse fewer than two runs, and what is not of its type."""
@@ -212,6 +213,20 @@ class MixConfig:
         texts = [*self.paths, "" if self.held_out is None else self.held_out]
         if not all(isinstance(text, str) for text in texts):
             raise InputError("the paths of a mixture must be texts")
+        if self.weights is not None:
+            self._check_weights(self.weights)
+
+    def _check_weights(self, weights: tuple[float, ...]) -> None:
+        if len(weights) != len(self.runs):
+            raise InputError(f"{len(weights)} weights are given for {len(self.runs)} runs")
+        if not all(
+            isinstance(each, int | float) and 0 <= each <= MAX_FLOAT for each in weights
+        ) or not any(weights):
+            raise InputError("weights must be numbers of 0 or more, and not all 0")
+        if self.held_out is not None:
+            raise InputError("give weights, or what they are fitted on: not both")
+        if self.model.kind == "linear" and abs(sum(weights) - 1) > 1e-3:
+            raise InputError(f"linear weights must sum to 1, not to {sum(weights):g}")
 
 
 AnyConfig = RunConfig | CountConfig | MixConfig  # of a run directory

@@ -141,3 +141,18 @@ def overlap(lines: list[str] | Corpus, train: list[str] | Corpus) -> float:
     known = set(train.items() if isinstance(train, Corpus) else train)
     texts = lines.items() if isinstance(lines, Corpus) else lines
     return sum(line in known for line in texts) / len(texts)
+
+
+def hold_out(corpus: Corpus) -> tuple[Corpus, Corpus]:
+    """Return nine tenths of a corpus, and the tenth: every tenth item, or the end of a document.
+
+    Raises InputError for too few items.
+    """
+    if corpus.is_document:
+        parts = _split_document(corpus, "lecture")
+        return parts.train, parts.dev
+    numbers = np.arange(len(corpus))
+    is_held_out = numbers % 10 == 9
+    if not is_held_out.any():
+        raise InputError(f"{len(corpus)} lines are too few to hold a tenth of them out")
+    return corpus.take(numbers[~is_held_out]), corpus.take(numbers[is_held_out])

@@ -3,16 +3,19 @@
 ``order`` and ``smoothing`` are numbers, "auto" for the lowest loss on dev, or "kneser-ney".
 """
 
-from typing import Literal, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from mm_jax.config.base import InputError
 from mm_jax.config.models import CountedConfig, KneserNeyConfig, NgramConfig
+from mm_jax.config.training import CountConfig
 from mm_jax.data.file_summary import FileSummary
 from mm_jax.data.ngram_counts import count_stream
 from mm_jax.data.ngram_numbers import NUM_SPLITS, highest_order
 from mm_jax.data.ngrams import Counts, check_fits, fits
+from mm_jax.data.samples import Samples, to_text
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 from mm_jax.models import kneser_ney as kneser_ney_model
@@ -28,6 +31,9 @@ from mm_jax.models.baselines import (
     count_baselines,
     kneser_ney,
 )
+from mm_jax.runs.layout import RunMetadata
+from mm_jax.runs.writer import append_metrics, save_results, write_metadata
+from mm_jax.runtime.environment import fingerprint
 from mm_jax.runtime.hardware import memory_bytes
 
 BYTES_PER_NGRAM = 100  # while they are counted, merged and estimated from
@@ -189,6 +195,21 @@ def model_params(baseline: Baseline, train: Counts) -> Params:
     if baseline.smoothing is None:
         return kneser_ney_model.from_tables(kneser_ney_model.estimate(train))
     return ngram_model.from_counts(train)
+
+
+def save_counted(
+    path: Path,
+    config: CountConfig,
+    record: dict[str, Any],
+    vocab: Vocab,
+    losses: dict[str, float | None],
+    params: Params,
+    samples: Samples,
+) -> None:
+    """Write the run directory of a counted model; ``record`` is what config.json keeps of data."""
+    write_metadata(path, RunMetadata(config, vocab.symbols, record, None, fingerprint()))
+    append_metrics(path, [losses])
+    save_results(path, params, to_text(samples, config.data))
 
 
 def impossible_in_dev(result: CountResult, vocab: Vocab) -> list[tuple[str, int]]:

@@ -8,8 +8,10 @@ from mm_jax.data.dataset import Dataset
 from mm_jax.data.samples import Samples, SampleShape
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params
-from mm_jax.models.sampling import sample
+from mm_jax.models.sampling import sample, sample_in_chunks
 from mm_jax.training.evaluate import evaluate
+
+NUM_AMONG = 1000  # samples, among which new ones are counted
 
 
 class EvalResult(NamedTuple):
@@ -25,14 +27,31 @@ def evaluate_and_sample(model: Model, params: Params, dataset: Dataset) -> EvalR
 
     They are exact, but for a data set so large that they are measured on a part of it.
     """
+    train_loss, dev_loss = losses_at_end(model, params, dataset)
+    samples = first_samples(model, params, dataset.vocab, dataset.sample_shape)
+    return EvalResult(train_loss, dev_loss, samples)
+
+
+def losses_at_end(model: Model, params: Params, dataset: Dataset) -> tuple[float, float | None]:
+    """Return the losses on train and dev as evaluate_and_sample does; None without dev."""
 
     def loss_on(split: str) -> float:
         examples = dataset.evaluated(split, model.context, packed=model.restarts)
         return float(evaluate(model, params, examples))
 
-    train_loss, dev_loss = loss_on("train"), loss_on("dev") if dataset.has_dev else None
-    samples = first_samples(model, params, dataset.vocab, dataset.sample_shape)
-    return EvalResult(train_loss, dev_loss, samples)
+    return loss_on("train"), loss_on("dev") if dataset.has_dev else None
+
+
+def new_share(model: Model, params: Params, dataset: Dataset) -> float | None:
+    """Return the share of a model's samples that are no training lines; None for a document."""
+    if dataset.info.is_document:
+        return None
+    shape = dataset.sample_shape.within(model.max_len)
+    key = jax.random.key(0)
+    texts: list[str] = []
+    for tokens, ended in sample_in_chunks(model, params, key, num=NUM_AMONG, **shape.options):
+        texts += shape.samples(dataset.vocab, tokens, ended).texts
+    return 1 - sum(dataset.splits.train.contains(texts)) / len(texts)
 
 
 def first_samples(model: Model, params: Params, vocab: Vocab, shape: SampleShape) -> Samples:

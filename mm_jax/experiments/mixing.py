@@ -6,6 +6,8 @@ Its directory holds the parameters of all of them, so that it needs none of the 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
+
 from mm_jax.config.base import InputError, flag
 from mm_jax.config.training import MixConfig
 from mm_jax.data.dataset import Dataset
@@ -49,6 +51,12 @@ def check_mixable(runs: Sequence[Run]) -> None:
 def mixture_of(runs: Sequence[Run], kind: Kind) -> Model:
     """Return the mixture of the models of runs."""
     return mixture(tuple(run.model for run in runs), kind)
+
+
+def with_weights(runs: Sequence[Run], weights: Sequence[float]) -> Params:
+    """Return the parameters of the mixture of runs with these weights."""
+    members = {str(i): run.params for i, run in enumerate(runs)}
+    return {"weights": jnp.asarray(weights, jnp.float32), "members": members}
 
 
 def save_mixture(

@@ -100,21 +100,31 @@ def sweep_table(
     if not results:
         return
     has_intervals = any(len(result.losses) > 1 for result in results)
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
     names = [name.replace("_", "-") for name in changes[0]]
-    for name in (*names, "parameters", "steps"):
-        table.add_column(name, justify="right", overflow="fold")
-    table.add_column("dev, mean ± 95%" if has_intervals else "dev", overflow="fold")
+    heads = [*names, "parameters", "steps", "dev, mean ± 95%" if has_intervals else "dev"]
+    rows = []
     for result in results[:max_rows]:
         values = changes[result.setting].values()
         cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
         cells += [f"{result.num_params:,}", f"{result.steps:,}", spread_text(result.spread)]
+        rows.append(cells)
+    yield ""
+    yield from plain_table(heads, rows, left=[len(heads) - 1])
+    if len(results) > max_rows:
+        yield f"... and {len(results) - max_rows:,} more, in members.csv"
+    yield ""
+
+
+def plain_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)
+) -> Iterator[str]:
+    """Write a table as lines; the columns ``left`` begin at their left side, others end right."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="left" if i in left else "right", overflow="fold")
+    for cells in rows:
         table.add_row(*cells)
     text = io.StringIO()
     width = terminal_width(160, 120)
     Console(file=text, width=width, color_system=None, force_jupyter=False).print(table)
-    yield ""
     yield from (line.rstrip() for line in text.getvalue().splitlines())
-    if len(results) > max_rows:
-        yield f"... and {len(results) - max_rows:,} more, in members.csv"
-    yield ""

@@ -46,6 +46,7 @@ CONFIG, METRICS, PARAMS = "config.json", "metrics.jsonl", "params.safetensors"
 SAMPLES, TEST_LOOKS, SUMS = "samples.txt", "test_looks.jsonl", "SHA256SUMS"
 PROFILE = "profile"  # a directory
 SETTINGS, MEMBERS, SWEEP = "settings.json", "members.csv", "sweep.json"  # of a sweep
+LADDER = "ladder.json"
 
 
 class RunMetadata(NamedTuple):

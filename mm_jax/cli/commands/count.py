@@ -17,7 +17,6 @@ from mm_jax.config.data import DataConfig
 from mm_jax.config.models import NgramConfig
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import CountConfig
-from mm_jax.runs.layout import RunMetadata
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.paths import LARGE_FILE_BYTES
 
@@ -194,17 +193,12 @@ def save_run(
     samples: "Samples",
 ) -> Path:
     """Write the run directory; return its path."""
-    from mm_jax.data.samples import to_text
+    from mm_jax.experiments.counting import save_counted
     from mm_jax.runs import writer
-    from mm_jax.runtime.environment import fingerprint
 
     with writer.hold_dir(path, options.out, "count") as held:
-        symbols = summary.vocab.symbols
-        writer.write_metadata(
-            held, RunMetadata(config, symbols, summary.record, None, fingerprint())
-        )
-        writer.append_metrics(held, [model_losses(result)])
-        writer.save_results(held, params, to_text(samples, config.data))
+        losses = model_losses(result)
+        save_counted(held, config, summary.record, summary.vocab, losses, params, samples)
     return held
 
 

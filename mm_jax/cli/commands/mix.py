@@ -39,6 +39,8 @@ class Options:
     )
     held_out: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Fit the weights on this file, which no run was trained on; by default on dev."""
+    weights: Annotated[str | None, tyro.conf.arg(metavar="W,W,...")] = None
+    """Weights of your own in place of fitted ones: a number for each run, with commas between."""
     out: str | None = None
     """The run directory. By default the first free one of runs/mixture-1, runs/mixture-2, ..."""
     json: bool = False
@@ -49,7 +51,7 @@ def run(options: Options, console: Console) -> Outcome:
     """Fit the weights, and write the mixture as a run."""
     if len(options.runs) < 2:
         raise InputError(f"a mixture needs two runs or more, not {len(options.runs)}")
-    from mm_jax.experiments.mixing import check_mixable, mixture_of, save_mixture
+    from mm_jax.experiments.mixing import check_mixable, mixture_of, save_mixture, with_weights
     from mm_jax.models.base import num_params
     from mm_jax.runs.reader import load_run, run_dataset, unfinished_note
     from mm_jax.runs.writer import choose_dir, hold_dir
@@ -61,22 +63,21 @@ def run(options: Options, console: Console) -> Outcome:
     for note in filter(None, map(unfinished_note, runs)):
         console.note(note)
     check_mixable(runs)
-    dataset, kind = run_dataset(runs[0]), options.model.kind
-    held_out = held_out_lines(options, runs[0], dataset, console)
+    config = config_of(options, runs)
+    dataset = run_dataset(runs[0])
     for line in describe_dataset(dataset):
         console.say(line)
-    models, params = [each.model for each in runs], [each.params for each in runs]
-    fit = fit_mixture(models, params, held_out, kind)
-    describe_fit(options, fit, console)
-    config = MixConfig(
-        runs[0].config.data,
-        options.model,
-        tuple(each.config for each in runs),
-        tuple(os.path.abspath(each) for each in options.runs),
-        None if options.held_out is None else os.path.abspath(options.held_out),
-    )
+    model, record = mixture_of(runs, config.model.kind), {}
+    if config.weights is None:
+        held_out = held_out_lines(options, runs[0], dataset, console)
+        models, members = [each.model for each in runs], [each.params for each in runs]
+        fit = fit_mixture(models, members, held_out, config.model.kind)
+        describe_fit(options, fit, console)
+        params, record = fit.params, fit_record(fit)
+    else:
+        params = with_weights(runs, config.weights)
     with hold_dir(path, options.out, MixtureConfig.name) as path:
-        result = save_mixture(path, config, mixture_of(runs, kind), fit.params, dataset)
+        result = save_mixture(path, config, model, params, dataset)
     for line in describe_losses(result):
         console.say(line)
     advice = f"{len(result.samples.texts)} {result.samples.what} it makes"
@@ -86,16 +87,37 @@ def run(options: Options, console: Console) -> Outcome:
         "command": "mix",
         "config": to_dict(config),
         "vocab_size": len(dataset.vocab),
-        "num_params": num_params(fit.params),
+        "num_params": num_params(params),
         "run_dir": str(path),
         "train_loss": result.train_loss,
         "dev_loss": result.dev_loss,
-        **fit_record(fit),
+        "weights": params["weights"].tolist(),
+        **record,
         "samples": result.samples.texts,
         "num_cut": sum(result.samples.cut),
         "seconds": time.perf_counter() - started,
     }
     return Outcome(record)
+
+
+def config_of(options: Options, runs: "list[Run]") -> MixConfig:
+    """Return the choices of the run. Raises InputError for weights that are none."""
+    weights = None
+    if options.weights is not None:
+        try:
+            weights = tuple(map(float, options.weights.split(",")))
+        except ValueError:
+            raise InputError(
+                f"--weights {options.weights!r} are not numbers with commas between"
+            ) from None
+    return MixConfig(
+        runs[0].config.data,
+        options.model,
+        tuple(each.config for each in runs),
+        tuple(os.path.abspath(each) for each in options.runs),
+        None if options.held_out is None else os.path.abspath(options.held_out),
+        weights,
+    )
 
 
 def held_out_lines(
@@ -131,9 +153,8 @@ def describe_fit(options: Options, fit: "MixtureFit", console: Console) -> None:
 
 
 def fit_record(fit: "MixtureFit") -> dict[str, Any]:
-    """Return what --json has of the weights."""
+    """Return what --json has of fitted weights."""
     return {
-        "weights": fit.params["weights"].tolist(),
         "fitted_loss": fit.loss,
         "halved_loss": fit.halved_loss,
         "num_fitted_on": fit.num_predictions,

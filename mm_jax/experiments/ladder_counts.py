@@ -1,0 +1,105 @@
+"""The counted entries of the ladder: uniform, unigram, bigram, the best add-k, Kneser-Ney."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mm_jax.config.base import InputError
+from mm_jax.config.command_line import command_of
+from mm_jax.config.data import DataConfig
+from mm_jax.config.training import CountConfig
+from mm_jax.data.dataset import Dataset
+from mm_jax.data.file_summary import summarize_splits
+from mm_jax.data.streaming import Stream
+from mm_jax.experiments.counting import (
+    SplitCounts,
+    count_splits,
+    model_config,
+    model_params,
+    order_to_count,
+    save_counted,
+)
+from mm_jax.experiments.evaluation import first_samples, new_share
+from mm_jax.experiments.ladder_record import Entry
+from mm_jax.models.base import num_params
+from mm_jax.models.baselines import Baseline, best, count_baselines
+from mm_jax.models.ngram import ngram
+from mm_jax.models.registry import build_model
+from mm_jax.runs.writer import drop_results
+
+UNIFORM = "uniform"
+ORDERS = {"unigram": 1, "bigram": 2}
+
+
+def counted_entries(path: Path, names: Sequence[str], dataset: Dataset) -> Iterator[Entry]:
+    """Yield the entries with these names; each but uniform has its run in ``path``/NAME."""
+    begun = time.perf_counter()
+    data, stream = dataset.config, Stream(dataset.config)
+    summary = summarize_splits(stream)
+    counts = count_splits(stream, summary, order_to_count("auto", "auto", len(summary.vocab)))
+    baselines = list(count_baselines(counts.train, counts.dev))
+    counting_seconds = time.perf_counter() - begun
+    for name in names:
+        try:
+            baseline = choose(name, baselines)
+            if name == UNIFORM:
+                yield _uniform(baseline, dataset)
+                continue
+            entry = _counted(path / name, name, baseline, counts, data, dataset)
+        except InputError as error:
+            yield Entry(name, skipped=str(error))
+            continue
+        tokens = dataset.splits.train.num_predictions
+        yield entry._replace(seconds=counting_seconds, tokens_per_second=tokens / counting_seconds)
+
+
+def choose(name: str, baselines: Sequence[Baseline]) -> Baseline:
+    """Return the baseline of an entry. Raises InputError where there is none on these data."""
+    has_dev = baselines[0].dev_loss is not None
+    kind = {UNIFORM: UNIFORM, "kneser-ney": "kneser-ney"}.get(name, "add-k")
+    found = [each for each in baselines if each.kind == kind]
+    if name in ORDERS:
+        found = [each for each in found if each.order == ORDERS[name]]
+    elif name == "add-k" and not has_dev:
+        raise InputError("its k and its order are the best on dev, and no lines are held out")
+    if not found:
+        raise InputError("there are too many different n-grams")
+    return best(found) if has_dev else found[-1]
+
+
+def _uniform(baseline: Baseline, dataset: Dataset) -> Entry:
+    model = ngram(len(dataset.vocab), 1)  # of which nothing was counted
+    share = new_share(model, model.init(None), dataset)
+    entry = Entry(UNIFORM, num_params=0, new_share=share)
+    return _with_losses(entry, baseline)
+
+
+def _counted(
+    path: Path,
+    name: str,
+    baseline: Baseline,
+    counts: SplitCounts,
+    data: DataConfig,
+    dataset: Dataset,
+) -> Entry:
+    """Write the run of a counted model; return its entry."""
+    config = CountConfig(data, model_config(baseline))
+    params = model_params(baseline, counts.lower(baseline.order).train)
+    model = build_model(config.model, len(dataset.vocab))
+    samples = first_samples(model, params, dataset.vocab, dataset.sample_shape)
+    losses = {"train_loss": baseline.train_loss, "dev_loss": baseline.dev_loss}
+    drop_results(path)  # where a run was not finished
+    save_counted(path, config, dataset.record, dataset.vocab, losses, params, samples)
+    entry = Entry(
+        name,
+        command=command_of(config),
+        num_params=num_params(params),
+        new_share=new_share(model, params, dataset),
+        folder=name,
+    )
+    return _with_losses(entry, baseline)
+
+
+def _with_losses(entry: Entry, baseline: Baseline) -> Entry:
+    dev = () if baseline.dev_loss is None else (baseline.dev_loss,)
+    return entry._replace(train_losses=(baseline.train_loss,), dev_losses=dev)

@@ -1,0 +1,59 @@
+"""The table and the chart of a ladder, as lines of text for a terminal."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from mm_jax.experiments.ladder_record import Entry
+from mm_jax.reports.text_tables import plain_table, spread_text
+from mm_jax.runtime.console import format_loss, terminal_width
+
+HEADS = ("parameters", "train", "dev", "bits", "new", "seconds", "tokens/s")
+BAR_WIDTH = 60  # at most, without names and numbers
+
+
+def number_text(number: float | None, form: str) -> str:
+    """Return a number in the form of a format specification, or - where there is none."""
+    return "-" if number is None else format(number, form)
+
+
+def cells_of(entry: Entry) -> list[str]:
+    """Return what the table says of an entry with results, column by column."""
+    train = math.fsum(entry.train_losses) / len(entry.train_losses)
+    return [
+        number_text(entry.num_params, ",d"),
+        format_loss(train),
+        spread_text(entry.spread) if entry.dev_losses else "-",
+        format_loss(entry.spread.mean / math.log(2)),
+        number_text(entry.new_share, ".0%"),
+        number_text(entry.seconds, ",.3g" if (entry.seconds or 0) < 1000 else ",.0f"),
+        number_text(entry.tokens_per_second, ",.0f"),
+    ]
+
+
+def ladder_table(entries: Sequence[Entry]) -> Iterator[str]:
+    """Write a line for each entry with results, in their order."""
+    done = [entry for entry in entries if entry.skipped is None]
+    if not done:
+        return
+    has_intervals = any(len(entry.dev_losses) > 1 for entry in done)
+    heads = ["", *HEADS]
+    heads[3] = "dev, mean ± 95%" if has_intervals else "dev"
+    yield from plain_table(heads, [[entry.name, *cells_of(entry)] for entry in done])
+
+
+def ladder_chart(entries: Sequence[Entry], width: int | None = None) -> Iterator[str]:
+    """Draw a bar for each entry with results: how far its loss is below that of the highest.
+
+    A longer bar is a better model.
+    """
+    done = [e for e in entries if e.skipped is None and math.isfinite(e.spread.mean)]
+    if len(done) < 2:
+        return
+    losses = [entry.spread.mean for entry in done]
+    high, low, names = max(losses), min(losses), max(len(entry.name) for entry in done)
+    columns = min(BAR_WIDTH, (width or terminal_width(100, 80)) - names - 10)
+    for entry, loss in zip(done, losses, strict=True):
+        filled = round((high - loss) / (high - low or 1) * columns)
+        yield f"{entry.name:>{names}} |{'=' * filled} {format_loss(loss)}"
+    where = "dev" if done[0].dev_losses else "train"
+    yield f"{'':{names}}  how far the loss on {where} is below {format_loss(high)}, in nats"
