@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mm_jax.experiments.lr_range import RangeTest
     from mm_jax.experiments.members import Member
     from mm_jax.experiments.setup import Setup
+    from mm_jax.reports.ladder_summary import LadderSummary
     from mm_jax.reports.run_summary import RunSummary
     from mm_jax.reports.sweep_summary import SweepSummary
 
@@ -191,13 +192,17 @@ def range_record(test: "RangeTest") -> dict[str, Any]:
     }
 
 
-def summarize(path: str, console: Console) -> "RunSummary | SweepSummary":
-    """Return the summary of a run or of a sweep; print what is missing on stderr."""
+def summarize(path: str, console: Console) -> "RunSummary | SweepSummary | LadderSummary":
+    """Return the summary of a run, a sweep or a ladder; print what is missing on stderr."""
     import_plots()
+    from mm_jax.experiments.ladder_record import is_ladder
+    from mm_jax.reports.ladder_summary import summarize_ladder
     from mm_jax.reports.run_summary import summarize_run
     from mm_jax.reports.sweep_summary import is_sweep, summarize_sweep
     from mm_jax.runs.reader import load_run, unfinished_note
 
+    if is_ladder(Path(path)):
+        return summarize_ladder(Path(path))
     if is_sweep(Path(path)):
         return summarize_sweep(Path(path))
     run = load_run(path)

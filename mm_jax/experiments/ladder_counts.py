@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax
+
 from mm_jax.config.base import InputError
 from mm_jax.config.command_line import command_of
 from mm_jax.config.data import DataConfig
@@ -69,7 +71,7 @@ def choose(name: str, baselines: Sequence[Baseline]) -> Baseline:
 
 def _uniform(baseline: Baseline, dataset: Dataset) -> Entry:
     model = ngram(len(dataset.vocab), 1)  # of which nothing was counted
-    share = new_share(model, model.init(None), dataset)
+    share = new_share(model, model.init(jax.random.key(0)), dataset)
     entry = Entry(UNIFORM, num_params=0, new_share=share)
     return _with_losses(entry, baseline)
 

@@ -130,8 +130,8 @@ def tokens_per_step(setup: Setup) -> float:
     """Return how many predictions a step learns from, on average."""
     splits = setup.dataset.splits
     if setup.batch_size is None:
-        return splits.train.num_predictions
+        return float(splits.train.num_predictions)
     per_example = splits.train.num_predictions / setup.data.num_examples
     if splits.train.is_document and setup.model.context is None:
         per_example = setup.data.example_size - 1
-    return setup.batch_size * per_example
+    return float(setup.batch_size * per_example)

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float, Integer
-from matplotlib.figure import Figure
 
 from mm_jax.config.training import CountConfig, MixConfig, RunConfig
 from mm_jax.data.ngram_counts import count_corpus
@@ -21,9 +20,12 @@ from mm_jax.reports.analysis import (
     project_embedding,
     readable,
 )
+from mm_jax.reports.ladder_figures import ladder_figures
+from mm_jax.reports.ladder_summary import LadderSummary
 from mm_jax.reports.plots.groups import group_arrays, grouped_text, in_order
 from mm_jax.reports.plots.histograms import drawn_layers, has_enough
 from mm_jax.reports.plots.inside import cut_text, layers_of
+from mm_jax.reports.report_figure import ReportFigure
 from mm_jax.reports.run_summary import RunSummary, diagnostics_before_and_after
 from mm_jax.reports.sweep_summary import SweepSummary
 from mm_jax.runs.metrics import LossCurve
@@ -31,22 +33,16 @@ from mm_jax.runs.metrics import LossCurve
 MAX_TABLE_CELLS = 2**24  # of a table of bigrams that is counted for a figure
 
 
-class ReportFigure(NamedTuple):
-    """A figure, the name of its file, its title, and a description in words."""
-
-    name: str
-    title: str
-    description: str
-    figure: Figure
-
-
 def make_figures(
-    summary: RunSummary | SweepSummary, *, tables: bool = True
+    summary: RunSummary | SweepSummary | LadderSummary, *, tables: bool = True
 ) -> Iterator[ReportFigure]:
-    """Yield each figure that a run has; a sweep has one.
+    """Yield each figure that a run has; a sweep has one, a ladder two.
 
     Without ``tables`` those are left out that a report shows as tables: neighbours and samples.
     """
+    if isinstance(summary, LadderSummary):
+        yield from ladder_figures(summary)
+        return
     if isinstance(summary, SweepSummary):
         if math.isfinite(summary.settings[0].mean):  # the best one: otherwise all have diverged
             yield choices_figure(summary)

@@ -4,17 +4,24 @@ The page is a single file that opens from disk, without a network, in a light an
 """
 
 import math
+import shlex
+from pathlib import Path
 from typing import NamedTuple
 
 from markupsafe import Markup
 
 from mm_jax.config.base import InputError
-from mm_jax.config.command_line import command_of
+from mm_jax.config.command_line import command_of, flags_of
+from mm_jax.config.ladder import ENTRIES, LadderConfig
+from mm_jax.experiments.ladder_record import Entry
 from mm_jax.experiments.search_config import command_of as command_of_search
 from mm_jax.reports import plots
 from mm_jax.reports.analysis import readable
 from mm_jax.reports.browser_model import Payload, payload, render, title_of
-from mm_jax.reports.figures import ReportFigure, choices_figure, make_figures
+from mm_jax.reports.figures import choices_figure, make_figures
+from mm_jax.reports.ladder_figures import ladder_figures
+from mm_jax.reports.ladder_summary import LadderSummary
+from mm_jax.reports.ladder_table import HEADS, sortable_cells
 from mm_jax.reports.page_tables import (
     NUM_SHADES,
     array_row,
@@ -29,8 +36,10 @@ from mm_jax.reports.page_tables import (
     versions_text,
 )
 from mm_jax.reports.plots.symbols import MAX_SURPRISE
+from mm_jax.reports.report_figure import ReportFigure
 from mm_jax.reports.run_summary import RunSummary
 from mm_jax.reports.sweep_summary import SweepSummary
+from mm_jax.reports.text_tables import spread_text
 from mm_jax.runs.layout import CONFIG
 from mm_jax.runs.reader import Run, load_run
 
@@ -39,8 +48,10 @@ COLUMN_WIDTH = 6.5  # inches, to which a figure of many panels cannot shrink
 FULL_WIDTH = ("bigrams", "probabilities", "difference")  # figures that need the width of the page
 
 
-def report(summary: RunSummary | SweepSummary) -> bytes:
-    """Return the page of a run or of a sweep."""
+def report(summary: RunSummary | SweepSummary | LadderSummary) -> bytes:
+    """Return the page of a run, a sweep or a ladder."""
+    if isinstance(summary, LadderSummary):
+        return ladder_report(summary)
     if isinstance(summary, SweepSummary):
         return sweep_report(summary)
     run = summary.run
@@ -97,6 +108,48 @@ def sweep_report(summary: SweepSummary) -> bytes:
         data_rows=data_rows(dict(search.data), search.config),
         command=commands,
         versions=versions_text(summary.folder / "best"),
+    )
+
+
+def ladder_report(summary: LadderSummary) -> bytes:
+    """Return the page of a ladder; it samples from the best model that a page can carry."""
+    record, best = summary.record, summary.best
+    model, why_not, of_model = None, "There is no model to sample from.", ""
+    for entry in sorted(summary.finite, key=lambda entry: entry.spread.mean):
+        if model is None and entry.folder is not None:
+            model, why_not = model_of_page(load_run(summary.folder / entry.folder))
+            of_model = entry.title
+    return render(
+        "ladder.html.jinja",
+        script_names=["sort.js", *(model.script_names if model else [])],
+        title=f"Ladder on {readable(Path(record.config.data.data).name)}",
+        about=f"Run directory {readable(summary.folder.absolute().name)}: "
+        f"{len(summary.finite)} models, {record.config.seeds} seeds of each net",
+        result="" if best is None else ladder_result_text(summary, best),
+        figures=[figure_of_page(figure) for figure in ladder_figures(summary)],
+        heads=HEADS,
+        rows=[
+            (place, each.title, each == best, sortable_cells(each))
+            for place, each in enumerate(summary.entries)
+            if each.skipped is None
+        ],
+        skipped=[(each.title, each.skipped) for each in summary.entries if each.skipped],
+        weights=[(ENTRIES[name].title, f"{w:.3f}") for name, w in record.weights.items()],
+        commands=[(each.title, each.command) for each in summary.entries if each.command],
+        model=model.text if model else "",
+        of_model=of_model,
+        why_no_model=why_not,
+        data_rows=data_rows(record.data, record.config),
+        command=shlex.join(["mm-jax", "ladder", *flags_of(record.config, LadderConfig())]),
+        versions="" if best is None else versions_text(summary.folder / (best.folder or "")),
+    )
+
+
+def ladder_result_text(summary: LadderSummary, best: Entry) -> str:
+    """Return a line that says which model is the best, and by how much."""
+    return (
+        f"{best.title} is the best of {len(summary.finite)} models: {spread_text(best.spread)} "
+        f"nats per symbol on {summary.split}."
     )
 
 

@@ -30,6 +30,22 @@ def cells_of(entry: Entry) -> list[str]:
     ]
 
 
+def sortable_cells(entry: Entry) -> list[tuple[str, str]]:
+    """Return the cells of a page's table: the value to sort by, and the text."""
+    mean = entry.spread.mean
+    values = [
+        entry.num_params,
+        math.fsum(entry.train_losses) / len(entry.train_losses),
+        mean,
+        mean,
+        entry.new_share,
+        entry.seconds,
+        entry.tokens_per_second,
+    ]
+    sortable = ["-1" if value is None else str(value) for value in values]
+    return [*zip(sortable, cells_of(entry), strict=True)]
+
+
 def ladder_table(entries: Sequence[Entry]) -> Iterator[str]:
     """Write a line for each entry with results, in their order."""
     done = [entry for entry in entries if entry.skipped is None]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mm_jax.config.base import flag
+from mm_jax.config.ladder import LadderConfig
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import AnyConfig, MixConfig, RunConfig
 from mm_jax.data.items import ITEM_NAMES
@@ -96,7 +97,7 @@ def sample_row(line: AnnotatedLine) -> dict[str, Any]:
     }
 
 
-def data_rows(data: dict[str, Any], config: AnyConfig) -> NamedValues:
+def data_rows(data: dict[str, Any], config: AnyConfig | LadderConfig) -> NamedValues:
     """Return what is known of the data file and its splits."""
     pairs = zip(("train", "dev", "test"), data["split_lines"], strict=True)
     items = ITEM_NAMES[config.data.items]

@@ -1,4 +1,4 @@
-"""mm-jax plot: draw the figures of a run or of a sweep."""
+"""mm-jax plot: draw the figures of a run, a sweep or a ladder."""
 
 import dataclasses
 from pathlib import Path
@@ -13,15 +13,16 @@ from mm_jax.runtime.console import Console
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Draw the figures of a run or of a sweep, as PNG and SVG.
+    """Draw the figures of a run, a sweep or a ladder, as PNG and SVG.
 
     The loss over steps with the baselines of counting; tables of bigrams; the embedding and the
     nearest symbols of each; activations and gradients; attention maps and gates while a line is
-    read; sampled lines, symbol by symbol. Of a sweep: the loss against each choice.
+    read; sampled lines, symbol by symbol. Of a sweep: the loss against each choice;
+    of a ladder: against seconds and parameters.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The directory of a run or of a sweep."""
+    """The directory of a run, a sweep or a ladder."""
     out: str | None = None
     """The folder for the figures; by default RUN/figures."""
     json: bool = False

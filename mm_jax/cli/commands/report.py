@@ -1,4 +1,4 @@
-"""mm-jax report: write an HTML page of a run or of a sweep, with the model in it."""
+"""mm-jax report: write an HTML page of a run, a sweep or a ladder, with the model in it."""
 
 import dataclasses
 from typing import Annotated
@@ -14,17 +14,18 @@ class Options:
     """Write RUN/report.html: one page that opens from disk, offline, and samples new lines.
 
     It has the choices, the data and the results; figures, samples, the overlap of the splits, and
-    the command that repeats the run. Of a sweep: a table of all settings, and the best run.
+    the command that repeats the run. Of a sweep or a ladder: a table of
+    all settings or models, and the best one.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The directory of a run or of a sweep."""
+    """The directory of a run, a sweep or a ladder."""
     json: bool = False
     """Print one JSON object on stdout, everything else on stderr."""
 
 
 def run(options: Options, console: Console) -> Outcome:
-    """Write the page of a run or of a sweep."""
+    """Write the page of a run, a sweep or a ladder."""
     import time
 
     from mm_jax.runtime.atomic_files import size_text, write_whole

@@ -7,6 +7,7 @@ from mm_jax.reports.plots.curves import losses, ratios, training
 from mm_jax.reports.plots.embeddings import embedding, neighbours, spread
 from mm_jax.reports.plots.histograms import activations, gradients
 from mm_jax.reports.plots.inside import attention, gates
+from mm_jax.reports.plots.ladder import ladder
 from mm_jax.reports.plots.searches import choices, lr_range
 from mm_jax.reports.plots.style import check_path, save, to_page
 from mm_jax.reports.plots.symbols import (
@@ -27,6 +28,7 @@ __all__ = [
     "embedding",
     "gates",
     "gradients",
+    "ladder",
     "losses",
     "lr_range",
     "neighbours",
