@@ -29,12 +29,14 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
         ours.growth,
         ours.population,
         models.model_steps,
+        models.names_from_transformer,
         peers.training_in_pytorch,
         peers.sampling_in_pytorch,
         peers.evaluation_in_pytorch,
         peers.counting_with_add_at,
         peers.counting_with_counter,
         torch_models.steps_in_pytorch,
+        torch_models.names_in_pytorch,
     )
 }
 

@@ -1,17 +1,19 @@
-"""The time of a training step of each model, beside makemore's shapes in PyTorch."""
+"""A training step of each model, and names from the Transformer, beside makemore in PyTorch."""
 
 import time
 from functools import partial
 from typing import Any
 
 from mm_jax.bench.timing import Bench, Row, job, times
+from mm_jax.bench.torch_models import NAMES_AT_ONCE
 
 NAMES = ("bow", "rnn", "gru", "lstm", "transformer")
 STEPS = 100
+NUM_NAMES, NUM_IN_PYTORCH = 100_000, 500
 
 
 def models(bench: Bench) -> list[Row]:
-    """Measure a step of 32 names of each model, padded to one length and in shared rows."""
+    """Measure a step of 32 names of each model, padded and in shared rows, and names sampled."""
     jobs: dict[str, Any] = {}
     for name in NAMES:
         for how in ("padded", "packed"):
@@ -19,6 +21,9 @@ def models(bench: Bench) -> list[Row]:
             jobs[f"{name} {how}"] = partial(job, "model_steps", **options)
         if bench.with_torch:
             jobs[f"{name} in PyTorch"] = partial(job, "steps_in_pytorch", model=name, steps=STEPS)
+    jobs["names"] = partial(job, "names_from_transformer", num=NUM_NAMES)
+    if bench.with_torch:
+        jobs["names in PyTorch"] = partial(job, "names_in_pytorch", num=NUM_IN_PYTORCH)
     results = bench.alternate(jobs)
     rows: list[Row] = []
     for name in NAMES:
@@ -36,7 +41,19 @@ def models(bench: Bench) -> list[Row]:
             speed = 32e3 / row.median
             rows[-1] = packed._replace(beside=f"{times(speed, packed.median)} PyTorch's")
             rows.append(row._replace(beside=f"{times(padded.median, row.median)} ours"))
-    return rows
+    return rows + _sampling_rows(results)
+
+
+def _sampling_rows(results: dict[str, list[dict[str, Any]]]) -> list[Row]:
+    section = "names from the transformer, 4 layers of 64"
+    speeds = _each(results["names"], "names")
+    ours = Row(section, f"mm-jax, {NUM_NAMES:,} names", "names/s", speeds)
+    theirs = results.get("names in PyTorch")
+    if not theirs:
+        return [ours]
+    what = f"PyTorch, makemore's loop, {NAMES_AT_ONCE} at once"
+    row = Row(section, what, "names/s", _each(theirs, "names"))
+    return [ours._replace(beside=f"{times(row.median, ours.median)} PyTorch's"), row]
 
 
 def _each(results: list[dict[str, Any]], name: str) -> list[float]:
@@ -64,3 +81,32 @@ def model_steps(model: str, packed: bool, steps: int = 100) -> dict[str, Any]:
     seconds = (time.perf_counter() - begun) / steps
     per_step = 32 * len(corpus) / data.num_examples
     return {"milliseconds": seconds * 1e3, "names": per_step / seconds}
+
+
+def names_from_transformer(num: int, steps: int = 150) -> dict[str, Any]:
+    """Sample names from a Transformer of makemore's size; return how many a second.
+
+    It is trained a little, so that its names are about as long as those that it learns from.
+    """
+    import jax
+
+    import mm_jax as mm
+    from mm_jax.config.models import TransformerConfig
+    from mm_jax.data.examples import examples_of
+    from mm_jax.models.sampling import sample_in_chunks
+
+    corpus = mm.split(mm.read_corpus("names")).train
+    net = mm.build_model(TransformerConfig(positions=16), len(corpus.vocab))
+    optimizer = mm.make_optimizer(mm.OptimizerConfig("adamw", learning_rate=4e-3), steps)
+    state = mm.init_state(net, optimizer, jax.random.key(0))
+    rows = examples_of(corpus, None, 32)
+    state, _ = mm.fit(net, optimizer, state, rows, num_steps=steps, batch_size=32)
+
+    def draw() -> list[Any]:
+        return list(sample_in_chunks(net, state.params, jax.random.key(1), num=num, max_len=16))
+
+    draw()
+    begun = time.perf_counter()
+    symbols = sum(int((tokens > 0).sum()) for tokens, _ in draw())
+    seconds = time.perf_counter() - begun
+    return {"names": num / seconds, "seconds": seconds, "symbols_each": symbols / num}

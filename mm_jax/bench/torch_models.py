@@ -9,6 +9,7 @@ from typing import Any
 
 DIM, LAYERS, HEADS, LENGTH = 64, 4, 4, 16  # makemore's defaults, and its rows of names
 VOCAB_SIZE = 27
+NAMES_AT_ONCE = 10  # that makemore samples
 
 
 def steps_in_pytorch(model: str, steps: int) -> dict[str, Any]:
@@ -39,6 +40,32 @@ def steps_in_pytorch(model: str, steps: int) -> dict[str, Any]:
     milliseconds = (time.perf_counter() - begun) / steps * 1e3
     count = sum(parameter.numel() for parameter in module.parameters())
     return {"milliseconds": milliseconds, "num_params": count, "losses": [losses[0], losses[-1]]}
+
+
+def names_in_pytorch(num: int) -> dict[str, Any]:
+    """Sample names as makemore does: some at once, all of what was drawn read again each time.
+
+    Each batch goes on until no name can be longer, so that the parameters do not matter.
+    """
+    import torch
+
+    torch.manual_seed(0)
+    apply = _transformer(torch.nn.ModuleDict())
+
+    @torch.no_grad()
+    def draw() -> Any:
+        tokens = torch.zeros(NAMES_AT_ONCE, 1, dtype=torch.long)
+        for _ in range(LENGTH - 1):
+            probs = torch.softmax(apply(tokens)[:, -1], -1)
+            tokens = torch.cat([tokens, torch.multinomial(probs, 1)], 1)
+        return tokens
+
+    draw()
+    begun = time.perf_counter()
+    for _ in range(0, num, NAMES_AT_ONCE):
+        draw()
+    seconds = time.perf_counter() - begun
+    return {"names": num / seconds, "seconds": seconds}
 
 
 def _rows() -> tuple[Any, Any]:
@@ -152,7 +179,7 @@ def _transformer(module: Any) -> Any:
     module["head"] = torch.nn.Linear(DIM, VOCAB_SIZE, bias=False)
 
     def apply(tokens: Any) -> Any:
-        x = symbols(tokens) + places(torch.arange(LENGTH))
+        x = symbols(tokens) + places(torch.arange(tokens.shape[1]))
         for block in blocks:
             x = block(x)
         return module["head"](module["norm"](x))
@@ -171,10 +198,11 @@ def _block(module: Any, name: str) -> Any:
     future = torch.ones(LENGTH, LENGTH).triu(1).bool()
 
     def block(x: Any) -> Any:
-        shape = (len(x), LENGTH, HEADS, DIM // HEADS)
+        length = x.shape[1]
+        shape = (len(x), length, HEADS, DIM // HEADS)
         q, k, v = (each.reshape(shape).transpose(1, 2) for each in qkv(norms[0](x)).chunk(3, -1))
         scores = (q @ k.transpose(-2, -1)) * (DIM // HEADS) ** -0.5
-        weights = torch.softmax(scores.masked_fill(future, -torch.inf), -1)
+        weights = torch.softmax(scores.masked_fill(future[:length, :length], -torch.inf), -1)
         x = x + out((weights @ v).transpose(1, 2).reshape(x.shape))
         return x + down(torch.nn.functional.gelu(up(norms[1](x)), approximate="tanh"))
 

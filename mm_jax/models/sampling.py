@@ -22,6 +22,9 @@ from mm_jax.runtime.keys import as_key
 
 CPU_SLOTS = 2048  # lines drawn side by side; on a CPU twice as many are no faster
 ACCELERATOR_SLOTS = 2**16  # on a GPU or TPU, where a step of few lines takes as long as of many
+CPU_CARRY_BYTES = 2**22  # of the carries of all slots, which stay in a CPU's cache then
+ACCELERATOR_CARRY_BYTES = 2**32
+MIN_SLOTS = 64  # fewer at once are slow, however large their carries are
 MAX_LOGITS = 2**24  # of all slots together: 64 MB, so fewer lines of many symbols side by side
 MAX_CHUNK_SYMBOLS = 2**23  # in one chunk of a large number of lines: 32 MiB
 
@@ -227,7 +230,10 @@ def _first_lines(
     vocab_size: int,
 ) -> _Slots:
     """Return the slots at the first symbol of their first lines."""
-    num, most = len(tokens), CPU_SLOTS if jax.default_backend() == "cpu" else ACCELERATOR_SLOTS
+    is_cpu, num = jax.default_backend() == "cpu", len(tokens)
+    carry_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(start))
+    fitting = (CPU_CARRY_BYTES if is_cpu else ACCELERATOR_CARRY_BYTES) // max(1, carry_bytes)
+    most = min(CPU_SLOTS if is_cpu else ACCELERATOR_SLOTS, max(MIN_SLOTS, fitting))
     count = min(num, most, max(1, MAX_LOGITS // vocab_size))
 
     def repeat(leaf: Array) -> Array:

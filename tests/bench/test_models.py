@@ -7,7 +7,11 @@ from mm_jax.bench.timing import Bench
 from mm_jax.runtime.console import Console
 
 
-def fake_job(name, *, model, packed=None, steps=None):
+def fake_job(name, *, model=None, packed=None, steps=None, num=None):
+    if name == "names_from_transformer":
+        return {"names": 20000.0}
+    if name == "names_in_pytorch":
+        return {"names": 200.0}
     if name == "steps_in_pytorch":
         return {"milliseconds": 8.0}
     return {"milliseconds": 4.0, "names": 16000.0 if packed else 8000.0}
@@ -24,6 +28,9 @@ def test_each_model_has_its_rows(monkeypatch, with_torch):
     if with_torch:  # 32 names in 8 ms are 4,000 a second
         assert of_gru[1].beside == "4.0 times PyTorch's"
         assert of_gru[2].beside == "2.0 times ours"
+    sampled = [row for row in rows if row.section.startswith("names from")]
+    assert [row.median for row in sampled] == [20000.0, 200.0][: 1 + with_torch]
+    assert sampled[0].beside == ("100 times PyTorch's" if with_torch else "")
 
 
 def test_names_that_share_rows_are_more_in_a_step():
@@ -32,3 +39,9 @@ def test_names_that_share_rows_are_more_in_a_step():
     per_step = [each["names"] * each["milliseconds"] / 1e3 for each in (padded, packed)]
     assert per_step[0] == pytest.approx(32)
     assert 120 < per_step[1] < 135
+
+
+def test_names_are_about_as_long_as_those_of_the_data():
+    result = models.names_from_transformer(200)
+    assert 4 < result["symbols_each"] < 9
+    assert result["names"] == pytest.approx(200 / result["seconds"])

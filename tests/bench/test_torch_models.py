@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from mm_jax.bench.models import NAMES
-from mm_jax.bench.torch_models import steps_in_pytorch
+from mm_jax.bench.torch_models import names_in_pytorch, steps_in_pytorch
 from mm_jax.config.models import TRAINED
 from mm_jax.models.base import num_params
 from mm_jax.models.registry import build_model
@@ -19,3 +19,9 @@ def test_it_has_the_size_of_ours_and_learns(name):
     # makemore's head is not tied: 64 x 27 more.
     assert result["num_params"] - size in (0, 64 * 27)
     assert result["losses"][1] < result["losses"][0]
+
+
+def test_it_samples_as_many_names_as_it_is_asked_for():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    result = names_in_pytorch(20)
+    assert result["names"] == pytest.approx(20 / result["seconds"])
