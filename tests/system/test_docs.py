@@ -179,7 +179,7 @@ def folder(tmp_path_factory):
 def test_the_first_commands_do_what_the_readme_says(folder, monkeypatch):
     monkeypatch.chdir(folder)
     lines = list(commands_of("README.md"))
-    assert len(lines) == 10
+    assert len(lines) == 11
     said = {}
     for words in lines:
         if words[0] in ("train", "sample", "eval", "score", "count"):
@@ -190,6 +190,11 @@ def test_the_first_commands_do_what_the_readme_says(folder, monkeypatch):
     assert "emma" in said["score", False]
     assert "zxqj" in said["score", False]
     assert "kneser-ney" in said["count", False].lower()
+    few = ["--models", "kneser-ney,mlp-lecture", "--seeds", "1", "--data", "names.txt"]
+    [ladder] = [words for words in lines if words[0] == "ladder"]
+    assert ladder == ["ladder", "--budget", "60"]
+    table = call("ladder", "--budget", "1", *few)[0]
+    assert re.search(r"^mlp-lecture .*\d\.\d{4}", table, re.MULTILINE)
     assert Path("runs/first/params.safetensors").is_file()
     files = re.findall(r"^\| (`.+?`(?:, `.+?`)*) \|", TEXTS["docs/command-line.md"], re.MULTILINE)
     names = [name for row in files for name in re.findall(r"`([\w.]+)/?`", row)]
