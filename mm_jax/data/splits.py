@@ -73,12 +73,16 @@ def _split_document(corpus: Corpus, scheme: str) -> Splits:
     check_scheme(scheme)
     if scheme == "unique":
         raise InputError("a document is one item, and none of it can repeat: choose another split")
-    ends = document_ends(corpus.num_predictions, scheme)
-    cut = [
+    cut = _pieces(corpus, document_ends(corpus.num_predictions, scheme))
+    return Splits(corpus if scheme == "none" else cut[0], cut[1], cut[2])
+
+
+def _pieces(corpus: Corpus, ends: list[int]) -> list[Corpus]:
+    """Return a document cut after these tokens; each piece begins with a boundary."""
+    return [
         dataclasses.replace(corpus, ids=np.concatenate([corpus.ids[:1], corpus.ids[1 + a : 1 + b]]))
         for a, b in zip([0, *ends], [*ends, corpus.num_predictions], strict=True)
     ]
-    return Splits(corpus if scheme == "none" else cut[0], cut[1], cut[2])
 
 
 def document_ends(num_tokens: int, scheme: str) -> list[int]:
@@ -144,15 +148,16 @@ def overlap(lines: list[str] | Corpus, train: list[str] | Corpus) -> float:
 
 
 def hold_out(corpus: Corpus) -> tuple[Corpus, Corpus]:
-    """Return nine tenths of a corpus, and the tenth: every tenth item, or the end of a document.
+    """Return nine tenths of a corpus, and every tenth item, or the last tenth of a document.
 
     Raises InputError for too few items.
     """
+    num = corpus.num_predictions if corpus.is_document else len(corpus)
+    if num < 10:
+        what = "tokens" if corpus.is_document else "lines"
+        raise InputError(f"{num} {what} are too few to hold a tenth of them out")
     if corpus.is_document:
-        parts = _split_document(corpus, "lecture")
-        return parts.train, parts.dev
-    numbers = np.arange(len(corpus))
-    is_held_out = numbers % 10 == 9
-    if not is_held_out.any():
-        raise InputError(f"{len(corpus)} lines are too few to hold a tenth of them out")
-    return corpus.take(numbers[~is_held_out]), corpus.take(numbers[is_held_out])
+        rest, part = _pieces(corpus, [num - num // 10])
+        return rest, part
+    is_held_out = np.arange(num) % 10 == 9
+    return corpus.take(np.flatnonzero(~is_held_out)), corpus.take(np.flatnonzero(is_held_out))

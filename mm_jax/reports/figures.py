@@ -22,10 +22,10 @@ from mm_jax.reports.analysis import (
 )
 from mm_jax.reports.ladder_figures import ladder_figures
 from mm_jax.reports.ladder_summary import LadderSummary
+from mm_jax.reports.page_figures import ReportFigure
 from mm_jax.reports.plots.groups import group_arrays, grouped_text, in_order
 from mm_jax.reports.plots.histograms import drawn_layers, has_enough
 from mm_jax.reports.plots.inside import cut_text, layers_of
-from mm_jax.reports.report_figure import ReportFigure
 from mm_jax.reports.run_summary import RunSummary, diagnostics_before_and_after
 from mm_jax.reports.sweep_summary import SweepSummary
 from mm_jax.runs.metrics import LossCurve

@@ -6,22 +6,19 @@ The page is a single file that opens from disk, without a network, in a light an
 import math
 import shlex
 from pathlib import Path
-from typing import NamedTuple
-
-from markupsafe import Markup
 
 from mm_jax.config.base import InputError
 from mm_jax.config.command_line import command_of, flags_of
 from mm_jax.config.ladder import ENTRIES, LadderConfig
 from mm_jax.experiments.ladder_record import Entry
 from mm_jax.experiments.search_config import command_of as command_of_search
-from mm_jax.reports import plots
 from mm_jax.reports.analysis import readable
 from mm_jax.reports.browser_model import Payload, payload, render, title_of
 from mm_jax.reports.figures import choices_figure, make_figures
 from mm_jax.reports.ladder_figures import ladder_figures
 from mm_jax.reports.ladder_summary import LadderSummary
 from mm_jax.reports.ladder_table import HEADS, sortable_cells
+from mm_jax.reports.page_figures import figure_of_page
 from mm_jax.reports.page_tables import (
     NUM_SHADES,
     array_row,
@@ -36,7 +33,6 @@ from mm_jax.reports.page_tables import (
     versions_text,
 )
 from mm_jax.reports.plots.symbols import MAX_SURPRISE
-from mm_jax.reports.report_figure import ReportFigure
 from mm_jax.reports.run_summary import RunSummary
 from mm_jax.reports.sweep_summary import SweepSummary
 from mm_jax.reports.text_tables import spread_text
@@ -44,8 +40,6 @@ from mm_jax.runs.layout import CONFIG
 from mm_jax.runs.reader import Run, load_run
 
 REPORT = "report.html"
-COLUMN_WIDTH = 6.5  # inches, to which a figure of many panels cannot shrink
-FULL_WIDTH = ("bigrams", "probabilities", "difference")  # figures that need the width of the page
 
 
 def report(summary: RunSummary | SweepSummary | LadderSummary) -> bytes:
@@ -159,25 +153,6 @@ def model_of_page(run: Run) -> tuple[Payload | None, str]:
         return payload(run), ""
     except InputError as error:
         return None, f"This page cannot sample from the model: {error}."
-
-
-class PageFigure(NamedTuple):
-    """A figure as a page shows it."""
-
-    title: str
-    description: str
-    svg: str
-    is_large: bool
-
-
-def figure_of_page(figure: ReportFigure) -> PageFigure:
-    """Return a figure as a page shows it."""
-    svg = Markup(plots.to_page(figure.figure, figure.name, figure.description))
-    has_panels = figure.name in ("attention", "gates")
-    is_large = figure.name in FULL_WIDTH or (
-        has_panels and figure.figure.get_figwidth() > COLUMN_WIDTH
-    )
-    return PageFigure(figure.title, figure.description, svg, is_large)
 
 
 def about_text(run: Run) -> str:

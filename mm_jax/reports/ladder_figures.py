@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from mm_jax.reports import plots
 from mm_jax.reports.ladder_summary import COSTS, FAR, LadderSummary, kind_of
+from mm_jax.reports.page_figures import ReportFigure
 from mm_jax.reports.plots.ladder import Mark
-from mm_jax.reports.report_figure import ReportFigure
 
 
 def ladder_figures(summary: LadderSummary) -> Iterator[ReportFigure]:

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import random
 import re
@@ -11,7 +12,7 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.data.corpus import Corpus, encode_corpus
 from mm_jax.data.dataset import load_dataset
-from mm_jax.data.splits import overlap, split, split_lines
+from mm_jax.data.splits import hold_out, overlap, split, split_lines
 from mm_jax.data.vocab import build_vocab
 
 
@@ -157,3 +158,24 @@ def test_a_document_that_cannot_be_split_is_refused():
     for data in document(50), encode_corpus(["a"] * 20, VOCAB):
         with pytest.raises(InputError, match="unknown split 'random'; choose from lecture, unique"):
             split(data, "random")
+
+
+def test_every_tenth_item_is_held_out_of_a_corpus():
+    lines = [f"line {i:02}" for i in range(35)]
+    rest, part = hold_out(encode_corpus(lines, build_vocab(lines)))
+    assert part.items() == ["line 09", "line 19", "line 29"]
+    assert rest.items() == [line for line in lines if line[-1] != "9"]
+
+
+def test_the_last_tenth_of_a_document_is_held_out():
+    text = "abcdefghij" * 10
+    corpus = dataclasses.replace(encode_corpus([text], build_vocab([text])), is_document=True)
+    rest, part = hold_out(corpus)
+    tokens = corpus.ids[1:].tolist()
+    assert rest.ids.tolist() == [0, *tokens[:91]]
+    assert part.ids.tolist() == [0, *tokens[91:]]
+
+
+def test_too_few_items_to_hold_a_tenth_of_them_out_are_refused():
+    with pytest.raises(InputError, match="9 lines are too few to hold a tenth of them out"):
+        hold_out(encode_corpus(["a"] * 9, build_vocab(["a"])))

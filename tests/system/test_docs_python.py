@@ -9,7 +9,7 @@ import pytest
 from tests.system.documents import TEXTS, python_of
 
 TESTED = {"README.md", "CONTRIBUTING.md"}
-TESTED |= {f"docs/{name}.md" for name in ("many-models", "models", "python", "range-test")}
+TESTED |= {f"docs/{name}.md" for name in ("ladder", "many-models", "models", "python", "range-test")}
 SIZES = {  # a tenth of the names, a smaller net, fewer steps
     'mm.read_corpus("names")': 'mm.read_corpus("names").take(jax.numpy.arange(3000).__array__())',
     "hidden_dim=200": "hidden_dim=32",
@@ -118,6 +118,19 @@ def test_a_population_its_ensemble_and_its_diagnostics(example):
     assert saturated.shape == ratios.shape == (8,)
     assert ((saturated >= 0) & (saturated < 1)).all()
     assert ((ratios > 1e-6) & (ratios < 1)).all()
+
+
+@pytest.mark.slow
+def test_a_mixture_is_better_than_its_members(example):
+    import mm_jax as mm
+
+    names = dict(example[0])
+    (weights, loss, halved), (measured,) = run_python("docs/ladder.md", names)
+    assert float(measured) == pytest.approx(loss, rel=1e-4)
+    assert loss <= halved
+    assert (weights >= 0).all()
+    for model, params in zip(names["models"], names["members"], strict=True):
+        assert loss < float(mm.evaluate(model, params, names["dev"]))
 
 
 # From PyTorch to JAX

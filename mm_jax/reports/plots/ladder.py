@@ -49,6 +49,7 @@ def ladder(marks: Sequence[Mark], cost: str, split: str) -> Figure:
                 elinewidth=1.2,
                 label=kind,
             )
+    axes.xaxis.set_major_formatter("{x:,.15g}")
     axes.margins(x=0.14, y=0.08)
     axes.set_xlabel(cost)
     axes.set_ylabel(f"loss on {split}, nats per symbol")

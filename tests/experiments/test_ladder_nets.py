@@ -1,0 +1,48 @@
+"""The nets of the ladder: budgets, steps and tokens."""
+
+import pytest
+
+from mm_jax.config.data import DataConfig
+from mm_jax.config.training import RunConfig
+from mm_jax.data.dataset import load_dataset
+from mm_jax.experiments.ladder_nets import plan_net, tokens_per_step
+from mm_jax.experiments.setup import load_setup
+from mm_jax.runs.reader import load_run
+from mm_jax.training.optimizers import make_optimizer
+from tests.experiments.small_ladder import SGD, TINY, begin
+
+pytestmark = pytest.mark.usefixtures("small_presets")
+
+
+def test_a_budget_decides_how_many_steps_each_seed_takes(names_file, tmp_path):
+    made = begin(tmp_path, names_file, models="mlp-lecture", budget=0.5)
+    assert made.run()
+    (entry,) = made.record.entries
+    runs = [load_run(tmp_path / f"mlp-lecture/seed-{seed}").config for seed in range(2)]
+    assert entry.steps == runs[0].steps == runs[1].steps
+    # Where a run was begun with a number of steps, it keeps that.
+    planned = plan_net(
+        TINY["lecture"], made.record.config, made.dataset, tmp_path / "mlp-lecture/seed-0"
+    )
+    assert planned.steps == entry.steps
+
+
+def test_a_budget_that_is_too_short_leaves_a_net_out_and_the_others_go_on(names_file, tmp_path):
+    made = begin(tmp_path, names_file, models="bigram,mlp-lecture,mixture", budget=1e-9)
+    assert made.run()
+    bigram, net, mixture = made.record.entries
+    assert bigram.skipped is None
+    assert net.skipped.startswith("--budget 1e-09 is too short: the 20 evaluations of dev take")
+    assert mixture.skipped == "it needs a net and kneser-ney"
+
+
+def test_tokens_of_a_step_are_those_that_it_learns_from(names_file):
+    dataset = load_dataset(DataConfig(str(names_file)))
+    predictions = dataset.splits.train.num_predictions
+    for config, expected in (
+        (TINY["lecture"], 32),
+        (TINY["gru"], 8 * predictions / 64),
+        (RunConfig(model=TINY["lecture"].model, full_batch=True), predictions),
+    ):
+        setup = load_setup(config, make_optimizer(SGD, 1), dataset=dataset)
+        assert tokens_per_step(setup) == pytest.approx(expected)

@@ -1,0 +1,41 @@
+"""The ensemble and the mixture of the ladder."""
+
+import jax
+import numpy as np
+import pytest
+
+from mm_jax.config.ladder import NETS
+from mm_jax.config.training import MixConfig
+from mm_jax.models.ensemble import ensemble
+from mm_jax.runs.reader import load_run
+from mm_jax.training.evaluate import evaluate
+from tests.experiments.small_ladder import entry_of
+
+pytestmark = pytest.mark.usefixtures("small_presets")
+
+
+def dev_loss(run, dataset):
+    return float(evaluate(run.model, run.params, dataset.splits.dev))
+
+
+def test_the_ensemble_is_of_all_seeds_of_the_best_net(whole):
+    nets = [entry for entry in whole.record.entries if entry.name in NETS]
+    best = min(nets, key=lambda entry: np.mean(entry.dev_losses))
+    runs = [load_run(whole.path / best.name / f"seed-{seed}") for seed in range(2)]
+    params = jax.tree.map(lambda *leaves: np.stack(leaves), *(run.params for run in runs))
+    together = evaluate(ensemble(runs[0].model, 2), params, whole.dataset.splits.dev)
+    assert entry_of(whole, "ensemble").dev_losses == pytest.approx([float(together)], rel=1e-5)
+    assert "--seeds 2" in entry_of(whole, "ensemble").command
+
+
+def test_the_mixture_has_the_best_net_of_each_model_and_kneser_ney(whole):
+    run = load_run(whole.path / "mixture")
+    assert isinstance(run.config, MixConfig)
+    kinds = [type(member.model) for member in run.config.runs]
+    assert sorted(kind.name for kind in kinds) == ["gru", "kneser-ney", "mlp"]
+    mlps = [entry_of(whole, name) for name in ("mlp-lecture", "mlp-modern")]
+    better = min(mlps, key=lambda entry: np.mean(entry.dev_losses))
+    assert better.name in whole.record.weights
+    entry = entry_of(whole, "mixture")
+    assert dev_loss(run, whole.dataset) == pytest.approx(entry.dev_losses[0], rel=1e-5)
+    assert len(entry.dev_losses) == 2
