@@ -31,6 +31,7 @@ PACKAGES = ["data", "models", "training", "population", "experiments", "lectures
 PACKAGES += [f"runs.{name}" for name in ("checkpoint_manager", "metrics", "named_arrays")]
 PACKAGES += ["runs.population_checkpoints", "reports.analysis", "reports.browser_model"]
 PACKAGES += ["reports.figures", "reports.html", "reports.run_summary", "reports.sweep_summary"]
+PACKAGES += ["reports.ladder_figures", "reports.ladder_summary", "reports.page_figures"]
 install_import_hook([f"mm_jax.{package}" for package in PACKAGES], "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 hypothesis.settings.register_profile(

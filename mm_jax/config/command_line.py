@@ -20,7 +20,8 @@ def command_of(config: AnyConfig) -> str:
     if isinstance(config, MixConfig):
         kind = flags_of(config.model, MixtureConfig())
         held_out = [] if config.held_out is None else ["--held-out", config.held_out]
-        given = [] if config.weights is None else ["--weights", ",".join(map(str, config.weights))]
+        fixed = config.fixed_weights
+        given = [] if fixed is None else ["--fixed-weights", ",".join(map(str, fixed))]
         return shlex.join(["mm-jax", "mix", *config.paths, *kind, *held_out, *given])
     name = config.model.name
     model_flags = [] if name == RunConfig().model.name else ["--model", name]

@@ -86,8 +86,8 @@ def from_dict(values: dict[str, Any]) -> AnyConfig:
         runs = [from_dict(_table(run, "a run")) for run in _list(tables.get("runs"), "runs")]
         paths = tuple(_list(tables.get("paths"), "paths"))
         tables |= {"runs": tuple(runs), "paths": paths}
-        if tables.get("weights") is not None:
-            tables["weights"] = tuple(_list(tables["weights"], "weights"))
+        if tables.get("fixed_weights") is not None:
+            tables["fixed_weights"] = tuple(_list(tables["fixed_weights"], "fixed_weights"))
         return _build(MixConfig, tables)
     if name in COUNTED:
         return _build(CountConfig, tables)

@@ -204,7 +204,7 @@ class MixConfig:
     runs: tuple["AnyConfig", ...]
     paths: tuple[str, ...]  # where the runs were, in the order of ``runs``
     held_out: str | None = None  # the file that the weights were fitted on; None: dev
-    weights: tuple[float, ...] | None = None  # that were given in place of fitted ones
+    fixed_weights: tuple[float, ...] | None = None  # in place of fitted ones
 
     def __post_init__(self) -> None:
         """Refuse fewer than two runs, and what is not of its type."""
@@ -213,8 +213,8 @@ class MixConfig:
         texts = [*self.paths, "" if self.held_out is None else self.held_out]
         if not all(isinstance(text, str) for text in texts):
             raise InputError("the paths of a mixture must be texts")
-        if self.weights is not None:
-            self._check_weights(self.weights)
+        if self.fixed_weights is not None:
+            self._check_weights(self.fixed_weights)
 
     def _check_weights(self, weights: tuple[float, ...]) -> None:
         if len(weights) != len(self.runs):

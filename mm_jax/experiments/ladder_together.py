@@ -134,7 +134,7 @@ def _weights(
 def _config(path: Path, folders: list[str], runs: list[Run], weights: list[float]) -> MixConfig:
     paths = tuple(str((path / folder).absolute()) for folder in folders)
     configs = tuple(run.config for run in runs)
-    return MixConfig(configs[0].data, MixtureConfig(), configs, paths, weights=tuple(weights))
+    return MixConfig(configs[0].data, MixtureConfig(), configs, paths, fixed_weights=tuple(weights))
 
 
 def _sum_of(numbers: list[float | None]) -> float | None:

@@ -69,7 +69,8 @@ class Setup(NamedTuple):
     ) -> TrainState:
         """Return the state before the first step, computed by one program: faster than eagerly."""
         seed = np.uint32(self.config.seed)
-        return _jitted_init(sharding)(self.config, self.model, optimizer, seed)
+        same = dataclasses.replace(self.config, seed=0)  # one program for all seeds
+        return _jitted_init(sharding)(same, self.model, optimizer, seed)
 
     def initial_states(self, optimizer: optax.GradientTransformation, num: int) -> TrainState:
         """Return the states of ``num`` seeds, counted from the configured one, as a population."""

@@ -26,8 +26,8 @@ from mm_jax.training.evaluate import block_size, grouped_sum
 MAX_PREDICTIONS = 2**18  # that weights are fitted on
 MAX_NUMBERS = 2**28  # of log p that are kept meanwhile: 1 GB
 BATCH_SIZE = 4096
-TOLERANCE = 1e-7  # of the loss, in nats, between two iterations
-MAX_ITERATIONS = 2_000
+EM_STEPS, MAX_ROUNDS = 20, 200  # of so many steps each
+TOLERANCE = 1e-8  # of the loss, in nats, between two rounds
 LEAST_LOG_PROB = -1e4  # of a symbol that a member rules out, while weights are fitted
 
 Weights: TypeAlias = Float64[np.ndarray, " K"]
@@ -64,7 +64,8 @@ def fit_mixture(
 
     ``params`` are those of each model. The corpus should be held out: a member that knows it by
     heart gets too much weight. Of a large one at most 262,144 predictions are used, evenly spread.
-    Raises InputError where a member of a log-linear mixture rules out a symbol that occurs.
+    Raises InputError where a member of a log-linear mixture rules out a symbol that occurs, or
+    there is but one prediction.
     """
     members = {str(i): each for i, each in enumerate(params)}
     equal = {"weights": jnp.full(len(models), 1 / len(models)), "members": members}
@@ -97,6 +98,8 @@ def _score(models: tuple[Model, ...], params: Params, corpus: Corpus, kind: Kind
         flat = _read(models, kind, params, batch)
         parts.append([np.asarray(each)[np.asarray(flat.counts) > 0] for each in flat])
     scored = Scored(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    if len(scored.counts) < 2:
+        raise InputError("weights are fitted on two predictions or more, and the text has one")
     if kind != LINEAR:
         _check_possible(scored)
     return scored
@@ -141,9 +144,11 @@ def _check_possible(scored: Scored) -> None:
 
 
 def _linear_loss(scored: Scored, weights: Weights) -> float:
+    counted = scored.counts > 0  # of others the nats can be infinite
+    probs = np.exp(scored.log_probs[counted].astype(np.float64))
     with np.errstate(divide="ignore"):
-        nats = -np.log(np.exp(scored.log_probs.astype(np.float64)) @ weights)
-    return float(np.average(nats, weights=scored.counts))
+        nats = -np.log(probs @ weights)
+    return float(np.average(nats, weights=scored.counts[counted]))
 
 
 def _em(scored: Scored) -> Weights:
@@ -152,17 +157,17 @@ def _em(scored: Scored) -> Weights:
     What no member gives any probability tells nothing of the weights.
     """
     probs = np.exp(scored.log_probs.astype(np.float64))
-    is_possible = probs.any(1)
-    probs, counts = probs[is_possible], scored.counts[is_possible] / scored.counts.sum()
+    tells = probs.any(1) & (scored.counts > 0)
+    probs, counts = probs[tells], scored.counts[tells] / max(1, scored.counts[tells].sum())
     weights, before = np.full(probs.shape[1], 1 / probs.shape[1]), -np.inf
-    for _ in range(MAX_ITERATIONS):
-        mixed = probs @ weights
-        gain = counts @ np.log(mixed)
-        if gain - before < TOLERANCE:
+    for _ in range(MAX_ROUNDS if len(counts) else 0):
+        for _ in range(EM_STEPS):
+            weights *= (counts / (probs @ weights)) @ probs
+            weights /= weights.sum()
+        mean_log = counts @ np.log(probs @ weights)
+        if mean_log - before < TOLERANCE:
             break
-        before = gain
-        weights *= (counts / mixed) @ probs
-        weights /= weights.sum()
+        before = mean_log
     return weights
 
 

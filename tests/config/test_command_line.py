@@ -4,13 +4,20 @@ import shlex
 import pytest
 
 from mm_jax.cli.commands import count as count_command
+from mm_jax.cli.commands import mix as mix_command
 from mm_jax.cli.commands import train as train_command
 from mm_jax.cli.parsing import parse_options
 from mm_jax.config.command_line import command_of, flags_of
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
+from mm_jax.config.models import (
+    BigramConfig,
+    KneserNeyConfig,
+    MixtureConfig,
+    MLPConfig,
+    NgramConfig,
+)
 from mm_jax.config.presets import PRESETS
-from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig
+from mm_jax.config.training import CountConfig, MixConfig, OptimizerConfig, RunConfig
 
 DATA = DataConfig("a b.txt", split="unique", split_seed=7)
 EVERY_CHOICE = RunConfig(
@@ -31,7 +38,8 @@ def parsed(command):
     """The options that a command line gives."""
     words = shlex.split(command)
     assert words[0] == "mm-jax"
-    module = {"train": train_command, "count": count_command}[words[1]]
+    modules = {"train": train_command, "count": count_command, "mix": mix_command}
+    module = modules[words[1]]
     return parse_options(module, "mm-jax", words[2:])
 
 
@@ -55,6 +63,29 @@ def test_the_command_that_counts_gives_the_same_choices(model):
     options = parsed(command_of(CountConfig(DATA, model)))
     assert (options.data, options.order) == (DATA, model.order)
     assert options.smoothing == getattr(model, "smoothing", "kneser-ney")
+
+
+COUNTED = CountConfig(DATA, NgramConfig())
+
+
+@pytest.mark.parametrize(
+    ("choices", "command"),
+    [
+        ({}, "mm-jax mix '/a b/x' /y"),
+        ({"model": MixtureConfig("linear")}, "mm-jax mix '/a b/x' /y --kind linear"),
+        ({"held_out": "/a b.txt"}, "mm-jax mix '/a b/x' /y --held-out '/a b.txt'"),
+        ({"fixed_weights": (0.25, 1.0)}, "mm-jax mix '/a b/x' /y --fixed-weights 0.25,1.0"),
+    ],
+)
+def test_the_command_that_mixes_gives_the_same_choices(choices, command):
+    base = MixConfig(DATA, MixtureConfig(), (COUNTED, EVERY_CHOICE), ("/a b/x", "/y"))
+    config = dataclasses.replace(base, **choices)
+    assert command_of(config) == command
+    options = parsed(command)
+    assert (options.runs, options.model) == (config.paths, config.model)
+    assert options.held_out == config.held_out
+    weights = options.fixed_weights and tuple(map(float, options.fixed_weights.split(",")))
+    assert weights == config.fixed_weights
 
 
 def test_the_command_is_the_shortest():

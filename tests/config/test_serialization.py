@@ -9,10 +9,22 @@ from hypothesis import strategies as st
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, NgramConfig
+from mm_jax.config.models import (
+    BigramConfig,
+    KneserNeyConfig,
+    MixtureConfig,
+    MLPConfig,
+    NgramConfig,
+)
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.serialization import from_dict, read_count, read_number, to_dict, to_json
-from mm_jax.config.training import OPTIMIZERS, CountConfig, OptimizerConfig, RunConfig
+from mm_jax.config.training import (
+    OPTIMIZERS,
+    CountConfig,
+    MixConfig,
+    OptimizerConfig,
+    RunConfig,
+)
 from tests.helpers import strict_json
 
 counts, seeds = st.integers(1, 2**31 - 1), st.integers(0, 2**32 - 1)
@@ -63,7 +75,29 @@ count_configs = st.builds(
 )
 
 
-@given(configs | count_configs)
+def mixtures_of(runs):
+    """Mixtures of two or three runs, fitted on dev or on a file, or with weights of one's own."""
+
+    def mixture(data, kind, members, held_out, has_weights):
+        configs, paths = zip(*members, strict=True)
+        weights = (0.0,) * (len(paths) - 1) + (1.0,)
+        given = weights if has_weights and held_out is None else None
+        return MixConfig(data, MixtureConfig(kind), configs, paths, held_out, given)
+
+    return st.builds(
+        mixture,
+        data=data_configs,
+        kind=st.sampled_from(["log-linear", "linear"]),
+        members=st.lists(st.tuples(runs, texts), min_size=2, max_size=3),
+        held_out=st.none() | texts,
+        has_weights=st.booleans(),
+    )
+
+
+mix_configs = mixtures_of(configs | count_configs)
+
+
+@given(configs | count_configs | mix_configs | mixtures_of(count_configs | mix_configs))
 def test_choices_survive_json(config):
     again = from_dict(json.loads(to_json(to_dict(config))))
     assert again == config
@@ -115,6 +149,51 @@ def changed(path, value):
 def test_wrong_values_are_refused_as_on_the_command_line(path, value, message):
     with pytest.raises(InputError, match=message):
         from_dict(changed(path, value))
+
+
+COUNTED = CountConfig(DataConfig("a.txt"), NgramConfig())
+MIXED = MixConfig(DataConfig("a.txt"), MixtureConfig(), (COUNTED, RunConfig()), ("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("runs", "text", "runs must be a list, not 'text'"),
+        ("runs", None, "runs must be a list, not None"),
+        ("runs", [to_dict(COUNTED)], "two runs or more, each with its path"),
+        ("runs", [to_dict(COUNTED)] * 3, "two runs or more, each with its path"),
+        ("runs", [to_dict(COUNTED), 1], "a run must be a table of choices, not 1"),
+        ("runs", [to_dict(COUNTED), {}], "model must be a table of choices, not None"),
+        ("paths", "xy", "paths must be a list, not 'xy'"),
+        ("paths", ["x"], "two runs or more, each with its path"),
+        ("paths", ["x", 1], "the paths of a mixture must be texts"),
+        ("held_out", 1, "the paths of a mixture must be texts"),
+        ("model", {"name": "mixture", "kind": "x"}, "--kind must be one of log-linear, linear"),
+        ("model", {"name": "mixture"}, "missing choice 'kind'"),
+        ("fixed_weights", 1, "fixed_weights must be a list, not 1"),
+        ("fixed_weights", [1.0], "1 weights are given for 2 runs"),
+        ("fixed_weights", [1.5, -0.5], "weights must be numbers of 0 or more"),
+        ("fixed_weights", [1.0, "1"], "weights must be numbers of 0 or more"),
+        ("color", "red", "unknown choice 'color'"),
+    ],
+)
+def test_a_damaged_mixture_is_refused(name, value, message):
+    with pytest.raises(InputError, match=message):
+        from_dict(to_dict(MIXED) | {name: value})
+
+
+def test_one_run_is_no_mixture():
+    with pytest.raises(InputError, match="two runs or more"):
+        from_dict(to_dict(MIXED) | {"runs": [to_dict(COUNTED)], "paths": ["x"]})
+
+
+@pytest.mark.parametrize("name", ["runs", "paths", "held_out", "fixed_weights", "data"])
+def test_a_mixture_lacks_nothing(name):
+    values = to_dict(MIXED)
+    assert from_dict(values) == MIXED
+    del values[name]
+    with pytest.raises(InputError, match=name):
+        from_dict(values)
 
 
 def test_what_is_no_table_is_refused():

@@ -23,6 +23,7 @@ from mm_jax.data.examples import examples_of
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.backoff import to_sparse
 from mm_jax.models.ensemble import ensemble
+from mm_jax.models.mixture import mixture
 from mm_jax.models.mlp import mlp
 from mm_jax.models.registry import MODELS, build_model
 from mm_jax.training.loss import loss
@@ -105,6 +106,14 @@ DROPPING = {
 ALL = TRAINABLE | {name: counted(name) for name in COUNTED}
 ALL["sparse kneser-ney"] = ALL["kneser-ney"]._replace(init=random_sparse_states)
 ALL["ensemble"] = ensemble(TRAINABLE["mlp"], 3)
+OF_WINDOWS = (TRAINABLE["mlp"], counted("ngram"), counted("kneser-ney"))
+OF_ROWS = (TRAINABLE["gru"], counted("kneser-ney"), TRAINABLE["transformer"], TRAINABLE["mlp"])
+MIXTURES_OF_ROWS = {
+    "mixture of rows": mixture(OF_ROWS),
+    "linear mixture of rows": mixture(OF_ROWS, "linear"),
+}
+ALL |= {"mixture": mixture(OF_WINDOWS), "linear mixture": mixture(OF_WINDOWS, "linear")}
+ALL |= MIXTURES_OF_ROWS
 
 
 def random_tokens(*shape):
@@ -162,7 +171,9 @@ def law_of_target_log_probs(model):
     def both(params, tokens, targets):
         log_probs = jax.nn.log_softmax(model.apply(params, tokens))
         each = jnp.take_along_axis(log_probs, targets[..., None], -1)[..., 0]
-        return model.target_log_probs(params, tokens, targets), each
+        found = model.target_log_probs(params, tokens, targets)
+        # Also with x64 counts are in float32, and so is what a mixture knows of them.
+        return found.astype(jnp.float32), each.astype(jnp.float32)
 
     assert_trees_close(*both(params, tokens, targets))
 
@@ -300,17 +311,23 @@ def law_of_overfitting(model):
     assert train(first_params(model)) < entropy_of_five_names(model.lead) + 0.02
 
 
-def law_of_packing(model):
+loss_and_gradients = jax.value_and_grad(loss, argnums=1)
+
+
+def law_of_packing(model, measure=loss_and_gradients):
     """Items that share rows have the loss and the gradients of items in rows of their own."""
     if model.context is not None or not model.restarts:
         return
     corpus = encode_corpus(FIVE_NAMES, LETTERS)
     padded, packed = (examples_of(corpus, None, length) for length in (None, 16))
     assert packed.num_examples < padded.num_examples
-    grad = quick_jit(jax.value_and_grad(loss, argnums=1), static_argnums=0)
+    measured = quick_jit(measure, static_argnums=0)
     params = first_params(model)
     assert_trees_close(
-        *(grad(model, params, each.take(np.arange(each.num_examples))) for each in (packed, padded))
+        *(
+            measured(model, params, each.take(np.arange(each.num_examples)))
+            for each in (packed, padded)
+        )
     )
 
 
@@ -401,6 +418,14 @@ def test_the_model_reads_by(law, name):
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_the_model_learns_by(law, name):
     law(TRAINABLE[name])
+
+
+@pytest.mark.parametrize("name", MIXTURES_OF_ROWS)
+def test_a_mixture_reads_items_that_share_rows_by(name):
+    """Its loss alone: counts have no gradients."""
+    model = MIXTURES_OF_ROWS[name]
+    assert model.restarts
+    law_of_packing(model, loss)
 
 
 @pytest.mark.parametrize("name", DROPPING)

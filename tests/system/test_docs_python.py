@@ -9,7 +9,8 @@ import pytest
 from tests.system.documents import TEXTS, python_of
 
 TESTED = {"README.md", "CONTRIBUTING.md"}
-TESTED |= {f"docs/{name}.md" for name in ("ladder", "many-models", "models", "python", "range-test")}
+GUIDES = ("ladder", "many-models", "models", "python", "range-test")
+TESTED |= {f"docs/{name}.md" for name in GUIDES}
 SIZES = {  # a tenth of the names, a smaller net, fewer steps
     'mm.read_corpus("names")': 'mm.read_corpus("names").take(jax.numpy.arange(3000).__array__())',
     "hidden_dim=200": "hidden_dim=32",

@@ -39,7 +39,7 @@ class Options:
     )
     held_out: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Fit the weights on this file, which no run was trained on; by default on dev."""
-    weights: Annotated[str | None, tyro.conf.arg(metavar="W,W,...")] = None
+    fixed_weights: Annotated[str | None, tyro.conf.arg(metavar="W,W,...")] = None
     """Weights of your own in place of fitted ones: a number for each run, with commas between."""
     out: str | None = None
     """The run directory. By default the first free one of runs/mixture-1, runs/mixture-2, ..."""
@@ -65,17 +65,19 @@ def run(options: Options, console: Console) -> Outcome:
     check_mixable(runs)
     config = config_of(options, runs)
     dataset = run_dataset(runs[0])
+    held_out = None
+    if config.fixed_weights is None:
+        held_out = held_out_lines(options, runs[0], dataset, console)
     for line in describe_dataset(dataset):
         console.say(line)
     model, record = mixture_of(runs, config.model.kind), {}
-    if config.weights is None:
-        held_out = held_out_lines(options, runs[0], dataset, console)
+    if held_out is not None:
         models, members = [each.model for each in runs], [each.params for each in runs]
         fit = fit_mixture(models, members, held_out, config.model.kind)
         describe_fit(options, fit, console)
         params, record = fit.params, fit_record(fit)
-    else:
-        params = with_weights(runs, config.weights)
+    elif config.fixed_weights is not None:
+        params = with_weights(runs, config.fixed_weights)
     with hold_dir(path, options.out, MixtureConfig.name) as path:
         result = save_mixture(path, config, model, params, dataset)
     for line in describe_losses(result):
@@ -103,12 +105,12 @@ def run(options: Options, console: Console) -> Outcome:
 def config_of(options: Options, runs: "list[Run]") -> MixConfig:
     """Return the choices of the run. Raises InputError for weights that are none."""
     weights = None
-    if options.weights is not None:
+    if options.fixed_weights is not None:
         try:
-            weights = tuple(map(float, options.weights.split(",")))
+            weights = tuple(map(float, options.fixed_weights.split(",")))
         except ValueError:
             raise InputError(
-                f"--weights {options.weights!r} are not numbers with commas between"
+                f"--fixed-weights {options.fixed_weights!r} are not numbers with commas between"
             ) from None
     return MixConfig(
         runs[0].config.data,
