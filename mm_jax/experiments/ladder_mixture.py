@@ -12,12 +12,17 @@ from typing import NamedTuple
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from mm_jax.config.base import InputError
 from mm_jax.config.models import KneserNeyConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.data.dataset import Dataset
 from mm_jax.data.ngram_counts import count_corpus
 from mm_jax.data.splits import Splits, hold_out
-from mm_jax.experiments.ladder_record import InterruptedLadderError, Training
+from mm_jax.experiments.ladder_record import (
+    ImpossibleError,
+    InterruptedLadderError,
+    Training,
+)
 from mm_jax.experiments.setup import load_setup
 from mm_jax.models import kneser_ney
 from mm_jax.models.base import Model, Params
@@ -42,9 +47,13 @@ def stacked_weights(
 ) -> list[float]:
     """Return the log-linear weight of each net, and last that of Kneser-Ney.
 
-    Copies whose file exists are not trained again. Raises InterruptedLadderError.
+    Copies whose file exists are not trained again. Raises InterruptedLadderError, and
+    ImpossibleError where train is too small to hold a part of it out.
     """
-    rest, held_out = hold_out(dataset.splits.train)
+    try:
+        rest, held_out = hold_out(dataset.splits.train)
+    except InputError as error:
+        raise ImpossibleError(str(error)) from None
     splits = Splits(rest, held_out, held_out)
     part = dataset._replace(splits=splits)
     members = [_trained(copy, part, training) for copy in copies]

@@ -1,17 +1,16 @@
 """The weights of a mixture, fitted on text that its members were not trained on.
 
 Linear weights by expectation maximisation (Dempster, Laird and Rubin 1977), log-linear ones by
-L-BFGS-B with weights of 0 or more (Byrd et al. 1995). Both losses are convex: one least value.
+Newton's method, within weights of 0 or more. Both losses are convex: one least value.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Float64
 
 from mm_jax.config.base import InputError
@@ -19,15 +18,17 @@ from mm_jax.data.batches import Batch
 from mm_jax.data.corpus import Corpus
 from mm_jax.data.examples import evenly, gather, is_on_host
 from mm_jax.models.base import Model, Params, vocab_size_of
-from mm_jax.models.mixture import LINEAR, Kind, Members, mix_log_linear, mixture
+from mm_jax.models.mixture import LINEAR, Kind, Members, mixture
 from mm_jax.training.data import read_by
-from mm_jax.training.evaluate import block_size, grouped_sum
+from mm_jax.training.evaluate import block_size
 
 MAX_PREDICTIONS = 2**18  # that weights are fitted on
 MAX_NUMBERS = 2**28  # of log p that are kept meanwhile: 1 GB
 BATCH_SIZE = 4096
+BLOCK_NUMBERS = 2**19  # of them at once: 2 MB
 EM_STEPS, MAX_ROUNDS = 20, 200  # of so many steps each
-TOLERANCE = 1e-8  # of the loss, in nats, between two rounds
+MAX_STEPS, MIN_SHARE = 50, 1e-3  # Newton's, and the least share of one that is tried
+TOLERANCE = 1e-8  # of the loss, in nats, between two rounds or steps
 LEAST_LOG_PROB = -1e4  # of a symbol that a member rules out, while weights are fitted
 
 Weights: TypeAlias = Float64[np.ndarray, " K"]
@@ -49,13 +50,6 @@ class Scored(NamedTuple):
     targets: Any  # (n,)
     counts: Any  # (n,), how often each prediction counts
 
-    @property
-    def halves(self) -> tuple["Scored", "Scored"]:
-        """Two that count one half of the predictions each."""
-        is_first = np.arange(len(self.counts)) < len(self.counts) // 2
-        first, second = (self._replace(counts=self.counts * half) for half in (is_first, ~is_first))
-        return first, second
-
 
 def fit_mixture(
     models: Sequence[Model], params: Sequence[Params], corpus: Corpus, kind: Kind = "log-linear"
@@ -70,16 +64,16 @@ def fit_mixture(
     members = {str(i): each for i, each in enumerate(params)}
     equal = {"weights": jnp.full(len(models), 1 / len(models)), "members": members}
     scored = _score(tuple(models), equal, corpus, kind)
-    fit, measure = WAYS[kind]
-    weights = fit(scored)
-    first, second = scored.halves
-    crosswise = measure(first, fit(second)), measure(second, fit(first))
-    sizes = [half.counts.sum() for half in (first, second)]
+    mixing: Any = (Linear if kind == LINEAR else LogLinear)(scored)
+    weights, counts = mixing.fit(scored.counts), scored.counts
+    is_first = np.arange(len(counts)) < len(counts) // 2
+    first, second = counts * is_first, counts * ~is_first
+    crosswise = mixing.loss(mixing.fit(second), first), mixing.loss(mixing.fit(first), second)
     return MixtureFit(
         {"weights": jnp.asarray(weights, jnp.float32), "members": members},
-        measure(scored, weights),
-        float(np.average(crosswise, weights=sizes)),
-        len(scored.counts),
+        mixing.loss(weights, counts),
+        float(np.average(crosswise, weights=[first.sum(), second.sum()])),
+        len(counts),
     )
 
 
@@ -143,78 +137,125 @@ def _check_possible(scored: Scored) -> None:
 # Linear
 
 
-def _linear_loss(scored: Scored, weights: Weights) -> float:
-    counted = scored.counts > 0  # of others the nats can be infinite
-    probs = np.exp(scored.log_probs[counted].astype(np.float64))
-    with np.errstate(divide="ignore"):
-        nats = -np.log(probs @ weights)
-    return float(np.average(nats, weights=scored.counts[counted]))
+class Linear:
+    """Linear mixing of scored predictions."""
 
+    def __init__(self, scored: Scored) -> None:
+        self.probs = np.exp(scored.log_probs.astype(np.float64))
 
-def _em(scored: Scored) -> Weights:
-    """Return the weights of the least loss: each becomes the share of p that it gives, on average.
+    def loss(self, weights: Weights, counts: np.ndarray) -> float:
+        """Return the mean loss of the predictions, counted like this."""
+        counted = counts > 0  # of others the nats can be infinite
+        with np.errstate(divide="ignore"):
+            nats = -np.log(self.probs[counted] @ weights)
+        return float(np.average(nats, weights=counts[counted]))
 
-    What no member gives any probability tells nothing of the weights.
-    """
-    probs = np.exp(scored.log_probs.astype(np.float64))
-    tells = probs.any(1) & (scored.counts > 0)
-    probs, counts = probs[tells], scored.counts[tells] / max(1, scored.counts[tells].sum())
-    weights, before = np.full(probs.shape[1], 1 / probs.shape[1]), -np.inf
-    for _ in range(MAX_ROUNDS if len(counts) else 0):
-        for _ in range(EM_STEPS):
-            weights *= (counts / (probs @ weights)) @ probs
-            weights /= weights.sum()
-        mean_log = counts @ np.log(probs @ weights)
-        if mean_log - before < TOLERANCE:
-            break
-        before = mean_log
-    return weights
+    def fit(self, counts: np.ndarray) -> Weights:
+        """Return the weights of the least loss: each becomes the share of p that it gives.
+
+        What no member gives any probability tells nothing of the weights.
+        """
+        tells = self.probs.any(1) & (counts > 0)
+        probs, counts = self.probs[tells], counts[tells] / max(1, counts[tells].sum())
+        weights, before = np.full(probs.shape[1], 1 / probs.shape[1]), -np.inf
+        for _ in range(MAX_ROUNDS if len(counts) else 0):
+            for _ in range(EM_STEPS):
+                weights *= (counts / (probs @ weights)) @ probs
+                weights /= weights.sum()
+            mean_log = counts @ np.log(probs @ weights)
+            if mean_log - before < TOLERANCE:
+                break
+            before = mean_log
+        return weights
 
 
 # Log-linear
 
 
+class Terms(NamedTuple):
+    """The mean loss at some weights, its gradient and its second derivatives."""
+
+    loss: float
+    slope: Weights
+    curvature: Float64[np.ndarray, "K K"]
+
+
 @jax.jit
-def _log_linear_nats(
-    weights: Float[Array, " K"], log_probs: Any, targets: Any, counts: Any
-) -> Float[Array, ""]:
-    logits = mix_log_linear(weights, jnp.moveaxis(log_probs, 1, 0))
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    return grouped_sum(counts * nats) / grouped_sum(counts)
+def _sums(weights: Float[Array, " K"], blocks: Scored) -> Any:
+    """Return the sums of ``Terms`` over each block (b, K, V), weighted by its counts."""
+
+    def of_block(block: Scored) -> Any:
+        log_probs = jnp.maximum(block.log_probs, LEAST_LOG_PROB)  # 0 times infinity is no number
+        mixed = jax.nn.log_softmax(jnp.einsum("k,bkv->bv", weights, log_probs))
+        probs = jnp.exp(mixed)
+        own = jnp.take_along_axis(log_probs, block.targets[:, None, None], 2)[..., 0]
+        mean = jnp.einsum("bv,bkv->bk", probs, log_probs)
+        centred = log_probs - mean[..., None]
+        covariance = jnp.einsum("bkv,bjv->bkj", probs[:, None] * centred, centred)
+        nats = -jnp.take_along_axis(mixed, block.targets[:, None], 1)[:, 0]
+        each = (nats, mean - own, covariance)
+        return jax.tree.map(lambda array: jnp.einsum("b,b...->...", block.counts, array), each)
+
+    return jax.lax.map(of_block, blocks)
 
 
-_log_linear_slope = jax.jit(jax.value_and_grad(_log_linear_nats))
+def _in_blocks(scored: Scored) -> Scored:
+    """Return the arrays in blocks that fit in a cache, on the device; what fills up has count 0."""
+    num, size = len(scored.counts), max(1, BLOCK_NUMBERS // scored.log_probs[0].size)
+    num_blocks = -(-num // size)
+
+    def block(array: np.ndarray) -> Any:
+        filled = np.zeros((num_blocks * size, *array.shape[1:]), array.dtype)
+        filled[:num] = array
+        return jax.device_put(filled.reshape(num_blocks, size, *array.shape[1:]))
+
+    return Scored(*map(block, scored))
 
 
-def _log_linear_loss(scored: Scored, weights: Weights) -> float:
-    return float(_log_linear_nats(jnp.asarray(weights, jnp.float32), *scored))
+class LogLinear:
+    """Log-linear mixing of scored predictions."""
+
+    def __init__(self, scored: Scored) -> None:
+        self.blocks, self.num = _in_blocks(scored), len(scored.counts)
+
+    def terms(self, weights: Weights, counts: np.ndarray) -> Terms:
+        """Return the mean loss of the predictions, counted like this, and its derivatives."""
+        filled = np.zeros(self.blocks.counts.size, np.float32)
+        filled[: self.num] = counts
+        blocks = self.blocks._replace(counts=filled.reshape(self.blocks.counts.shape))
+        sums = _sums(jnp.asarray(weights, jnp.float32), blocks)
+        total = counts.sum(dtype=np.float64)
+        loss, slope, curvature = (np.asarray(s, np.float64).sum(0) / total for s in sums)
+        return Terms(float(loss), slope, curvature)
+
+    def loss(self, weights: Weights, counts: np.ndarray) -> float:
+        """Return the mean loss."""
+        return self.terms(weights, counts).loss
+
+    def fit(self, counts: np.ndarray) -> Weights:
+        """Return the weights of the least loss, none below 0: Newton's steps within that bound."""
+        num = self.blocks.log_probs.shape[-2]
+        weights = np.full(num, 1 / num)
+        now = self.terms(weights, counts)
+        for _ in range(MAX_STEPS):
+            goal, share, before = _lowest(now, weights), 1.0, now.loss
+            while share > MIN_SHARE:
+                further = weights + share * (goal - weights)
+                there = self.terms(further, counts)
+                if there.loss < now.loss:
+                    weights, now = further, there
+                    break
+                share /= 2
+            if before - now.loss < TOLERANCE:
+                break
+        return weights
 
 
-def _descend(scored: Scored) -> Weights:
-    """Return the weights of the least loss, none below 0."""
+def _lowest(terms: Terms, weights: Weights) -> Weights:
+    """Return the weights of 0 or more where the quadratic with these derivatives is lowest."""
     import scipy.optimize
 
-    possible = np.maximum(scored.log_probs, LEAST_LOG_PROB)  # 0 times infinity is no number
-    fixed = jax.device_put(scored._replace(log_probs=possible))
-
-    def loss(weights: Weights) -> tuple[float, Weights]:
-        value, slope = _log_linear_slope(jnp.asarray(weights, jnp.float32), *fixed)
-        return float(value), np.asarray(slope, np.float64)
-
-    num = scored.log_probs.shape[1]
-    found = scipy.optimize.minimize(
-        loss,
-        np.full(num, 1 / num),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0, None)] * num,
-        options={"ftol": 1e-8, "gtol": 1e-6},
-    )
-    return np.asarray(found.x)
-
-
-Fit: TypeAlias = Callable[[Scored], Weights]
-WAYS: dict[str, tuple[Fit, Callable[[Scored, Weights], float]]] = {
-    "linear": (_em, _linear_loss),
-    "log-linear": (_descend, _log_linear_loss),
-}
+    sizes, axes = np.linalg.eigh(terms.curvature)
+    roots = np.sqrt(np.maximum(sizes, 1e-9 * max(1e-9, sizes.max())))  # members may be equal
+    wanted = axes.T @ (terms.curvature @ weights - terms.slope) / roots
+    return np.asarray(scipy.optimize.nnls(roots[:, None] * axes.T, wanted)[0])

@@ -8,7 +8,7 @@ from mm_jax.data.splits import hold_out
 from mm_jax.experiments import ladder_mixture
 from mm_jax.models.kneser_ney import fit_kneser_ney
 from mm_jax.runs.reader import load_run
-from tests.experiments.small_ladder import TINY, Trainings
+from tests.experiments.small_ladder import TINY, Trainings, begin
 
 pytestmark = pytest.mark.usefixtures("small_presets")
 
@@ -39,3 +39,11 @@ def test_the_weights_of_the_mixture_come_from_copies_that_did_not_see_a_tenth_of
     np.testing.assert_array_equal(seen["params"][1]["logits"], counted["logits"])
     own = load_run(whole.path / "gru" / "seed-0").params
     assert not np.allclose(seen["params"][0]["embed"], own["embed"])
+
+
+def test_too_few_lines_for_a_mixture_leave_it_out(tmp_path):
+    (tmp_path / "few.txt").write_text("emma\nava\nlia")
+    models = "kneser-ney,mlp-modern,mixture"
+    made = begin(tmp_path / "out", tmp_path / "few.txt", models=models, seeds=1, split="none")
+    assert made.run()
+    assert made.record.entries[-1].skipped == "3 lines are too few to hold a tenth of them out"

@@ -32,7 +32,7 @@ class Options:
       mm-jax mix runs/gru runs/transformer runs/counts --out runs/mixed
     """
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
     """Run directories, two or more."""
     model: Annotated[MixtureConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=MixtureConfig
