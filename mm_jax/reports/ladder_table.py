@@ -7,26 +7,34 @@ from mm_jax.experiments.ladder_record import Entry
 from mm_jax.reports.text_tables import plain_table, spread_text
 from mm_jax.runtime.console import format_loss, terminal_width
 
-HEADS = ("parameters", "train", "dev", "bits", "new", "seconds", "tokens/s")
+HEADS = ("size", "train", "dev ± 95%", "bits", "new", "seconds", "tokens/s")
+UNITS = ((10**9, "G"), (10**6, "M"), (10**3, "k"))
 BAR_WIDTH = 60  # at most, without names and numbers
 
 
-def number_text(number: float | None, form: str) -> str:
-    """Return a number in the form of a format specification, or - where there is none."""
-    return "-" if number is None else format(number, form)
+def number_text(number: float | None) -> str:
+    """Return a number in three digits, or - where there is none.
+
+    >>> number_text(729), number_text(12827), number_text(3225042), number_text(0.5)
+    ('729', '12.8k', '3.23M', '0.5')
+    """
+    if number is None:
+        return "-"
+    size, unit = next(((size, unit) for size, unit in UNITS if number >= size), (1, ""))
+    return f"{number / size:.3g}{unit}"
 
 
 def cells_of(entry: Entry) -> list[str]:
     """Return what the table says of an entry with results, column by column."""
     train = math.fsum(entry.train_losses) / len(entry.train_losses)
     return [
-        number_text(entry.num_params, ",d"),
+        number_text(entry.num_params),
         format_loss(train),
         spread_text(entry.spread) if entry.dev_losses else "-",
         format_loss(entry.spread.mean / math.log(2)),
-        number_text(entry.new_share, ".0%"),
-        number_text(entry.seconds, ",.3g" if (entry.seconds or 0) < 1000 else ",.0f"),
-        number_text(entry.tokens_per_second, ",.0f"),
+        "-" if entry.new_share is None else f"{entry.new_share:.0%}",
+        number_text(entry.seconds),
+        number_text(entry.tokens_per_second),
     ]
 
 
@@ -51,10 +59,7 @@ def ladder_table(entries: Sequence[Entry]) -> Iterator[str]:
     done = [entry for entry in entries if entry.skipped is None]
     if not done:
         return
-    has_intervals = any(len(entry.dev_losses) > 1 for entry in done)
-    heads = ["", *HEADS]
-    heads[3] = "dev, mean ± 95%" if has_intervals else "dev"
-    yield from plain_table(heads, [[entry.name, *cells_of(entry)] for entry in done])
+    yield from plain_table(["", *HEADS], [[each.name, *cells_of(each)] for each in done])
 
 
 def ladder_chart(entries: Sequence[Entry], width: int | None = None) -> Iterator[str]:

@@ -110,9 +110,9 @@ OF_WINDOWS = (TRAINABLE["mlp"], counted("ngram"), counted("kneser-ney"))
 OF_ROWS = (TRAINABLE["gru"], counted("kneser-ney"), TRAINABLE["transformer"], TRAINABLE["mlp"])
 MIXTURES_OF_ROWS = {
     "mixture of rows": mixture(OF_ROWS),
-    "linear mixture of rows": mixture(OF_ROWS, "linear"),
+    "mixture of rows by probability": mixture(OF_ROWS, "linear"),
 }
-ALL |= {"mixture": mixture(OF_WINDOWS), "linear mixture": mixture(OF_WINDOWS, "linear")}
+ALL |= {"mixture": mixture(OF_WINDOWS), "mixture by probability": mixture(OF_WINDOWS, "linear")}
 ALL |= MIXTURES_OF_ROWS
 
 

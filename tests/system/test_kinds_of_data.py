@@ -34,7 +34,7 @@ def check_run(trained, line, tokens, end):
     call("report", "run")
     for texts in (trained["samples"], load_run("run").vocab.split(line)):
         assert all(isinstance(text, str) for text in texts)
-    assert json.loads(Path("run/config.json").read_text())["format"] == 5
+    assert json.loads(Path("run/config.json").read_text())["format"] == 6
 
 
 def test_lines_with_full_stops_are_lines_like_others():
