@@ -14,7 +14,7 @@ from mm_jax.config.ladder import ENTRIES, LadderConfig
 from mm_jax.config.serialization import read_number, to_json
 from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.statistics import Spread, spread_of
-from mm_jax.runs.layout import LADDER
+from mm_jax.runs.layout import LADDER, named_damage
 from mm_jax.runtime.atomic_files import write_whole
 
 FORMAT = 1
@@ -90,11 +90,6 @@ class LadderRecord:
     entries: list[Entry] = dataclasses.field(default_factory=list)
 
     @property
-    def is_finished(self) -> bool:
-        """Whether each entry that was asked for is there."""
-        return {entry.name for entry in self.entries} >= set(self.config.names)
-
-    @property
     def results(self) -> list[Entry]:
         """The entries that have a loss."""
         return [entry for entry in self.entries if entry.skipped is None]
@@ -126,13 +121,8 @@ def is_ladder(path: Path) -> bool:
 
 def read_ladder(path: Path) -> LadderRecord:
     """Read ladder.json. Raises InputError where it is not what we write."""
-    file = path / LADDER
-    try:
-        return _from_dict(json.loads(file.read_bytes()))
-    except (OSError, InputError) as error:
-        raise InputError(f"{file}: {error}") from None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from None
+    with named_damage(path / LADDER):
+        return _from_dict(json.loads((path / LADDER).read_bytes()))
 
 
 def _from_dict(record: dict[str, Any]) -> LadderRecord:

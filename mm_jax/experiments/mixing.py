@@ -6,15 +6,13 @@ Its directory holds the parameters of all of them, so that it needs none of the 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
-
 from mm_jax.config.base import InputError, flag
 from mm_jax.config.training import MixConfig
 from mm_jax.data.dataset import Dataset
 from mm_jax.data.samples import to_text
 from mm_jax.experiments.evaluation import EvalResult, evaluate_and_sample
 from mm_jax.models.base import Model, Params
-from mm_jax.models.mixture import Kind, mixture
+from mm_jax.models.mixture import Kind, mixture, mixture_params
 from mm_jax.runs.layout import RunMetadata
 from mm_jax.runs.reader import Run
 from mm_jax.runs.writer import append_metrics, save_results, write_metadata
@@ -55,8 +53,7 @@ def mixture_of(runs: Sequence[Run], kind: Kind) -> Model:
 
 def with_weights(runs: Sequence[Run], weights: Sequence[float]) -> Params:
     """Return the parameters of the mixture of runs with these weights."""
-    members = {str(i): run.params for i, run in enumerate(runs)}
-    return {"weights": jnp.asarray(weights, jnp.float32), "members": members}
+    return mixture_params(weights, [run.params for run in runs])
 
 
 def save_mixture(

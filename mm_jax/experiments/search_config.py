@@ -14,7 +14,7 @@ from mm_jax.config.presets import PRESETS, default_run
 from mm_jax.config.serialization import from_dict, read_number, to_dict
 from mm_jax.config.training import RunConfig
 from mm_jax.experiments.search_space import Axis, list_settings, sweepable_fields
-from mm_jax.runs.layout import SETTINGS, differing_choices
+from mm_jax.runs.layout import SETTINGS, differing_choices, named_damage
 
 
 class SearchConfig(NamedTuple):
@@ -39,9 +39,8 @@ def search_record(search: SearchConfig) -> dict[str, Any]:
 
 def read_search(path: Path) -> SearchConfig:
     """Read the settings.json of a sweep. Raises InputError where it is not as we write it."""
-    file = path / SETTINGS
-    try:
-        record = json.loads(file.read_bytes())
+    with named_damage(path / SETTINGS):
+        record = json.loads((path / SETTINGS).read_bytes())
         config = from_dict(record.pop("config"))
         if not isinstance(config, RunConfig):
             raise InputError("its model is counted, not trained")
@@ -59,10 +58,6 @@ def read_search(path: Path) -> SearchConfig:
         if search.preset is not None and search.preset not in PRESETS:
             raise InputError(f"unknown preset {search.preset!r}")
         list_settings(axes, search.num, config.seed)
-    except (OSError, InputError) as error:
-        raise InputError(f"{file}: {error}") from None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from None
     return search
 
 

@@ -4,7 +4,7 @@ linear: p = sum_k w_k p_k, with weights that sum to 1 (interpolation, Jelinek an
 log-linear: p is proportional to prod_k p_k^w_k, with weights that are 0 or more (Klakow 1998).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -126,8 +126,8 @@ def mixture(models: tuple[Model, ...], kind: Kind = "log-linear") -> Model:
 
     def init(key: Key[Array, ""]) -> Params:
         keys = jax.random.split(key, len(models))
-        drawn = {str(i): model.init(keys[i]) for i, model in enumerate(models)}
-        return {"weights": jnp.full(len(models), 1 / len(models)), "members": drawn}
+        drawn = [model.init(each) for model, each in zip(models, keys, strict=True)]
+        return mixture_params(jnp.full(len(models), 1 / len(models)), drawn)
 
     def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... P V"]:
         return mix(params["weights"], members.log_probs(params, tokens))
@@ -152,8 +152,13 @@ def mixture(models: tuple[Model, ...], kind: Kind = "log-linear") -> Model:
         members.max_len,
         members.restarts,
         target_log_probs=target_log_probs if kind == LINEAR else None,
-        unusable=None,
     )
+
+
+def mixture_params(weights: Any, members: Sequence[Params]) -> Params:
+    """Return the parameters of a mixture: the weights (K,), and those of each member by number."""
+    named = {str(i): params for i, params in enumerate(members)}
+    return {"weights": jnp.asarray(weights, jnp.float32), "members": named}
 
 
 def mix_linear(

@@ -5,9 +5,9 @@ Imports no jax, so that a command can ask before it begins.
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from mm_jax.config.base import InputError, check_path, flag
 from mm_jax.config.serialization import from_dict, read_count, read_number, to_dict
@@ -49,6 +49,18 @@ SETTINGS, MEMBERS, SWEEP = "settings.json", "members.csv", "sweep.json"  # of a 
 LADDER = "ladder.json"
 
 
+class MadeFrom(Protocol):
+    """What says which data a directory was made from."""
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The vocabulary."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Path, sha256 and counts of the file."""
+
+
 class RunMetadata(NamedTuple):
     """What config.json says."""
 
@@ -64,12 +76,19 @@ class RunMetadata(NamedTuple):
 
 def read_metadata(path: Path) -> RunMetadata:
     """Read the config.json of a run directory. Raises InputError where it is not what we write."""
-    try:
+    with named_damage(path / CONFIG):
         return metadata_from_record(json.loads((path / CONFIG).read_bytes()))
+
+
+@contextlib.contextmanager
+def named_damage(file: Path) -> Iterator[None]:
+    """Turn whatever reading our JSON leads to into an InputError that names the file."""
+    try:
+        yield
     except (OSError, InputError) as error:
-        raise InputError(f"{path / CONFIG}: {error}") from None
+        raise InputError(f"{file}: {error}") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path / CONFIG} is damaged: {type(error).__name__}: {error}") from None
+        raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from None
 
 
 def metadata_from_record(record: dict[str, Any]) -> RunMetadata:
@@ -203,7 +222,7 @@ def check_same_choices(path: Path, metadata: RunMetadata, now: AnyConfig) -> Non
 
 
 def check_same_data(
-    path: Path, metadata: RunMetadata, data: dict[str, Any], symbols: tuple[str, ...]
+    path: Path, metadata: MadeFrom, data: dict[str, Any], symbols: tuple[str, ...]
 ) -> None:
     """Raise InputError where a run was made from other data, or with another vocabulary."""
     if metadata.data["sha256"] != data["sha256"]:

@@ -23,7 +23,7 @@ from mm_jax.data.streaming import Stream, unreadable
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, num_params
 from mm_jax.models.ensemble import ensemble
-from mm_jax.models.mixture import mixture
+from mm_jax.models.mixture import mixture, mixture_params
 from mm_jax.models.registry import build_model
 from mm_jax.runs.checkpoint import (
     Checkpoint,
@@ -183,7 +183,7 @@ def _mixed(
         raise InputError(
             f"{file} does not fit {CONFIG}: weights are not {num} numbers of 0 or more"
         )
-    models, members = [], {}
+    models, members = [], []
     for i, run in enumerate(config.runs):
         start = f"members.{i}."
         names = [name for name in arrays if name.startswith(start)]
@@ -193,13 +193,10 @@ def _mixed(
         else:
             model, params = _single(run, vocab_size, own, file, _num_members(own))
         models.append(model)
-        members[str(i)] = params
+        members.append(params)
     for name in arrays:
         raise InputError(f"{file} does not fit {CONFIG}: {name} is unknown")
-    return mixture(tuple(models), config.model.kind), {
-        "weights": jnp.asarray(weights, jnp.float32),
-        "members": members,
-    }
+    return mixture(tuple(models), config.model.kind), mixture_params(weights, members)
 
 
 def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model) -> Params:

@@ -18,7 +18,7 @@ from mm_jax.data.batches import Batch
 from mm_jax.data.corpus import Corpus
 from mm_jax.data.examples import evenly, gather, is_on_host
 from mm_jax.models.base import Model, Params, vocab_size_of
-from mm_jax.models.mixture import LINEAR, Kind, Members, mixture
+from mm_jax.models.mixture import LINEAR, Kind, Members, mixture, mixture_params
 from mm_jax.training.data import read_by
 from mm_jax.training.evaluate import block_size
 
@@ -57,12 +57,11 @@ def fit_mixture(
     """Return the parameters of ``mixture(models, kind)`` with the weights of the least loss.
 
     ``params`` are those of each model. The corpus should be held out: a member that knows it by
-    heart gets too much weight. Of a large one at most 262,144 predictions are used, evenly spread.
-    Raises InputError where a member of a log-linear mixture rules out a symbol that occurs, or
-    there is but one prediction.
+    heart gets too much weight. Of a large one a part is used, evenly spread. Raises InputError
+    where a member of a log-linear mixture rules out a symbol that occurs, or there is but one
+    prediction.
     """
-    members = {str(i): each for i, each in enumerate(params)}
-    equal = {"weights": jnp.full(len(models), 1 / len(models)), "members": members}
+    equal = mixture_params(np.full(len(models), 1 / len(models)), params)
     scored = _score(tuple(models), equal, corpus, kind)
     mixing: Any = (Linear if kind == LINEAR else LogLinear)(scored)
     weights, counts = mixing.fit(scored.counts), scored.counts
@@ -70,7 +69,7 @@ def fit_mixture(
     first, second = counts * is_first, counts * ~is_first
     crosswise = mixing.loss(mixing.fit(second), first), mixing.loss(mixing.fit(first), second)
     return MixtureFit(
-        {"weights": jnp.asarray(weights, jnp.float32), "members": members},
+        mixture_params(weights, params),
         mixing.loss(weights, counts),
         float(np.average(crosswise, weights=[first.sum(), second.sum()])),
         len(counts),

@@ -19,7 +19,7 @@ from mm_jax.cli.common import (
 from mm_jax.cli.describe_data import describe_dataset, note_data
 from mm_jax.config.base import InputError, flag
 from mm_jax.config.ladder import ENTRIES, LadderConfig
-from mm_jax.runs.layout import LADDER, RunMetadata, check_same_data
+from mm_jax.runs.layout import LADDER, check_same_data
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.signals import Stop, interruptible
 
@@ -80,8 +80,7 @@ def run(options: Options, console: Console) -> Outcome:
     if (note := dataset.note_on_losses()) is not None:
         console.note(note)
     if before is not None:
-        metadata = RunMetadata(None, before.symbols, before.data)  # type: ignore[arg-type]
-        check_same_data(path, metadata, dataset.record, dataset.vocab.symbols)
+        check_same_data(path, before, dataset.record, dataset.vocab.symbols)
     for line in (*describe_dataset(dataset), describe_devices()):
         console.say(line)
     with hold_dir(path, options.out, "ladder", resume=options.resume) as path:
@@ -103,7 +102,7 @@ def run(options: Options, console: Console) -> Outcome:
 
 
 def check_same_config(path: Path, before: LadderConfig, now: LadderConfig) -> None:
-    """Raise InputError where a ladder was begun with other choices; more models may be added."""
+    """Raise InputError where a ladder was begun with other choices."""
     for field in dataclasses.fields(LadderConfig):
         old, new = getattr(before, field.name), getattr(now, field.name)
         if old != new:

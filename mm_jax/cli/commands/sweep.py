@@ -32,7 +32,7 @@ from mm_jax.experiments.search_config import (
     search_record,
 )
 from mm_jax.experiments.search_space import Axis, is_range, read_axis, sweepable_fields
-from mm_jax.runs.layout import MEMBERS, SETTINGS, SWEEP, RunMetadata, check_same_data
+from mm_jax.runs.layout import MEMBERS, SETTINGS, SWEEP, check_same_data
 from mm_jax.runtime.console import Console
 
 if TYPE_CHECKING:
@@ -134,8 +134,7 @@ def run(options: Options, console: Console) -> Outcome:
     if (note := dataset.note_on_losses()) is not None:
         console.note(note)
     if before is not None:
-        metadata = RunMetadata(search_config.config, before.symbols, {**before.data})
-        check_same_data(path, metadata, dataset.record, dataset.vocab.symbols)
+        check_same_data(path, before, dataset.record, dataset.vocab.symbols)
     search_config = search_config._replace(config=for_dataset(search_config.config, dataset))
     plan = make_plan(path, search_config, dataset, options.runtime)
     with writer.hold_dir(path, options.out, "sweep", resume=resume) as path:

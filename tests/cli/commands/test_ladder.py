@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -166,13 +167,14 @@ def test_ctrl_c_shows_what_is_finished_and_says_how_to_go_on(tmp_path):
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
-    with ended_within(120, process):
+    with ended_within(300, process):
         for line in process.stdout:
             if line.startswith("training"):
                 break
         while not (tmp_path / "out/mlp-lecture/seed-0/checkpoints").exists():
             if process.poll() is not None:
                 break
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130, err
