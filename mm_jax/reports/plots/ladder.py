@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from matplotlib.transforms import Bbox
 
 from mm_jax.reports.plots.style import BLUE, FAINT, GREY, ORANGE, label, styled
@@ -50,6 +51,7 @@ def ladder(marks: Sequence[Mark], cost: str, split: str) -> Figure:
                 label=kind,
             )
     axes.xaxis.set_major_formatter("{x:,.15g}")
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
     axes.margins(x=0.14, y=0.08)
     axes.set_xlabel(cost)
     axes.set_ylabel(f"loss on {split}, nats per symbol")
