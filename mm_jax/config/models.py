@@ -247,6 +247,9 @@ class MixtureConfig(Choices, ModelTraits):
     kind: Literal["log-linear", "linear"] = "log-linear"
     """linear: the weighted mean of probabilities; log-linear: that of their logarithms, which is
     better wherever counts are mixed in."""
+    good_turing: bool = False
+    """Make items of train as often, and new ones as often, as the repeats within train let expect
+    (Good 1953); models that know train well repeat it too often."""
 
 
 CountedConfig = NgramConfig | KneserNeyConfig

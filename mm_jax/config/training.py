@@ -207,8 +207,9 @@ class MixConfig:
     fixed_weights: tuple[float, ...] | None = None  # in place of fitted ones
 
     def __post_init__(self) -> None:
-        """Refuse fewer than two runs, and what is not of its type."""
-        if len(self.runs) < 2 or len(self.runs) != len(self.paths):
+        """Refuse too few runs, and what is not of its type."""
+        fewest = 1 if self.model.good_turing else 2
+        if len(self.runs) < fewest or len(self.runs) != len(self.paths):
             raise InputError("a mixture has two runs or more, each with its path")
         texts = [*self.paths, "" if self.held_out is None else self.held_out]
         if not all(isinstance(text, str) for text in texts):

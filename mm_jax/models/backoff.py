@@ -202,11 +202,18 @@ def _next_states(
     return jax.vmap(follow)(states.reshape(-1), symbols.reshape(-1)).reshape(states.shape)
 
 
-def _find(
-    params: Params, state: Int[Array, ""], symbol: Int[Array, ""]
-) -> tuple[Int[Array, ""], Bool[Array, ""]]:
-    """Return the place of the n-gram of a state and a symbol, and whether it occurs."""
-    symbols, end = params["symbols"], params["first"][state + 1]
+def find_symbol(
+    first: Int[Array, " rows+1"],
+    symbols: Int[Array, " N"],
+    row: Int[Array, "..."],
+    symbol: Int[Array, "..."],
+    vocab_size: int,
+) -> tuple[Int[Array, "..."], Bool[Array, "..."]]:
+    """Return the place of a symbol among those of a row, and whether it occurs there.
+
+    Those of row i are ``symbols[first[i] : first[i + 1]]``, each once, in their order.
+    """
+    end = first[row + 1]
 
     def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
@@ -214,9 +221,16 @@ def _find(
         is_below = (low < high) & (symbols[middle] < symbol)
         return jnp.where(is_below, middle + 1, low), jnp.where(is_below, high, middle)
 
-    num_halvings = params["logits"].shape[-1].bit_length()
-    place, _ = jax.lax.fori_loop(0, num_halvings, halve, (params["first"][state], end))
+    place, _ = jax.lax.fori_loop(0, vocab_size.bit_length(), halve, (first[row], end))
     return place, (place < end) & (symbols[place] == symbol)
+
+
+def _find(
+    params: Params, state: Int[Array, ""], symbol: Int[Array, ""]
+) -> tuple[Int[Array, ""], Bool[Array, ""]]:
+    """Return the place of the n-gram of a state and a symbol, and whether it occurs."""
+    vocab_size = params["logits"].shape[-1]
+    return find_symbol(params["first"], params["symbols"], state, symbol, vocab_size)
 
 
 def _chain(

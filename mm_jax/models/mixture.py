@@ -25,10 +25,13 @@ class Members(NamedTuple):
     """The models of a mixture, which read the same tokens: its rows, or windows of its context."""
 
     models: tuple[Model, ...]
+    whole_rows: bool = False  # also where all members read windows
 
     @property
     def context(self) -> int | None:
         """The longest context; None where a member reads whole rows."""
+        if self.whole_rows:
+            return None
         contexts = [model.context for model in self.models]
         known = [each for each in contexts if each is not None]
         return max(known) if len(known) == len(contexts) else None
@@ -116,10 +119,10 @@ def mixture(models: tuple[Model, ...], kind: Kind = "log-linear") -> Model:
     Its parameters are ``weights`` (K,) and ``members``, a dict of the parameters of each model by
     its number, "0" and so on. ``init`` gives each model the weight 1 / K; ``fit_mixture`` fits
     the weights on text. A log-linear mixture needs the logits of all members for every prediction.
-    Raises InputError for fewer than two models.
+    One model alone is raised to the power of its weight. Raises InputError for none.
     """
-    if len(models) < 2:
-        raise InputError(f"a mixture needs two models or more, not {len(models)}")
+    if not models:
+        raise InputError("a mixture needs a model or more")
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r} of a mixture; choose one of {', '.join(KINDS)}")
     members, mix = Members(models), MIXES[kind]

@@ -14,7 +14,7 @@ from mm_jax.config.serialization import from_dict, read_count, read_number, to_d
 from mm_jax.config.training import AnyConfig
 from mm_jax.data.vocab import BOUNDARIES, byte_vocab
 
-FORMAT = 6  # of config.json; one that an older mm-jax cannot read gets a higher number
+FORMAT = 7  # of config.json; one that an older mm-jax cannot read gets a higher number
 UNMARKED = 3  # the format of checkpoints that do not say theirs
 # The choices that a format added, and what it meant when they did not exist yet.
 ADDED: dict[int, dict[str, Any]] = {
@@ -131,6 +131,8 @@ def _upgraded(choices: Any, written: int) -> Any:
         choices = choices | {"data": ADDED_DATA | choices["data"]}
     if isinstance(choices.get("runs"), list):  # a mixture
         choices = choices | {"runs": [_upgraded(run, written) for run in choices["runs"]]}
+        if written < 7 and isinstance(choices.get("model"), dict):
+            choices = choices | {"model": {"good_turing": False} | choices["model"]}
     if "optimizer" not in choices:
         return choices  # those of a run without training have not changed else
     for later in range(written + 1, FORMAT + 1):

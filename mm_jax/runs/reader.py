@@ -23,6 +23,7 @@ from mm_jax.data.streaming import Stream, unreadable
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, num_params
 from mm_jax.models.ensemble import ensemble
+from mm_jax.models.good_turing import good_turing, unusable_tree
 from mm_jax.models.mixture import mixture, mixture_params
 from mm_jax.models.registry import build_model
 from mm_jax.runs.checkpoint import (
@@ -177,6 +178,21 @@ def _single(
 def _mixed(
     config: MixConfig, vocab_size: int, arrays: dict[str, np.ndarray], file: Path
 ) -> tuple[Model, Params]:
+    """Return what a run of several runs is, and its parameters."""
+    if not config.model.good_turing:
+        return _mixture(config, vocab_size, arrays, file)
+    inner, tree = _taken(arrays, "model."), _taken(arrays, "tree.")
+    model, params = _mixture(config, vocab_size, inner, file)
+    if problem := unusable_tree(tree, vocab_size):
+        raise InputError(f"{file} does not fit {CONFIG}: {problem}")
+    for name in arrays:
+        raise InputError(f"{file} does not fit {CONFIG}: {name} is unknown")
+    return good_turing(model), {"model": params, "tree": jax.tree.map(jnp.asarray, tree)}
+
+
+def _mixture(
+    config: MixConfig, vocab_size: int, arrays: dict[str, np.ndarray], file: Path
+) -> tuple[Model, Params]:
     """Return the mixture of the models of several runs, and its parameters."""
     weights, num = arrays.pop("weights", np.zeros(0)), len(config.runs)
     if weights.shape != (num,) or not np.isfinite(weights).all() or weights.min() < 0:
@@ -185,9 +201,7 @@ def _mixed(
         )
     models, members = [], []
     for i, run in enumerate(config.runs):
-        start = f"members.{i}."
-        names = [name for name in arrays if name.startswith(start)]
-        own = {name.removeprefix(start): arrays.pop(name) for name in names}
+        own = _taken(arrays, f"members.{i}.")
         if isinstance(run, MixConfig):
             model, params = _mixed(run, vocab_size, own, file)
         else:
@@ -197,6 +211,12 @@ def _mixed(
     for name in arrays:
         raise InputError(f"{file} does not fit {CONFIG}: {name} is unknown")
     return mixture(tuple(models), config.model.kind), mixture_params(weights, members)
+
+
+def _taken(arrays: dict[str, np.ndarray], start: str) -> dict[str, np.ndarray]:
+    """Take out of ``arrays`` those whose name begins so; return them by the rest of the name."""
+    names = [name for name in arrays if name.startswith(start)]
+    return {name.removeprefix(start): arrays.pop(name) for name in names}
 
 
 def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model) -> Params:

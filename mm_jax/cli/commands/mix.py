@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mm_jax.data.corpus import Corpus
     from mm_jax.data.dataset import Dataset
     from mm_jax.runs.reader import Run
+    from mm_jax.training.item_repeats import GoodTuringFit
     from mm_jax.training.mixture_weights import MixtureFit
 
 
@@ -27,9 +28,9 @@ class Options:
     """Mix several runs into one, which can be sampled from, evaluated and scored like any other.
 
     They were made of the same data, split in the same way. The weight of each is fitted on dev, or
-    on a file of your own; the new run holds all of them.
+    on a file of your own; the new run holds all of them. With --good-turing it can be one run.
 
-      mm-jax mix runs/gru runs/transformer runs/counts --out runs/mixed
+      mm-jax mix runs/gru runs/transformer runs/counts --good-turing --out runs/mixed
     """
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
@@ -49,12 +50,14 @@ class Options:
 
 def run(options: Options, console: Console) -> Outcome:
     """Fit the weights, and write the mixture as a run."""
-    if len(options.runs) < 2:
-        raise InputError(f"a mixture needs two runs or more, not {len(options.runs)}")
+    if len(options.runs) < 2 and not options.model.good_turing:
+        raise InputError("a mixture needs two runs or more, not 1; --good-turing takes one, too")
     from mm_jax.experiments.mixing import check_mixable, mixture_of, save_mixture, with_weights
+    from mm_jax.models.good_turing import good_turing
     from mm_jax.models.base import num_params
     from mm_jax.runs.reader import load_run, run_dataset, unfinished_note
     from mm_jax.runs.writer import choose_dir, hold_dir
+    from mm_jax.training.item_repeats import check_repeats, fit_good_turing
     from mm_jax.training.mixture_weights import fit_mixture
 
     started = time.perf_counter()
@@ -65,6 +68,8 @@ def run(options: Options, console: Console) -> Outcome:
     check_mixable(runs)
     config = config_of(options, runs)
     dataset = run_dataset(runs[0])
+    if config.model.good_turing:
+        check_repeats(dataset.splits.train)
     held_out = None
     if config.fixed_weights is None:
         held_out = held_out_lines(options, runs[0], dataset, console)
@@ -78,6 +83,11 @@ def run(options: Options, console: Console) -> Outcome:
         params, record = fit.params, fit_record(fit)
     elif config.fixed_weights is not None:
         params = with_weights(runs, config.fixed_weights)
+    weights = params["weights"].tolist()
+    if config.model.good_turing:
+        repeats = fit_good_turing(model, params, dataset.splits.train)
+        describe_repeats(repeats, console)
+        model, params, record = good_turing(model), repeats.params, record | repeats_record(repeats)
     with hold_dir(path, options.out, MixtureConfig.name) as path:
         result = save_mixture(path, config, model, params, dataset)
     for line in describe_losses(result):
@@ -93,7 +103,7 @@ def run(options: Options, console: Console) -> Outcome:
         "run_dir": str(path),
         "train_loss": result.train_loss,
         "dev_loss": result.dev_loss,
-        "weights": params["weights"].tolist(),
+        "weights": weights,
         **record,
         "samples": result.samples.texts,
         "num_cut": sum(result.samples.cut),
@@ -152,6 +162,20 @@ def describe_fit(options: Options, fit: "MixtureFit", console: Console) -> None:
         f"fitted     {options.model.kind}, on {fit.num_predictions:,} predictions of {where}: loss "
         f"{format_loss(fit.loss)}; with weights of its other half {format_loss(fit.halved_loss)}"
     )
+
+
+def describe_repeats(fit: "GoodTuringFit", console: Console) -> None:
+    """Print how often the next item is expected to be one of train, and how often it was."""
+    expected, given = (100 * (1 - float(shares[0])) for shares in (fit.expected, fit.given))
+    console.say(
+        f"repeats    {expected:.1f}% of new items are expected to be in train (Good-Turing); "
+        f"without --good-turing {given:.1f}%"
+    )
+
+
+def repeats_record(fit: "GoodTuringFit") -> dict[str, Any]:
+    """Return what --json has of the repeats."""
+    return {"expected_shares": fit.expected.tolist(), "given_shares": fit.given.tolist()}
 
 
 def fit_record(fit: "MixtureFit") -> dict[str, Any]:
