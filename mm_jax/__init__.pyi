@@ -48,6 +48,7 @@ from .models.base import windowed as windowed
 from .models.bigram import bigram as bigram
 from .models.bow import bow as bow
 from .models.ensemble import ensemble as ensemble
+from .models.good_turing import good_turing as good_turing
 from .models.gpt2 import transformer_from_gpt2 as transformer_from_gpt2
 from .models.gpt2 import transformer_to_gpt2 as transformer_to_gpt2
 from .models.kneser_ney import fit_kneser_ney as fit_kneser_ney
@@ -72,6 +73,7 @@ from .runtime.mesh import make_mesh as make_mesh
 from .runtime.mesh import place as place
 from .training.diagnostics import look_inside as look_inside
 from .training.evaluate import evaluate as evaluate
+from .training.item_repeats import fit_good_turing as fit_good_turing
 from .training.loss import loss as loss
 from .training.loss import mean_square as mean_square
 from .training.loss import nats as nats

@@ -42,10 +42,11 @@ NETS = {
     "lstm": EntryKind("LSTM", "lstm"),
     "transformer": EntryKind("Transformer", "transformer"),
 }
-ENSEMBLE, MIXTURE = "ensemble", "mixture"
+ENSEMBLE, MIXTURE, GOOD_TURING = "ensemble", "mixture", "good-turing"
 TOGETHER = {
     ENSEMBLE: EntryKind("Ensemble of the best net"),
     MIXTURE: EntryKind("Mixture of the best nets and Kneser-Ney"),
+    GOOD_TURING: EntryKind("The same, with Good-Turing for repeated items"),
 }
 ENTRIES: dict[str, EntryKind] = {**COUNTED, **NETS, **TOGETHER}
 

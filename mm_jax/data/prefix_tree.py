@@ -22,7 +22,7 @@ class PrefixTree(NamedTuple):
     levels: tuple[int, ...]  # where the edges of each length of a prefix begin, and N
 
     @property
-    def first(self) -> Int64[np.ndarray, " N+2"]:
+    def first(self) -> Int64[np.ndarray, " nodes_and_end"]:
         """Where the edges of each node begin, and N."""
         return np.searchsorted(self.parents, np.arange(len(self.parents) + 2))
 
@@ -42,5 +42,7 @@ def prefix_tree(corpus: Corpus) -> PrefixTree:
         goes_on = symbols != 0
         nodes, reading = levels[-1] + 1 + edges[goes_on], reading[goes_on] + 1
         levels.append(levels[-1] + len(keys))
-    arrays = [np.concatenate(each) for each in zip(*parts, strict=True)]
-    return PrefixTree(*(arrays or [np.zeros(0, np.int64)] * 4), levels=tuple(levels))
+    none = (np.zeros(0, np.int64),) * 4
+    arrays = (np.concatenate(each) for each in zip(none, *parts, strict=True))
+    parents, symbols, places, items = arrays
+    return PrefixTree(parents, symbols, places, items, tuple(levels))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mm_jax.config.base import InputError
 from mm_jax.config.command_line import command_of
-from mm_jax.config.ladder import COUNTED, ENSEMBLE, MIXTURE, NETS
+from mm_jax.config.ladder import COUNTED, ENSEMBLE, GOOD_TURING, MIXTURE, NETS
 from mm_jax.data.dataset import Dataset
 from mm_jax.experiments.evaluation import new_share
 from mm_jax.experiments.ladder_counts import counted_entries
@@ -49,7 +49,11 @@ class Ladder:
         done = {entry.name for entry in self.record.entries}
         missing = [name for name in self.record.config.names if name not in done]
         counted = [name for name in missing if name in COUNTED]
-        together = {ENSEMBLE: self._ensemble, MIXTURE: self._mixture}
+        together: dict[str, Callable[[], Entry]] = {
+            ENSEMBLE: self._ensemble,
+            MIXTURE: partial(self._mixture, MIXTURE),
+            GOOD_TURING: partial(self._mixture, GOOD_TURING),
+        }
         try:
             if counted:
                 for entry in counted_entries(self.path, counted, self.dataset):
@@ -70,8 +74,8 @@ class Ladder:
     def _ensemble(self) -> Entry:
         return ensemble_entry(self.path, self.record, self.dataset)
 
-    def _mixture(self) -> Entry:
-        return mixture_entry(self.path, self.record, self.dataset, self.training)
+    def _mixture(self, name: str) -> Entry:
+        return mixture_entry(name, self.path, self.record, self.dataset, self.training)
 
     def _net(self, name: str) -> Entry:
         """Train all seeds of a net, each in a run directory of its own."""

@@ -7,8 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from mm_jax.config.base import InputError
 from mm_jax.config.command_line import command_of
-from mm_jax.config.ladder import NETS
+from mm_jax.config.ladder import GOOD_TURING, NETS
 from mm_jax.config.models import KneserNeyConfig, MixtureConfig
 from mm_jax.config.training import MixConfig, RunConfig
 from mm_jax.data.dataset import Dataset
@@ -22,10 +23,11 @@ from mm_jax.experiments.ladder_record import (
     seed_folder,
 )
 from mm_jax.experiments.members import Member, save_run
-from mm_jax.experiments.mixing import mixture_of, save_mixture, with_weights
+from mm_jax.experiments.mixing import heed_repeats, mixture_of, save_mixture, with_weights
 from mm_jax.models.base import num_params
 from mm_jax.runs.reader import Run, load_run
 from mm_jax.runs.writer import drop_results
+from mm_jax.training.item_repeats import check_repeats
 from mm_jax.training.step import NotFiniteError
 
 NUM_NETS = 3  # in the mixture: the best ones, of different models
@@ -74,34 +76,43 @@ def ensemble_entry(path: Path, record: LadderRecord, dataset: Dataset) -> Entry:
     )
 
 
-def mixture_entry(path: Path, record: LadderRecord, dataset: Dataset, training: Training) -> Entry:
+def mixture_entry(
+    name: str, path: Path, record: LadderRecord, dataset: Dataset, training: Training
+) -> Entry:
     """Write the mixture of the best nets and Kneser-Ney as one run; return its entry.
 
-    Each seed has a mixture, of the nets of that seed; the run is that of the first one.
+    ``name`` says whether with Good-Turing. Each seed has a mixture, of the nets of that seed; the
+    run is that of the first one.
     """
     nets = nets_to_mix(record)
     counts = [entry for entry in record.results if entry.name == KNESER_NEY]
     if not nets or not counts:
         raise ImpossibleError(f"it needs a net and {KNESER_NEY}")
+    choices = MixtureConfig(good_turing=name == GOOD_TURING)
+    if choices.good_turing:
+        try:
+            check_repeats(dataset.splits.train)
+        except InputError as error:
+            raise ImpossibleError(str(error)) from None
     weights = _weights(path, record, nets, dataset, training)
     losses = []
     for seed in range(record.config.seeds):
         folders = [*(seed_folder(net.name, seed) for net in nets), KNESER_NEY]
         runs = [load_run(path / folder) for folder in folders]
-        model = mixture_of(runs, "log-linear")
-        params = with_weights(runs, weights)
+        model = mixture_of(runs, choices.kind)
+        model, params, _ = heed_repeats(model, with_weights(runs, weights), choices, dataset)
         if seed == 0:
-            config = _config(path, folders, runs, weights)
-            drop_results(path / "mixture")
-            result = save_mixture(path / "mixture", config, model, params, dataset)
+            config = _config(path, choices, folders, runs, weights)
+            drop_results(path / name)
+            result = save_mixture(path / name, config, model, params, dataset)
             losses.append((result.train_loss, result.dev_loss))
             first = Entry(
-                "mixture",
+                name,
                 command=command_of(config),
                 num_params=num_params(params),
                 new_share=new_share(model, params, dataset),
                 seconds=_sum_of([entry.seconds for entry in (*nets, *counts)]),
-                folder="mixture",
+                folder=name,
             )
         else:
             losses.append(losses_at_end(model, params, dataset))
@@ -131,10 +142,16 @@ def _weights(
     return [*record.weights.values()]
 
 
-def _config(path: Path, folders: list[str], runs: list[Run], weights: list[float]) -> MixConfig:
+def _config(
+    path: Path,
+    choices: MixtureConfig,
+    folders: list[str],
+    runs: list[Run],
+    weights: list[float],
+) -> MixConfig:
     paths = tuple(str((path / folder).absolute()) for folder in folders)
     configs = tuple(run.config for run in runs)
-    return MixConfig(configs[0].data, MixtureConfig(), configs, paths, fixed_weights=tuple(weights))
+    return MixConfig(configs[0].data, choices, configs, paths, fixed_weights=tuple(weights))
 
 
 def _sum_of(numbers: list[float | None]) -> float | None:

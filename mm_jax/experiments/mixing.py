@@ -7,16 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mm_jax.config.base import InputError, flag
+from mm_jax.config.models import MixtureConfig
 from mm_jax.config.training import MixConfig
 from mm_jax.data.dataset import Dataset
 from mm_jax.data.samples import to_text
 from mm_jax.experiments.evaluation import EvalResult, evaluate_and_sample
 from mm_jax.models.base import Model, Params
+from mm_jax.models.good_turing import good_turing
 from mm_jax.models.mixture import Kind, mixture, mixture_params
 from mm_jax.runs.layout import RunMetadata
 from mm_jax.runs.reader import Run
 from mm_jax.runs.writer import append_metrics, save_results, write_metadata
 from mm_jax.runtime.environment import fingerprint
+from mm_jax.training.item_repeats import GoodTuringFit, fit_good_turing
 
 SAME = ("unit", "lower", "items", "column", "weights", "block", "split", "split_seed")
 
@@ -54,6 +57,16 @@ def mixture_of(runs: Sequence[Run], kind: Kind) -> Model:
 def with_weights(runs: Sequence[Run], weights: Sequence[float]) -> Params:
     """Return the parameters of the mixture of runs with these weights."""
     return mixture_params(weights, [run.params for run in runs])
+
+
+def heed_repeats(
+    model: Model, params: Params, choices: MixtureConfig, dataset: Dataset
+) -> tuple[Model, Params, GoodTuringFit | None]:
+    """Return a mixture with Good-Turing for the items of train, where that is chosen."""
+    if not choices.good_turing:
+        return model, params, None
+    fit = fit_good_turing(model, params, dataset.splits.train)
+    return good_turing(model), fit.params, fit
 
 
 def save_mixture(

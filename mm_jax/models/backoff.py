@@ -203,7 +203,7 @@ def _next_states(
 
 
 def find_symbol(
-    first: Int[Array, " rows+1"],
+    first: Int[Array, " rows_and_end"],
     symbols: Int[Array, " N"],
     row: Int[Array, "..."],
     symbol: Int[Array, "..."],

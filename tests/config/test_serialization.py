@@ -168,8 +168,12 @@ MIXED = MixConfig(DataConfig("a.txt"), MixtureConfig(), (COUNTED, RunConfig()), 
         ("paths", ["x"], "two runs or more, each with its path"),
         ("paths", ["x", 1], "the paths of a mixture must be texts"),
         ("held_out", 1, "the paths of a mixture must be texts"),
-        ("model", {"name": "mixture", "kind": "x"}, "--kind must be one of log-linear, linear"),
-        ("model", {"name": "mixture"}, "missing choice 'kind'"),
+        (
+            "model",
+            {"name": "mixture", "kind": "x", "good_turing": False},
+            "--kind must be one of log-linear, linear",
+        ),
+        ("model", {"name": "mixture", "kind": "linear"}, "missing choice 'good_turing'"),
         ("fixed_weights", 1, "fixed_weights must be a list, not 1"),
         ("fixed_weights", [1.0], "1 weights are given for 2 runs"),
         ("fixed_weights", [1.5, -0.5], "weights must be numbers of 0 or more"),
@@ -182,9 +186,11 @@ def test_a_damaged_mixture_is_refused(name, value, message):
         from_dict(to_dict(MIXED) | {name: value})
 
 
-def test_one_run_is_no_mixture():
+def test_one_run_is_no_mixture_without_good_turing():
+    one = to_dict(MIXED) | {"runs": [to_dict(COUNTED)], "paths": ["x"]}
     with pytest.raises(InputError, match="two runs or more"):
-        from_dict(to_dict(MIXED) | {"runs": [to_dict(COUNTED)], "paths": ["x"]})
+        from_dict(one)
+    assert from_dict(one | {"model": one["model"] | {"good_turing": True}}).runs == (COUNTED,)
 
 
 @pytest.mark.parametrize("name", ["runs", "paths", "held_out", "fixed_weights", "data"])

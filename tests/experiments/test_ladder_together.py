@@ -10,6 +10,7 @@ from mm_jax.models.ensemble import ensemble
 from mm_jax.runs.reader import load_run
 from mm_jax.training.evaluate import evaluate
 from tests.experiments.small_ladder import entry_of
+from tests.helpers import assert_trees_identical
 
 pytestmark = pytest.mark.usefixtures("small_presets")
 
@@ -37,5 +38,18 @@ def test_the_mixture_has_the_best_net_of_each_model_and_kneser_ney(whole):
     better = min(mlps, key=lambda entry: np.mean(entry.dev_losses))
     assert better.name in whole.record.weights
     entry = entry_of(whole, "mixture")
-    assert dev_loss(run, whole.dataset) == pytest.approx(entry.dev_losses[0], rel=1e-5)
     assert len(entry.dev_losses) == 2
+    assert dev_loss(run, whole.dataset) == pytest.approx(entry.dev_losses[0], rel=1e-5)
+
+
+def test_with_good_turing_the_mixture_is_of_the_same_runs_with_the_same_weights(whole):
+    """The lines of train are all different, so that none of them is expected again."""
+    plain, heeding = (load_run(whole.path / name) for name in ("mixture", "good-turing"))
+    assert heeding.config.runs == plain.config.runs
+    assert heeding.config.fixed_weights == plain.config.fixed_weights
+    assert heeding.config.model.good_turing
+    assert_trees_identical(heeding.params["model"], plain.params)
+    entry = entry_of(whole, "good-turing")
+    assert dev_loss(heeding, whole.dataset) == pytest.approx(entry.dev_losses[0], rel=1e-5)
+    assert "--good-turing" in entry.command
+    assert entry.train_losses[0] > entry_of(whole, "mixture").train_losses[0]

@@ -1,5 +1,6 @@
 """Runs as one run: what cannot be mixed, and that what was written is read."""
 
+import dataclasses
 import shutil
 
 import jax.numpy as jnp
@@ -11,7 +12,13 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import KneserNeyConfig, MixtureConfig, MLPConfig, NgramConfig
 from mm_jax.config.training import CountConfig, MixConfig, RunConfig
-from mm_jax.experiments.mixing import check_mixable, mixture_of, save_mixture, with_weights
+from mm_jax.experiments.mixing import (
+    check_mixable,
+    heed_repeats,
+    mixture_of,
+    save_mixture,
+    with_weights,
+)
 from mm_jax.models.mixture import KINDS
 from mm_jax.runs.reader import load_run, read_samples, run_dataset
 from mm_jax.training.evaluate import evaluate
@@ -124,6 +131,44 @@ def test_a_saved_mixture_is_read_as_it_was(folder, tmp_path, kind):
     assert result.dev_loss == pytest.approx(float(evaluate(model, params, dev)), rel=1e-6)
 
 
+@pytest.fixture(scope="module")
+def heeding(folder):
+    """The directory of a mixture of the net and Kneser-Ney with Good-Turing, and what is in it."""
+    runs = [load_run(folder / name) for name in ("net", "kneser-ney")]
+    choices, dataset = MixtureConfig(good_turing=True), run_dataset(runs[0])
+    mixed = mixture_of(runs, "log-linear"), with_weights(runs, WEIGHTS["log-linear"])
+    model, params, fit = heed_repeats(*mixed, choices, dataset)
+    assert fit is not None
+    config = dataclasses.replace(config_of(runs, "log-linear"), model=choices)
+    result = save_mixture(folder / "heeding", config, model, params, dataset)
+    return folder / "heeding", config, model, params, result
+
+
+def test_a_saved_mixture_with_good_turing_is_read_as_it_was(heeding):
+    path, config, model, params, result = heeding
+    loaded = load_run(path)
+    assert loaded.model is model
+    assert_trees_identical(loaded.params, params)
+    assert loaded.config == config
+    dev = run_dataset(loaded).splits.dev
+    assert result.dev_loss == pytest.approx(float(evaluate(model, params, dev)), rel=1e-6)
+
+
+def test_without_good_turing_a_mixture_stays_as_it_is(folder):
+    runs = [load_run(folder / name) for name in ("net", "kneser-ney")]
+    model, params = mixture_of(runs, "linear"), with_weights(runs, (0.5, 0.5))
+    found = heed_repeats(model, params, MixtureConfig("linear"), run_dataset(runs[0]))
+    assert found == (model, params, None)
+
+
+def test_it_can_be_mixed_again(heeding, folder, tmp_path):
+    runs = [load_run(heeding[0]), load_run(folder / "counts")]
+    model, params, _ = mix(tmp_path / "again", runs)
+    loaded = load_run(tmp_path / "again")
+    assert loaded.model is model
+    assert_trees_identical(loaded.params, params)
+
+
 def test_a_mixture_needs_none_of_its_members(mixed, folder, tmp_path):
     for name in ("mixed", "net", "kneser-ney"):
         shutil.copytree(folder / name, tmp_path / name)
@@ -184,9 +229,29 @@ DAMAGES = {
 }
 
 
+OF_TREE = {
+    "no tree": (drop("tree."), "first is missing"),
+    "no symbols": (drop("tree.symbols"), "symbols is missing"),
+    "no weights of the mixture": (drop("model.weights"), NO_WEIGHTS),
+    "an array too many": (
+        lambda arrays: arrays.update({"other": np.zeros(4, np.float32)}),
+        "other is unknown",
+    ),
+}
+
+
 @pytest.mark.parametrize(("damage", "complaint"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_damaged_parameters_are_refused(mixed, tmp_path, damage, complaint):
-    shutil.copytree(mixed, tmp_path / "copy")
+    refuse_damaged(mixed, tmp_path, damage, complaint)
+
+
+@pytest.mark.parametrize(("damage", "complaint"), OF_TREE.values(), ids=OF_TREE.keys())
+def test_damaged_parameters_with_good_turing_are_refused(heeding, tmp_path, damage, complaint):
+    refuse_damaged(heeding[0], tmp_path, damage, complaint)
+
+
+def refuse_damaged(folder, tmp_path, damage, complaint):
+    shutil.copytree(folder, tmp_path / "copy")
     path = tmp_path / "copy" / "params.safetensors"
     arrays = load_file(path)
     damage(arrays)

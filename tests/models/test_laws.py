@@ -20,9 +20,11 @@ from mm_jax.config.models import COUNTED, TRAINED
 from mm_jax.data.batches import rows
 from mm_jax.data.corpus import encode_corpus
 from mm_jax.data.examples import examples_of
+from mm_jax.data.prefix_tree import prefix_tree
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.backoff import to_sparse
 from mm_jax.models.ensemble import ensemble
+from mm_jax.models.good_turing import good_turing, tree_params
 from mm_jax.models.mixture import mixture
 from mm_jax.models.mlp import mlp
 from mm_jax.models.registry import MODELS, build_model
@@ -89,6 +91,17 @@ def counted(name):
     return build_model(COUNTED[name](order=3), V)._replace(init=RANDOM_PARAMS[name])
 
 
+def of_repeats(model):
+    """A model with Good-Turing for five names, their factors drawn at random."""
+    with_repeats, tree = good_turing(model), prefix_tree(encode_corpus(FIVE_NAMES, LETTERS))
+    drawn = np.random.default_rng(0).normal(size=len(tree.symbols) + 2)
+
+    def init(key):
+        return with_repeats.init(key) | {"tree": tree_params(tree.symbols, tree.first, drawn)}
+
+    return with_repeats._replace(init=init)
+
+
 MICROGPT = {"norm": "rms", "activation": "relu", "bias": "no", "tied": "no", "init": "microgpt"}
 TRAINABLE = {name: small(name) for name in TRAINED}
 VARIANTS = {
@@ -113,7 +126,11 @@ MIXTURES_OF_ROWS = {
     "mixture of rows by probability": mixture(OF_ROWS, "linear"),
 }
 ALL |= {"mixture": mixture(OF_WINDOWS), "mixture by probability": mixture(OF_WINDOWS, "linear")}
-ALL |= MIXTURES_OF_ROWS
+OF_REPEATS = {
+    "good-turing": of_repeats(TRAINABLE["mlp"]),
+    "good-turing of rows": of_repeats(TRAINABLE["gru"]),
+}
+ALL |= MIXTURES_OF_ROWS | OF_REPEATS
 
 
 def random_tokens(*shape):
@@ -420,10 +437,10 @@ def test_the_model_learns_by(law, name):
     law(TRAINABLE[name])
 
 
-@pytest.mark.parametrize("name", MIXTURES_OF_ROWS)
-def test_a_mixture_reads_items_that_share_rows_by(name):
+@pytest.mark.parametrize("name", MIXTURES_OF_ROWS | OF_REPEATS)
+def test_a_model_of_models_reads_items_that_share_rows_by(name):
     """Its loss alone: counts have no gradients."""
-    model = MIXTURES_OF_ROWS[name]
+    model = ALL[name]
     assert model.restarts
     law_of_packing(model, loss)
 

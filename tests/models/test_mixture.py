@@ -194,9 +194,9 @@ def test_it_begins_anew_at_a_boundary_where_each_member_of_rows_does():
     assert not mixture((MLP, GRU._replace(restarts=False))).restarts
 
 
-def test_one_model_is_no_mixture_and_an_unknown_kind_is_named():
-    with pytest.raises(InputError, match="two models or more, not 1"):
-        mixture((MLP,))
+def test_no_model_is_no_mixture_and_an_unknown_kind_is_named():
+    with pytest.raises(InputError, match="a model or more"):
+        mixture(())
     plain = inspect.unwrap(mixture)  # without the check of types that there is in tests
     with pytest.raises(InputError, match=r"unknown kind 'other'.*linear, log-linear"):
         plain((MLP, BIGRAM), "other")

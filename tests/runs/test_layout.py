@@ -10,9 +10,9 @@ import pytest
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import BigramConfig, MLPConfig, NgramConfig
+from mm_jax.config.models import BigramConfig, MixtureConfig, MLPConfig, NgramConfig
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import CountConfig, OptimizerConfig, RunConfig
+from mm_jax.config.training import CountConfig, MixConfig, OptimizerConfig, RunConfig
 from mm_jax.data.vocab import byte_vocab
 from mm_jax.runs.layout import (
     RunMetadata,
@@ -134,6 +134,16 @@ def test_a_counted_run_of_an_older_format_has_the_same_choices():
         for name in UNKNOWN_OF_DATA:
             del record["config"]["data"][name]
         assert metadata_from_record(record).config == config
+
+
+def test_a_mixture_of_an_older_format_is_without_good_turing():
+    config = MixConfig(CONFIG.data, MixtureConfig("linear"), (CONFIG, CONFIG), ("x", "y"))
+    outer = dataclasses.replace(config, runs=(config, CONFIG))
+    choices = to_dict(outer)
+    for each in (choices, choices["runs"][0]):
+        del each["model"]["good_turing"]
+    record = record_of_run() | {"format": 6, "config": choices}
+    assert metadata_from_record(record).config == outer
 
 
 def test_what_the_newest_format_says_of_the_data_counts():

@@ -52,12 +52,17 @@ def run(options: Options, console: Console) -> Outcome:
     """Fit the weights, and write the mixture as a run."""
     if len(options.runs) < 2 and not options.model.good_turing:
         raise InputError("a mixture needs two runs or more, not 1; --good-turing takes one, too")
-    from mm_jax.experiments.mixing import check_mixable, mixture_of, save_mixture, with_weights
-    from mm_jax.models.good_turing import good_turing
+    from mm_jax.experiments.mixing import (
+        check_mixable,
+        heed_repeats,
+        mixture_of,
+        save_mixture,
+        with_weights,
+    )
     from mm_jax.models.base import num_params
     from mm_jax.runs.reader import load_run, run_dataset, unfinished_note
     from mm_jax.runs.writer import choose_dir, hold_dir
-    from mm_jax.training.item_repeats import check_repeats, fit_good_turing
+    from mm_jax.training.item_repeats import check_repeats
     from mm_jax.training.mixture_weights import fit_mixture
 
     started = time.perf_counter()
@@ -84,10 +89,10 @@ def run(options: Options, console: Console) -> Outcome:
     elif config.fixed_weights is not None:
         params = with_weights(runs, config.fixed_weights)
     weights = params["weights"].tolist()
-    if config.model.good_turing:
-        repeats = fit_good_turing(model, params, dataset.splits.train)
+    model, params, repeats = heed_repeats(model, params, config.model, dataset)
+    if repeats is not None:
         describe_repeats(repeats, console)
-        model, params, record = good_turing(model), repeats.params, record | repeats_record(repeats)
+        record |= repeats_record(repeats)
     with hold_dir(path, options.out, MixtureConfig.name) as path:
         result = save_mixture(path, config, model, params, dataset)
     for line in describe_losses(result):

@@ -69,7 +69,7 @@ def test_the_record_says_what_was_mixed_and_how_well_it_does(records, members, s
     record = records[kind]
     assert record["command"] == "mix"
     config = record["config"]
-    assert config["model"] == {"name": "mixture", "kind": kind}
+    assert config["model"] == {"name": "mixture", "kind": kind, "good_turing": False}
     assert config["paths"] == list(members)
     assert [run["model"]["name"] for run in config["runs"]] == ["mlp", "ngram"]
     assert (config["held_out"], config["fixed_weights"]) == (None, None)
@@ -102,7 +102,7 @@ def test_it_says_the_weight_of_each_run(members):
     lines = [line.split() for line in out.splitlines() if line.startswith("weight ")]
     assert [words[2] for words in lines] == list(members)
     config = json.loads(Path("runs/mixture-1/config.json").read_text())
-    assert config["format"] == 6
+    assert config["format"] == 7
     record = record_of("mix", *members)
     assert record["run_dir"] == "runs/mixture-2"
     assert [float(words[1]) for words in lines] == pytest.approx(record["weights"], abs=1e-4)
@@ -193,13 +193,29 @@ def test_runs_without_dev_need_a_file(counted):
     assert record["num_fitted_on"] == 11
 
 
+def test_with_good_turing_one_run_is_enough(members, splits):
+    """Items of train are there once, but for those that its lines repeat."""
+    counts = record_of("eval", members[1])
+    out, err = call("mix", members[1], "--good-turing", "--out", "heeding")
+    assert "of new items are expected to be in train (Good-Turing); without" in out + err
+    found = record_of("eval", "heeding", "--split-name", "train")
+    assert found["loss"] > record_of("eval", members[1], "--split-name", "train")["loss"]
+    record = record_of("mix", members[1], "--good-turing", "--fixed-weights", "1", "--out", "b")
+    repeats = [splits["train"].count(line) for line in {*splits["train"]}]
+    assert len(record["expected_shares"]) == len(record["given_shares"]) == 1 + max(repeats)
+    assert sum(record["expected_shares"]) == pytest.approx(1)
+    unseen = (repeats.count(1) + 0.5) / (len(splits["train"]) + 0.5 * (1 + len({*repeats})))
+    assert record["expected_shares"][0] == pytest.approx(unseen)
+    assert record["dev_loss"] == record_of("eval", "b")["loss"] != counts["loss"]
+
+
 # What is refused
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("", ["two runs or more, not 1"]),
+        ("", ["two runs or more, not 1; --good-turing takes one, too"]),
         ("missing", ["missing does not exist"]),
         ("{counts} --kind geometric", ["--kind", "geometric"]),
         ("{counts} --held-out missing.txt", ["missing.txt", "No such file"]),
