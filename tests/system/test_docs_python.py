@@ -126,7 +126,12 @@ def test_a_mixture_is_better_than_its_members(example):
     import mm_jax as mm
 
     names = dict(example[0])
-    (weights, loss, halved), (measured,) = run_python("docs/ladder.md", names)
+    fit, (measured,), (expected, given), (heeding,) = run_python("docs/ladder.md", names)
+    weights, loss, halved = fit
+    assert len(expected) == len(given)
+    assert expected.sum() == pytest.approx(1) == given.sum()
+    assert expected[0] > given[0]  # more new items than it makes
+    assert float(heeding) < float(measured)
     assert float(measured) == pytest.approx(loss, rel=1e-4)
     assert loss <= halved
     assert (weights >= 0).all()
