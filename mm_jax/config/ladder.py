@@ -46,7 +46,7 @@ ENSEMBLE, MIXTURE, GOOD_TURING = "ensemble", "mixture", "good-turing"
 TOGETHER = {
     ENSEMBLE: EntryKind("Ensemble of the best net"),
     MIXTURE: EntryKind("Mixture of the best nets and Kneser-Ney"),
-    GOOD_TURING: EntryKind("The same, with Good-Turing for repeated items"),
+    GOOD_TURING: EntryKind("Mixture with Good-Turing for repeats"),
 }
 ENTRIES: dict[str, EntryKind] = {**COUNTED, **NETS, **TOGETHER}
 

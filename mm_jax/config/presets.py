@@ -37,22 +37,37 @@ def default_run(model_name: str) -> RunConfig:
     return RunConfig(model=TRAINED[model_name]())
 
 
-def _modern(learning_rate: float) -> OptimizerConfig:
+def _modern(learning_rate: float, weight_decay: float | None = None) -> OptimizerConfig:
     """Return adamw with a cosine schedule."""
     return OptimizerConfig(
-        optimizer="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=200
+        optimizer="adamw",
+        weight_decay=weight_decay,
+        learning_rate=learning_rate,
+        schedule="cosine",
+        warmup_steps=200,
     )
 
 
 def _in_shared_rows(
-    model: TrainedConfig, learning_rate: float, *, steps: int, batch_size: int = 64
+    model: TrainedConfig, optimizer: OptimizerConfig, *, steps: int, batch_size: int = 64
 ) -> RunConfig:
     """Return the training of a model of rows, each of which several items share."""
-    optimizer = _modern(learning_rate)
     return RunConfig(
-        model=model, optimizer=optimizer, steps=steps, batch_size=batch_size, row_length=32
+        model=model,
+        optimizer=optimizer,
+        steps=steps,
+        batch_size=batch_size,
+        row_length=32,
+        average_decay=0.998,
     )
 
+
+# Of nets that train for about a minute; half of the settings are dropped at a quarter and a half.
+_SWEEP = "mm-jax sweep --data lecture-names --average-decay 0.998 --num 12 --halvings 2 "
+_GATED = (
+    "--embed-dim 32 --hidden-dim 160 --steps 3000 --input-dropout 0,0.1,0.2 --dropout 0:0.4 "
+    "--recurrent-dropout 0:0.3 --weight-decay 0.005:0.1:log --learning-rate 0.002:0.01:log"
+)
 
 PRESETS = {
     "lecture": Preset("the last MLP of the second makemore lecture; the default", RunConfig()),
@@ -116,7 +131,7 @@ PRESETS = {
     ),
     "bow": Preset(
         "makemore's bag of words",
-        _in_shared_rows(BowConfig(), 3e-3, steps=5_000, batch_size=128),
+        _in_shared_rows(BowConfig(), _modern(3e-3), steps=5_000, batch_size=128),
         is_default=True,
     ),
     "wavenet": Preset(
@@ -126,22 +141,44 @@ PRESETS = {
     ),
     "rnn": Preset(
         "a simple recurrent net",
-        _in_shared_rows(RNNConfig(hidden_dim=128), 3e-3, steps=5_000),
+        _in_shared_rows(
+            RNNConfig(embed_dim=32, hidden_dim=192, dropout=0.02798, recurrent_dropout=0.168),
+            _modern(0.005116, 0.04198),
+            steps=5_000,
+        ),
+        found_by=f"{_SWEEP}--model rnn --embed-dim 32 --hidden-dim 192 --steps 5000 "
+        "--input-dropout 0,0.1 --dropout 0:0.3 --recurrent-dropout 0:0.2 "
+        "--weight-decay 0.005:0.1:log --learning-rate 0.001:0.008:log",
         is_default=True,
     ),
     "gru": Preset(
         "a net of gated recurrent units",
-        _in_shared_rows(GRUConfig(hidden_dim=128), 3e-3, steps=2_000),
+        _in_shared_rows(
+            GRUConfig(embed_dim=32, hidden_dim=160, dropout=0.1241, recurrent_dropout=0.2189),
+            _modern(0.006013, 0.07386),
+            steps=3_000,
+        ),
+        found_by=f"{_SWEEP}--model gru {_GATED}",
         is_default=True,
     ),
     "lstm": Preset(
         "a net of long short-term memory",
-        _in_shared_rows(LSTMConfig(hidden_dim=128), 3e-3, steps=2_000),
+        _in_shared_rows(
+            LSTMConfig(embed_dim=32, hidden_dim=160, dropout=0.1241, recurrent_dropout=0.2189),
+            _modern(0.006013, 0.07386),
+            steps=3_000,
+        ),
+        found_by=f"{_SWEEP}--model lstm {_GATED}",
         is_default=True,
     ),
     "transformer": Preset(
-        "GPT-2's Transformer, 2 layers of 64",
-        _in_shared_rows(TransformerConfig(layers=2), 4e-3, steps=2_500, batch_size=32),
+        "GPT-2's Transformer, 3 layers of 64",
+        _in_shared_rows(
+            TransformerConfig(layers=3), _modern(0.006409, 0.01373), steps=3_000, batch_size=32
+        ),
+        found_by=f"{_SWEEP}--model transformer --layers 3 --embed-dim 64 --heads 4 --steps 3000 "
+        "--batch-size 32 --dropout 0,0.05,0.1,0.15 --weight-decay 0.01:0.3:log "
+        "--learning-rate 0.002:0.008:log",
         is_default=True,
     ),
     "microgpt": Preset(
