@@ -14,6 +14,7 @@ class EntryKind(NamedTuple):
 
     title: str
     preset: str | None = None  # of a net; None: counted, or made of other entries
+    is_long: bool = False  # trains for many minutes: only where it is asked for
 
     @property
     def config(self) -> RunConfig:
@@ -40,6 +41,7 @@ NETS = {
     "rnn": EntryKind("RNN", "rnn"),
     "gru": EntryKind("GRU", "gru"),
     "lstm": EntryKind("LSTM", "lstm"),
+    "lstm-large": EntryKind("LSTM, large", "lstm-large", is_long=True),
     "transformer": EntryKind("Transformer", "transformer"),
 }
 ENSEMBLE, MIXTURE, GOOD_TURING = "ensemble", "mixture", "good-turing"
@@ -56,8 +58,9 @@ class LadderConfig(Choices):
     """What to compare, on which data, and how long each net is trained."""
 
     data: DataConfig = DataConfig()
-    models: str = ",".join(ENTRIES)
-    """Which entries, separated by commas; by default all."""
+    models: str = ",".join(name for name, kind in ENTRIES.items() if not kind.is_long)
+    """Which entries, separated by commas; by default all but lstm-large, which takes many minutes
+    for each seed."""
     seeds: Annotated[int, Between(1, 1000)] = 3
     """How often each net is trained, with seeds counted from 0."""
     budget: Annotated[float | None, Between(0, MAX_FLOAT, open_low=True)] = None

@@ -171,6 +171,30 @@ PRESETS = {
         found_by=f"{_SWEEP}--model lstm {_GATED}",
         is_default=True,
     ),
+    "lstm-large": Preset(
+        "the best LSTM found that trains within 20 minutes on two cores",
+        RunConfig(
+            model=LSTMConfig(
+                embed_dim=48,
+                hidden_dim=384,
+                input_dropout=0.2,
+                dropout=0.5,
+                recurrent_dropout=0.5,
+            ),
+            optimizer=OptimizerConfig(
+                optimizer="adamw",
+                weight_decay=0.05,
+                learning_rate=4e-3,
+                schedule="cosine",
+                warmup_steps=200,
+                b2=0.99,
+            ),
+            steps=14_000,
+            batch_size=64,
+            row_length=32,
+            average_decay=0.999,
+        ),
+    ),
     "transformer": Preset(
         "GPT-2's Transformer, 3 layers of 64",
         _in_shared_rows(

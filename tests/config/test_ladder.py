@@ -16,3 +16,8 @@ def test_an_unknown_entry_is_refused_with_all_names():
 def test_each_net_has_the_choices_of_a_preset():
     assert all(NETS[name].config.model for name in NETS)
     assert {*NETS} < {*ENTRIES}
+
+
+def test_what_takes_long_has_to_be_asked_for():
+    assert {*ENTRIES} - {*LadderConfig().names} == {"lstm-large"}
+    assert LadderConfig(models="lstm-large,gru").names == ["gru", "lstm-large"]
