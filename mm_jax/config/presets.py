@@ -136,7 +136,16 @@ PRESETS = {
     ),
     "wavenet": Preset(
         "the hierarchical net of the fifth lecture",
-        RunConfig(model=WaveNetConfig(), optimizer=_modern(3e-3), steps=13_000, batch_size=128),
+        RunConfig(
+            model=WaveNetConfig(),
+            optimizer=_modern(0.002896, 0.01086),
+            steps=13_000,
+            batch_size=128,
+            average_decay=0.998,
+        ),
+        found_by=f"{_SWEEP}--model wavenet --embed-dim 16,24,32 --hidden-dim 96,128,160 "
+        "--steps 13000 --dropout 0,0.05,0.1 --weight-decay 0.005:0.1:log "
+        "--learning-rate 0.001:0.008:log",
         is_default=True,
     ),
     "rnn": Preset(

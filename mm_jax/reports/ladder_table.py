@@ -59,7 +59,8 @@ def ladder_table(entries: Sequence[Entry]) -> Iterator[str]:
     done = [entry for entry in entries if entry.skipped is None]
     if not done:
         return
-    yield from plain_table(["", *HEADS], [[each.name, *cells_of(each)] for each in done])
+    rows = [[each.name, *cells_of(each)] for each in done]
+    yield from plain_table(["", *HEADS], rows, is_narrow=True)
 
 
 def ladder_chart(entries: Sequence[Entry], width: int | None = None) -> Iterator[str]:

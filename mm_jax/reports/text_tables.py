@@ -116,10 +116,23 @@ def sweep_table(
 
 
 def plain_table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    left: Sequence[int] = (0,),
+    *,
+    is_narrow: bool = False,
 ) -> Iterator[str]:
-    """Write a table as lines; the columns ``left`` begin at their left side, others end right."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
+    """Write a table as lines; the columns ``left`` begin at their left side, others end right.
+
+    Between columns are three spaces; in one that ``is_narrow``, two.
+    """
+    table = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=is_narrow,
+        header_style="",
+    )
     for i, head in enumerate(heads):
         table.add_column(head, justify="left" if i in left else "right", overflow="fold")
     for cells in rows:

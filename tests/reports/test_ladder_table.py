@@ -31,7 +31,8 @@ def test_the_table_leaves_out_what_was_skipped():
     assert [*ladder_table([ENTRIES[3]])] == []
 
 
-def test_the_table_fits_into_a_terminal_of_80_columns():
+def test_the_table_fits_into_a_terminal_of_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")  # a narrow one would fold what is too wide
     widest = Entry(
         "mlp-lecture", None, 123_456_789, (2.0,), (1.9, 2.1), 0.999, 10**6, 123456.0, 123456789.0
     )
