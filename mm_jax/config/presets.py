@@ -130,8 +130,16 @@ PRESETS = {
         "--weight-decay 0.025:0.06:log --learning-rate 0.0015:0.003:log --num 9 --seed 1",
     ),
     "bow": Preset(
-        "makemore's bag of words",
-        _in_shared_rows(BowConfig(), _modern(3e-3), steps=5_000, batch_size=128),
+        "makemore's bag of words, wider",
+        _in_shared_rows(
+            BowConfig(embed_dim=128, hidden_dim=256),
+            _modern(0.01346, 0.03127),
+            steps=5_000,
+            batch_size=128,
+        ),
+        found_by=f"{_SWEEP}--model bow --embed-dim 64,96,128 --hidden-dim 64,128,256 "
+        "--steps 5000 --dropout 0,0.05,0.1 --weight-decay 0.005:0.1:log "
+        "--learning-rate 0.002:0.02:log",
         is_default=True,
     ),
     "wavenet": Preset(
