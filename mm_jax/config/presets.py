@@ -189,7 +189,7 @@ PRESETS = {
         is_default=True,
     ),
     "lstm-large": Preset(
-        "the best LSTM found that trains within 20 minutes on two cores",
+        "a larger LSTM, more of which is dropped; it trains for many minutes",
         RunConfig(
             model=LSTMConfig(
                 embed_dim=48,
