@@ -44,7 +44,8 @@ def run_rows(summary: RunSummary) -> Iterator[tuple[str, str]]:
         seeds = f"{config.seed}" if config.seeds == 1 else f"{config.seeds} from {config.seed}"
         yield "Seed", seeds
     if isinstance(config, MixConfig):
-        for path, weight in zip(config.paths, run.params["weights"].tolist(), strict=True):
+        mixed = run.params["model"] if config.model.good_turing else run.params
+        for path, weight in zip(config.paths, mixed["weights"].tolist(), strict=True):
             yield "Weight of a run", f"{weight:.4f}: {readable(path)}"
     for name, loss in summary.losses.items():
         if loss is not None:

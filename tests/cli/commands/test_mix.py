@@ -207,6 +207,10 @@ def test_with_good_turing_one_run_is_enough(members, splits):
     unseen = (repeats.count(1) + 0.5) / (len(splits["train"]) + 0.5 * (1 + len({*repeats})))
     assert record["expected_shares"][0] == pytest.approx(unseen)
     assert record["dev_loss"] == record_of("eval", "b")["loss"] != counts["loss"]
+    call("report", "b")
+    page = Path("b/report.html").read_text("utf-8")
+    for text in ("Weight of a run", members[1], "model.members.0.counts", "tree.log_means"):
+        assert text in page
 
 
 # What is refused
