@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int, Int64
 
 from mm_jax.models.base import ForBrowser, Model, Params, windowed
+from mm_jax.models.sparse_rows import find_symbol, unusable_arrays
 
 MAX_CELLS = 2**21  # of S x V, up to which all p are computed beforehand: 17 MB
 TOLERANCE = 1e-5  # of a ratio of two p in float32
@@ -202,29 +203,6 @@ def _next_states(
     return jax.vmap(follow)(states.reshape(-1), symbols.reshape(-1)).reshape(states.shape)
 
 
-def find_symbol(
-    first: Int[Array, " rows_and_end"],
-    symbols: Int[Array, " N"],
-    row: Int[Array, "..."],
-    symbol: Int[Array, "..."],
-    vocab_size: int,
-) -> tuple[Int[Array, "..."], Bool[Array, "..."]]:
-    """Return the place of a symbol among those of a row, and whether it occurs there.
-
-    Those of row i are ``symbols[first[i] : first[i + 1]]``, each once, in their order.
-    """
-    end = first[row + 1]
-
-    def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bounds
-        middle = (low + high) // 2
-        is_below = (low < high) & (symbols[middle] < symbol)
-        return jnp.where(is_below, middle + 1, low), jnp.where(is_below, high, middle)
-
-    place, _ = jax.lax.fori_loop(0, vocab_size.bit_length(), halve, (first[row], end))
-    return place, (place < end) & (symbols[place] == symbol)
-
-
 def _find(
     params: Params, state: Int[Array, ""], symbol: Int[Array, ""]
 ) -> tuple[Int[Array, ""], Bool[Array, ""]]:
@@ -298,17 +276,13 @@ def _make_check(vocab_size: int) -> Callable[[Mapping[str, np.ndarray]], str | N
         shapes |= dict.fromkeys(("parents", "gammas"), (num_states,))
         ends = {"next": num_states, "parents": num_states, "following": num_states}
         ends |= {"first": num_ngrams + 1, "symbols": vocab_size, "longest": num_ngrams + 1}
+        dtypes = {name: DTYPES.get(name, np.int32) for name in arrays}
+        wanted = {name: shapes.get(name, (num_ngrams,)) for name in arrays}
+        if problem := unusable_arrays(arrays, dtypes, wanted, ends):
+            return problem
         for name, array in arrays.items():
-            dtype, wanted = np.dtype(DTYPES.get(name, np.int32)), shapes.get(name, (num_ngrams,))
-            if (array.dtype, array.shape) != (dtype, wanted):
-                has = f"{array.dtype}{list(array.shape)}"
-                return f"{name} is {has}, should be {dtype}{list(wanted)}"
-            if name in ends and array.size and (array.min() < 0 or array.max() >= ends[name]):
-                return f"{name} has a number out of its range"
             if not array.size and not is_sparse:
                 return f"{name} is empty"
-            if not np.isfinite(array).all():
-                return f"{name} is not finite"
         return None
 
     return unusable

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from mm_jax.models.backoff import find_symbol
 from mm_jax.models.base import Model, Params, built_once, vocab_size_of
 from mm_jax.models.mixture import Members
+from mm_jax.models.sparse_rows import find_symbol, unusable_arrays
 
 CHUNK = 64  # edges whose factors are added to a row of logits at once
 TREE = {"first": np.int32, "symbols": np.int32, "log_means": np.float32, "longest": np.int32}
@@ -97,17 +97,11 @@ def unusable_tree(arrays: Mapping[str, np.ndarray], vocab_size: int) -> str | No
     for name in sorted(TREE.keys() ^ arrays.keys()):
         return f"{name} is {'missing' if name in TREE else 'unknown'}"
     num_edges = len(np.atleast_1d(arrays["symbols"]))
-    shapes = {"first": (num_edges + 3,), "symbols": (num_edges,), "log_means": (num_edges + 2,)}
+    shapes: dict[str, tuple[int, ...]] = {"longest": ()}
+    shapes |= {"first": (num_edges + 3,), "symbols": (num_edges,), "log_means": (num_edges + 2,)}
     ends = {"first": num_edges + 1, "symbols": vocab_size, "longest": num_edges + 1}
-    for name, dtype in TREE.items():
-        array, shape = arrays[name], shapes.get(name, ())
-        if (array.dtype, array.shape) != (np.dtype(dtype), shape):
-            has = f"{array.dtype}{list(array.shape)}"
-            return f"{name} is {has}, should be {np.dtype(dtype)}{list(shape)}"
-        if name in ends and array.size and (array.min() < 0 or array.max() >= ends[name]):
-            return f"{name} has a number out of its range"
-        if not np.isfinite(array).all():
-            return f"{name} is not finite"
+    if problem := unusable_arrays(arrays, TREE, shapes, ends):
+        return problem
     return None if num_edges else "symbols is empty"
 
 

@@ -9,23 +9,16 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import to_dict
-from mm_jax.config.training import AnyConfig, CountConfig, MixConfig, RunConfig
+from mm_jax.config.training import AnyConfig, RunConfig
 from mm_jax.data.dataset import Dataset, load_dataset
 from mm_jax.data.samples import Samples, SampleShape, from_text, sample_shape
 from mm_jax.data.streaming import Stream, unreadable
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.base import Model, Params, num_params
-from mm_jax.models.ensemble import ensemble
-from mm_jax.models.good_turing import good_turing, unusable_tree
-from mm_jax.models.mixture import mixture, mixture_params
-from mm_jax.models.registry import build_model
 from mm_jax.runs.checkpoint import (
     Checkpoint,
     newest_checkpoint,
@@ -43,8 +36,8 @@ from mm_jax.runs.layout import (
     metadata_from_record,
     read_metadata,
 )
-from mm_jax.runs.named_arrays import check_arrays
 from mm_jax.runs.population_checkpoints import finished_members
+from mm_jax.runs.stored_models import num_members_of, stored_model
 from mm_jax.runs.writer import append_lines
 from mm_jax.runtime.paths import find_data
 
@@ -103,7 +96,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     if not (path / PARAMS).exists():
         return _load_unfinished(path, metadata)
     arrays = read_params(path / PARAMS)
-    return _build_run(path, metadata, arrays, path / PARAMS, _num_members(arrays))
+    return _build_run(path, metadata, arrays, path / PARAMS, num_members_of(arrays))
 
 
 def _load_checkpoint(path: Path) -> Run:
@@ -135,12 +128,6 @@ def _from_checkpoint(path: Path, metadata: RunMetadata, checkpoint: Checkpoint) 
     return _build_run(path, metadata, arrays, checkpoint.path, 1, checkpoint.step)
 
 
-def _num_members(arrays: dict[str, np.ndarray]) -> int:
-    """Return how many members of an ensemble a file holds: all of them, or those that trained."""
-    shapes = [array.shape for array in arrays.values()]
-    return shapes[0][0] if shapes and shapes[0] else 0
-
-
 def _build_run(
     path: Path,
     metadata: RunMetadata,
@@ -151,106 +138,9 @@ def _build_run(
 ) -> Run:
     """Return the run with ``arrays``, which come from ``file``. Raises InputError."""
     config = metadata.config
-    if isinstance(config, MixConfig):
-        model, params = _mixed(config, len(metadata.symbols), arrays, file)
-    else:
-        model, params = _single(config, len(metadata.symbols), arrays, file, num_members)
+    model, params = stored_model(config, len(metadata.symbols), arrays, file, num_members)
     vocab = Vocab(metadata.symbols, config.data.unit, config.data.lower)
     return Run(path, config, vocab, model, params, metadata.data, step)
-
-
-def _single(
-    config: RunConfig | CountConfig,
-    vocab_size: int,
-    arrays: dict[str, np.ndarray],
-    file: Path,
-    num_members: int,
-) -> tuple[Model, Params]:
-    """Return the model of a run, of several seeds their ensemble, and its parameters."""
-    model = build_model(config.model, vocab_size)
-    if isinstance(config, RunConfig) and config.seeds > 1:
-        if not num_members:
-            raise InputError(f"{file} holds no members of an ensemble")
-        model = ensemble(model, num_members)
-    return model, _checked_params(arrays, file, model)
-
-
-def _mixed(
-    config: MixConfig, vocab_size: int, arrays: dict[str, np.ndarray], file: Path
-) -> tuple[Model, Params]:
-    """Return what a run of several runs is, and its parameters."""
-    if not config.model.good_turing:
-        return _mixture(config, vocab_size, arrays, file)
-    inner, tree = _taken(arrays, "model."), _taken(arrays, "tree.")
-    model, params = _mixture(config, vocab_size, inner, file)
-    if problem := unusable_tree(tree, vocab_size):
-        raise InputError(f"{file} does not fit {CONFIG}: {problem}")
-    for name in arrays:
-        raise InputError(f"{file} does not fit {CONFIG}: {name} is unknown")
-    return good_turing(model), {"model": params, "tree": jax.tree.map(jnp.asarray, tree)}
-
-
-def _mixture(
-    config: MixConfig, vocab_size: int, arrays: dict[str, np.ndarray], file: Path
-) -> tuple[Model, Params]:
-    """Return the mixture of the models of several runs, and its parameters."""
-    weights, num = arrays.pop("weights", np.zeros(0)), len(config.runs)
-    if weights.shape != (num,) or not np.isfinite(weights).all() or weights.min() < 0:
-        raise InputError(
-            f"{file} does not fit {CONFIG}: weights are not {num} numbers of 0 or more"
-        )
-    models, members = [], []
-    for i, run in enumerate(config.runs):
-        own = _taken(arrays, f"members.{i}.")
-        if isinstance(run, MixConfig):
-            model, params = _mixed(run, vocab_size, own, file)
-        else:
-            model, params = _single(run, vocab_size, own, file, _num_members(own))
-        models.append(model)
-        members.append(params)
-    for name in arrays:
-        raise InputError(f"{file} does not fit {CONFIG}: {name} is unknown")
-    return mixture(tuple(models), config.model.kind), mixture_params(weights, members)
-
-
-def _taken(arrays: dict[str, np.ndarray], start: str) -> dict[str, np.ndarray]:
-    """Take out of ``arrays`` those whose name begins so; return them by the rest of the name."""
-    names = [name for name in arrays if name.startswith(start)]
-    return {name.removeprefix(start): arrays.pop(name) for name in names}
-
-
-def _checked_params(arrays: dict[str, np.ndarray], file: Path, model: Model) -> Params:
-    """Return arrays as the parameters of a model. Raises InputError where they cannot be that."""
-    names = sorted(arrays)
-    if model.unusable is not None:
-        problem = model.unusable(arrays)
-        if problem:
-            raise InputError(f"{file} does not fit {CONFIG}: {problem}")
-    else:
-        expected = flatten_dict(jax.eval_shape(model.init, jax.random.key(0)), sep=".")
-        check_arrays(arrays, _in_its_precision(expected, arrays), str(file), CONFIG)
-        names = list(expected)
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise InputError(f"{file} holds no usable model: {name} is not finite")
-            if array.dtype.kind == "i" and array.min(initial=0) < 0:
-                raise InputError(f"{file} holds no usable model: {name} has a negative number")
-    return unflatten_dict({name: jnp.asarray(arrays[name]) for name in names}, sep=".")
-
-
-def _in_its_precision(
-    expected: dict[str, Any], arrays: dict[str, np.ndarray]
-) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return what is expected in the precision of a run, which may be another (JAX_ENABLE_X64)."""
-
-    def dtype(name: str, wanted: np.dtype) -> np.dtype:
-        found = arrays[name].dtype if name in arrays else wanted
-        return found if {found.name, wanted.name} <= {"float32", "float64"} else wanted
-
-    return {
-        name: jax.ShapeDtypeStruct(leaf.shape, dtype(name, leaf.dtype))
-        for name, leaf in expected.items()
-    }
 
 
 def read_samples(folder: Path, config: AnyConfig) -> Samples:
