@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mm_jax.runs.layout import FORMAT
 from mm_jax.runs.reader import load_run, read_samples, run_dataset
 from tests.helpers import call, record_of
 
@@ -34,7 +35,7 @@ def check_run(trained, line, tokens, end):
     call("report", "run")
     for texts in (trained["samples"], load_run("run").vocab.split(line)):
         assert all(isinstance(text, str) for text in texts)
-    assert json.loads(Path("run/config.json").read_text())["format"] == 6
+    assert json.loads(Path("run/config.json").read_text())["format"] == FORMAT
 
 
 def test_lines_with_full_stops_are_lines_like_others():

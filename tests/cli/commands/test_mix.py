@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mm_jax.runs.layout import FORMAT
 from tests.cli.commands.conftest import LINES, nats_by_hand
 from tests.data.by_hand import count_by_hand
 from tests.helpers import call, record_of
@@ -102,7 +103,7 @@ def test_it_says_the_weight_of_each_run(members):
     lines = [line.split() for line in out.splitlines() if line.startswith("weight ")]
     assert [words[2] for words in lines] == list(members)
     config = json.loads(Path("runs/mixture-1/config.json").read_text())
-    assert config["format"] == 7
+    assert config["format"] == FORMAT
     record = record_of("mix", *members)
     assert record["run_dir"] == "runs/mixture-2"
     assert [float(words[1]) for words in lines] == pytest.approx(record["weights"], abs=1e-4)
