@@ -51,6 +51,7 @@ TOGETHER = {
     GOOD_TURING: EntryKind("Mixture with Good-Turing for repeats"),
 }
 ENTRIES: dict[str, EntryKind] = {**COUNTED, **NETS, **TOGETHER}
+ALL = "all"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +60,8 @@ class LadderConfig(Choices):
 
     data: DataConfig = DataConfig()
     models: str = ",".join(name for name, kind in ENTRIES.items() if not kind.is_long)
-    """Which entries, separated by commas; by default all but lstm-large, which takes many minutes
-    for each seed."""
+    """Which entries, separated by commas, or all; by default all but lstm-large, which takes many
+    minutes for each seed."""
     seeds: Annotated[int, Between(1, 1000)] = 3
     """How often each net is trained, with seeds counted from 0."""
     budget: Annotated[float | None, Between(0, MAX_FLOAT, open_low=True)] = None
@@ -73,11 +74,13 @@ class LadderConfig(Choices):
             if name not in ENTRIES:
                 raise InputError(
                     f"--models has no {name!r}; choose from {', '.join(ENTRIES)}, with commas "
-                    "between"
+                    "between, or all"
                 )
 
     @property
     def names(self) -> list[str]:
         """The names of the entries, from the simplest to the best, each once."""
+        if self.models == ALL:
+            return [*ENTRIES]
         asked = self.models.split(",")
         return [*filter(asked.count, ENTRIES), *(name for name in asked if name not in ENTRIES)]

@@ -26,6 +26,7 @@ from mm_jax.experiments.ladder_record import (
 from mm_jax.experiments.setup import load_setup
 from mm_jax.models import kneser_ney
 from mm_jax.models.base import Model, Params
+from mm_jax.models.mixture import Kind
 from mm_jax.models.registry import build_model
 from mm_jax.runs.checkpoint import read_params, serialize
 from mm_jax.runtime.atomic_files import make_dir, write_whole
@@ -43,9 +44,13 @@ class Copy(NamedTuple):
 
 
 def stacked_weights(
-    copies: Sequence[Copy], counted: KneserNeyConfig, dataset: Dataset, training: Training
+    copies: Sequence[Copy],
+    counted: KneserNeyConfig,
+    kind: Kind,
+    dataset: Dataset,
+    training: Training,
 ) -> list[float]:
-    """Return the log-linear weight of each net, and last that of Kneser-Ney.
+    """Return the weight of each net, and last that of Kneser-Ney.
 
     Copies whose file exists are not trained again. Raises InterruptedLadderError, and
     ImpossibleError where train is too small to hold a part of it out.
@@ -61,7 +66,7 @@ def stacked_weights(
     params = kneser_ney.from_tables(kneser_ney.estimate(counts))
     members.append((build_model(counted, len(dataset.vocab)), params))
     models, all_params = zip(*members, strict=True)
-    fit = fit_mixture(models, all_params, held_out, "log-linear")
+    fit = fit_mixture(models, all_params, held_out, kind)
     return [float(weight) for weight in np.asarray(fit.params["weights"])]
 
 

@@ -25,6 +25,7 @@ from mm_jax.experiments.ladder_record import (
 from mm_jax.experiments.members import Member, save_run
 from mm_jax.experiments.mixing import heed_repeats, mixture_of, save_mixture, with_weights
 from mm_jax.models.base import num_params
+from mm_jax.models.mixture import LINEAR, LOG_LINEAR, Kind
 from mm_jax.runs.reader import Run, load_run
 from mm_jax.runs.writer import drop_results
 from mm_jax.training.item_repeats import check_repeats
@@ -32,6 +33,7 @@ from mm_jax.training.step import NotFiniteError
 
 NUM_NETS = 3  # in the mixture: the best ones, of different models
 KNESER_NEY = "kneser-ney"
+MAX_NUMBERS = 2**31  # log-linear: log p of each symbol at each place of train; a few minutes
 
 
 def best_nets(record: LadderRecord) -> list[Entry]:
@@ -82,19 +84,19 @@ def mixture_entry(
     """Write the mixture of the best nets and Kneser-Ney as one run; return its entry.
 
     ``name`` says whether with Good-Turing. Each seed has a mixture, of the nets of that seed; the
-    run is that of the first one.
+    run is that of the first one. It is linear where log-linear took too long: that needs the
+    probability of every symbol at each place, a linear one that of what came.
     """
     nets = nets_to_mix(record)
     counts = [entry for entry in record.results if entry.name == KNESER_NEY]
     if not nets or not counts:
         raise ImpossibleError(f"it needs a net and {KNESER_NEY}")
-    choices = MixtureConfig(good_turing=name == GOOD_TURING)
+    train, V = dataset.splits.train, len(dataset.vocab)
+    kind: Kind = LINEAR if train.num_predictions * V > MAX_NUMBERS else LOG_LINEAR
+    choices = MixtureConfig(kind, good_turing=name == GOOD_TURING)
     if choices.good_turing:
-        try:
-            check_repeats(dataset.splits.train)
-        except InputError as error:
-            raise ImpossibleError(str(error)) from None
-    weights = _weights(path, record, nets, dataset, training)
+        _check_good_turing(kind, dataset)
+    weights = _weights(path, record, nets, kind, dataset, training)
     losses = []
     for seed in range(record.config.seeds):
         folders = [*(seed_folder(net.name, seed) for net in nets), KNESER_NEY]
@@ -116,12 +118,33 @@ def mixture_entry(
             )
         else:
             losses.append(losses_at_end(model, params, dataset))
-    train, dev = zip(*losses, strict=True)
-    return first._replace(train_losses=train, dev_losses=() if None in dev else dev)
+    train_losses, dev_losses = zip(*losses, strict=True)
+    return first._replace(
+        train_losses=train_losses, dev_losses=() if None in dev_losses else dev_losses
+    )
+
+
+def _check_good_turing(kind: Kind, dataset: Dataset) -> None:
+    """Raise ImpossibleError where the items do not repeat, or there are too many symbols."""
+    train, V = dataset.splits.train, len(dataset.vocab)
+    try:
+        check_repeats(train)
+    except InputError as error:
+        raise ImpossibleError(str(error)) from None
+    if kind == LINEAR:
+        raise ImpossibleError(
+            f"it needs the probability of each of {V:,} symbols at {train.num_predictions:,} "
+            "places of train, which takes long; mm-jax mix --good-turing does it"
+        )
 
 
 def _weights(
-    path: Path, record: LadderRecord, nets: list[Entry], dataset: Dataset, training: Training
+    path: Path,
+    record: LadderRecord,
+    nets: list[Entry],
+    kind: Kind,
+    dataset: Dataset,
+    training: Training,
 ) -> list[float]:
     """Return the weights of the nets and of Kneser-Ney, found once and kept in ladder.json."""
     names = [*(net.name for net in nets), KNESER_NEY]
@@ -134,7 +157,7 @@ def _weights(
         counted = load_run(path / KNESER_NEY).config.model
         assert isinstance(counted, KneserNeyConfig)
         try:
-            found = stacked_weights(copies, counted, dataset, training)
+            found = stacked_weights(copies, counted, kind, dataset, training)
         except NotFiniteError as error:
             raise ImpossibleError(f"a net diverged on a part of train: {error}") from None
         record.weights = dict(zip(names, found, strict=True))

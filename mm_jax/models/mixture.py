@@ -17,7 +17,7 @@ from mm_jax.data.host_or_device import since_boundary
 from mm_jax.models.base import Model, Params, at_least_float32, built_once
 
 Kind: TypeAlias = Literal["linear", "log-linear"]
-KINDS = ("linear", "log-linear")
+KINDS: tuple[Kind, Kind] = ("linear", "log-linear")
 LINEAR, LOG_LINEAR = KINDS
 
 

@@ -21,3 +21,4 @@ def test_each_net_has_the_choices_of_a_preset():
 def test_what_takes_long_has_to_be_asked_for():
     assert {*ENTRIES} - {*LadderConfig().names} == {"lstm-large"}
     assert LadderConfig(models="lstm-large,gru").names == ["gru", "lstm-large"]
+    assert LadderConfig(models="all").names == [*ENTRIES]

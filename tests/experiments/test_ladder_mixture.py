@@ -33,8 +33,10 @@ def test_the_weights_of_the_mixture_come_from_copies_that_did_not_see_a_tenth_of
         for name in ("gru",)
     ]
     with pytest.raises(StopIteration):
-        ladder_mixture.stacked_weights(copies, KneserNeyConfig(3), whole.dataset, Trainings())
-    assert seen["lines"] == lines
+        ladder_mixture.stacked_weights(
+            copies, KneserNeyConfig(3), "linear", whole.dataset, Trainings()
+        )
+    assert (seen["lines"], seen["kind"]) == (lines, "linear")
     counted = fit_kneser_ney(rest, order=3)
     np.testing.assert_array_equal(seen["params"][1]["logits"], counted["logits"])
     own = load_run(whole.path / "gru" / "seed-0").params

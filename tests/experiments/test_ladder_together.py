@@ -6,10 +6,11 @@ import pytest
 
 from mm_jax.config.ladder import NETS
 from mm_jax.config.training import MixConfig
+from mm_jax.experiments import ladder_together
 from mm_jax.models.ensemble import ensemble
 from mm_jax.runs.reader import load_run
 from mm_jax.training.evaluate import evaluate
-from tests.experiments.small_ladder import entry_of
+from tests.experiments.small_ladder import LINES, begin, entry_of
 from tests.helpers import assert_trees_identical
 
 pytestmark = pytest.mark.usefixtures("small_presets")
@@ -53,3 +54,21 @@ def test_with_good_turing_the_mixture_is_of_the_same_runs_with_the_same_weights(
     assert dev_loss(heeding, whole.dataset) == pytest.approx(entry.dev_losses[0], rel=1e-5)
     assert "--good-turing" in entry.command
     assert entry.train_losses[0] > entry_of(whole, "mixture").train_losses[0]
+
+
+def test_where_log_linear_took_too_long_the_mixture_is_linear_and_good_turing_left_out(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ladder_together, "MAX_NUMBERS", 1000)
+    (tmp_path / "lines.txt").write_text("\n".join(LINES))
+    models = "kneser-ney,mlp-modern,mixture,good-turing"
+    made = begin(tmp_path / "out", tmp_path / "lines.txt", models=models, seeds=1)
+    assert made.run()
+    entry, left_out = made.record.entries[-2:]
+    assert "--kind linear" in entry.command
+    assert sum(made.record.weights.values()) == pytest.approx(1, abs=1e-6)
+    assert dev_loss(load_run(made.path / "mixture"), made.dataset) == pytest.approx(
+        entry.dev_losses[0], rel=1e-5
+    )
+    places = made.dataset.splits.train.num_predictions
+    assert f"each of {len(made.dataset.vocab)} symbols at {places} places" in left_out.skipped
