@@ -60,8 +60,8 @@ class LadderConfig(Choices):
 
     data: DataConfig = DataConfig()
     models: str = ",".join(name for name, kind in ENTRIES.items() if not kind.is_long)
-    """Which entries, separated by commas, or all; by default all but lstm-large, which takes many
-    minutes for each seed."""
+    """Which entries, separated by commas, or all; by default all but lstm-large, which takes ten
+    minutes or more for each seed."""
     seeds: Annotated[int, Between(1, 1000)] = 3
     """How often each net is trained, with seeds counted from 0."""
     budget: Annotated[float | None, Between(0, MAX_FLOAT, open_low=True)] = None

@@ -189,7 +189,7 @@ PRESETS = {
         is_default=True,
     ),
     "lstm-large": Preset(
-        "the best model found that trains in a quarter of an hour on two cores",
+        "the best model found that trains in ten minutes on two cores",
         RunConfig(
             model=LSTMConfig(embed_dim=48, hidden_dim=384, dropout=0.362, recurrent_dropout=0.446),
             optimizer=OptimizerConfig(

@@ -6,6 +6,7 @@ finished is not done again.
 """
 
 import dataclasses
+import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,6 @@ from mm_jax.experiments.ladder_record import (
     seed_folder,
 )
 from mm_jax.experiments.ladder_together import ensemble_entry, mixture_entry
-from mm_jax.experiments.statistics import spread_of
 from mm_jax.runs.reader import load_run
 
 
@@ -103,16 +103,16 @@ class Ladder:
             dev_losses=tuple(run.dev_loss for run in runs if run.dev_loss is not None),
             new_share=new_share(made.model, made.params, self.dataset),
             steps=runs[0].steps,
-            seconds=mean_of([run.seconds for run in runs]),
-            tokens_per_second=mean_of([run.tokens_per_second for run in runs]),
+            seconds=median_of([run.seconds for run in runs]),
+            tokens_per_second=median_of([run.tokens_per_second for run in runs]),
             folder=folders[0],
         )
 
 
-def mean_of(numbers: list[float | None]) -> float | None:
-    """Return the mean of those numbers that are known; None where none is."""
+def median_of(numbers: list[float | None]) -> float | None:
+    """Return the median of those numbers that are known; None where none is."""
     known = [number for number in numbers if number is not None]
-    return spread_of(known).mean if known else None
+    return statistics.median(known) if known else None
 
 
 def unless_impossible(name: str, make: Callable[[], Entry]) -> Entry:

@@ -57,7 +57,7 @@ class Entry(NamedTuple):
     dev_losses: tuple[float, ...] = ()  # none where no lines are held out
     new_share: float | None = None  # of its samples that are no training lines
     steps: int | None = None
-    seconds: float | None = None  # that training took, mean over seeds
+    seconds: float | None = None  # that training took, median over seeds
     tokens_per_second: float | None = None
     folder: str | None = None  # a run directory within that of the ladder
     skipped: str | None = None  # why there is no result
