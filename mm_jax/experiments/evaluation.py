@@ -46,7 +46,8 @@ def new_share(model: Model, params: Params, dataset: Dataset) -> float | None:
     """Return the share of a model's samples that are no training lines; None for a document."""
     if dataset.info.is_document:
         return None
-    shape = dataset.sample_shape.within(model.max_len)
+    longest = dataset.splits.train.longest  # a longer sample is new, whatever follows
+    shape = dataset.sample_shape.within(longest + 1).within(model.max_len)
     key = jax.random.key(0)
     texts: list[str] = []
     for tokens, ended in sample_in_chunks(model, params, key, num=NUM_AMONG, **shape.options):
