@@ -33,7 +33,7 @@ from mm_jax.training.step import NotFiniteError
 
 NUM_NETS = 3  # in the mixture: the best ones, of different models
 KNESER_NEY = "kneser-ney"
-MAX_NUMBERS = 2**31  # log-linear: log p of each symbol at each place of train; a few minutes
+MAX_PROBS = 2**31  # of a log-linear mixture: each symbol at each place of train; a few minutes
 
 
 def best_nets(record: LadderRecord) -> list[Entry]:
@@ -92,7 +92,7 @@ def mixture_entry(
     if not nets or not counts:
         raise ImpossibleError(f"it needs a net and {KNESER_NEY}")
     train, V = dataset.splits.train, len(dataset.vocab)
-    kind: Kind = LINEAR if train.num_predictions * V > MAX_NUMBERS else LOG_LINEAR
+    kind: Kind = LINEAR if train.num_predictions * V > MAX_PROBS else LOG_LINEAR
     choices = MixtureConfig(kind, good_turing=name == GOOD_TURING)
     if choices.good_turing:
         _check_good_turing(kind, dataset)

@@ -59,7 +59,7 @@ def test_with_good_turing_the_mixture_is_of_the_same_runs_with_the_same_weights(
 def test_where_log_linear_took_too_long_the_mixture_is_linear_and_good_turing_left_out(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(ladder_together, "MAX_NUMBERS", 1000)
+    monkeypatch.setattr(ladder_together, "MAX_PROBS", 1000)
     (tmp_path / "lines.txt").write_text("\n".join(LINES))
     models = "kneser-ney,mlp-modern,mixture,good-turing"
     made = begin(tmp_path / "out", tmp_path / "lines.txt", models=models, seeds=1)
