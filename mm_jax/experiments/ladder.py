@@ -34,9 +34,15 @@ class Ladder:
     """What a ladder has and has not finished; ``run`` does the rest, and may be interrupted."""
 
     def __init__(
-        self, path: Path, record: LadderRecord, dataset: Dataset, training: Training
+        self,
+        path: Path,
+        record: LadderRecord,
+        dataset: Dataset,
+        training: Training,
+        should_stop: Callable[[], bool],
     ) -> None:
         self.path, self.record, self.dataset, self.training = path, record, dataset, training
+        self.should_stop = should_stop  # asked after each entry; a training asks its observer
         self.current: NetRun | None = None  # in training
 
     def save_latest(self) -> None:
@@ -70,6 +76,8 @@ class Ladder:
     def _add(self, entry: Entry) -> None:
         self.record.entries.append(entry)
         self.record.save(self.path)
+        if self.should_stop() and len(self.record.entries) < len(self.record.config.names):
+            raise InterruptedLadderError
 
     def _ensemble(self) -> Entry:
         return ensemble_entry(self.path, self.record, self.dataset)

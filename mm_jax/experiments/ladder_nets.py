@@ -3,7 +3,9 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -12,10 +14,12 @@ from mm_jax.config.ladder import LadderConfig
 from mm_jax.config.runtime import CheckpointConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.data.dataset import Dataset
+from mm_jax.data.examples import evenly
 from mm_jax.experiments.ladder_record import InterruptedLadderError, RunResult, Training
 from mm_jax.experiments.setup import Setup, load_setup
 from mm_jax.experiments.single_run import SingleRun
 from mm_jax.experiments.training_loop import DEV_EVALUATIONS
+from mm_jax.models.base import Model, Params
 from mm_jax.runs.layout import CONFIG, RunMetadata, check_same_data, read_metadata
 from mm_jax.runs.writer import write_metadata
 from mm_jax.runtime.environment import fingerprint
@@ -24,6 +28,7 @@ from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import fit_chunks
 
 MIN_MEASURED, MAX_MEASURED = 0.2, 3.0  # seconds that the speed of a net is measured for
+DEV_PARTS = 20
 MAX_STEPS = 2**31 - 1
 
 
@@ -54,13 +59,7 @@ def steps_within(budget: float, config: RunConfig, setup: Setup) -> int:
     state = setup.initial_state(optimizer)
     seconds = budget
     if (dev := setup.dev_data) is not None:
-        once = _seconds_of(lambda: evaluate(setup.model, state.params, dev))
-        seconds -= DEV_EVALUATIONS * once
-        if seconds <= 0:
-            raise InputError(
-                f"--budget {budget:g} is too short: the {DEV_EVALUATIONS} evaluations of dev take "
-                f"{DEV_EVALUATIONS * once:.2g} s alone"
-            )
+        seconds -= DEV_EVALUATIONS * _seconds_on_dev(budget, setup.model, state.params, dev)
     started, first, measured = 0.0, 0, min(MAX_MEASURED, max(MIN_MEASURED, budget / 20))
     for after, _ in fit_chunks(
         setup.model,
@@ -79,6 +78,23 @@ def steps_within(budget: float, config: RunConfig, setup: Setup) -> int:
     if not steps:
         raise InputError(f"--budget {budget:g} is too short for a single step")
     return min(steps, MAX_STEPS)
+
+
+def _seconds_on_dev(budget: float, model: Model, params: Params, dev: Any) -> float:
+    """Return the seconds of one evaluation of dev. Raises InputError where all take the budget.
+
+    Where a part of dev takes the budget already, the whole is not evaluated.
+    """
+    size = dev.exact.num_examples
+    for part in (evenly(dev, size, max(1, size // DEV_PARTS)), dev):
+        seconds = _seconds_of(partial(evaluate, model, params, part))
+        if DEV_EVALUATIONS * seconds >= budget:
+            times = DEV_EVALUATIONS * size / part.exact.num_examples
+            raise InputError(
+                f"--budget {budget:g} is too short: the {DEV_EVALUATIONS} evaluations of dev take "
+                f"{times * seconds:.2g} s alone"
+            )
+    return seconds
 
 
 def _seconds_of(compute: Callable[[], object]) -> float:

@@ -40,6 +40,10 @@ class Trainings:
     def __init__(self, stop_at=None):
         self.names, self.stop_at = [], stop_at
 
+    def begin(self, path, record, dataset, should_stop=lambda: False):
+        """A ladder that trains with these."""
+        return Ladder(path, record, dataset, self, should_stop)
+
     @contextlib.contextmanager
     def __call__(self, name, *_):
         self.names.append(name)
@@ -60,7 +64,7 @@ def begin(path, file, *, models=NAMES, seeds=2, stop_at=None, budget=None, **dat
     config = LadderConfig(DataConfig(str(file), **data), models, seeds, budget)
     dataset = load_dataset(config.data)
     record = LadderRecord(config, dataset.vocab.symbols, dataset.record)
-    return Ladder(path, record, dataset, Trainings(stop_at))
+    return Trainings(stop_at).begin(path, record, dataset)
 
 
 def entry_of(ladder, name):

@@ -9,7 +9,6 @@ from mm_jax.config.models import GRUConfig
 from mm_jax.config.presets import PRESETS
 from mm_jax.config.training import RunConfig
 from mm_jax.experiments import ladder as ladder_module
-from mm_jax.experiments.ladder import Ladder
 from mm_jax.experiments.ladder_record import Entry, read_ladder
 from mm_jax.runs.reader import load_run
 from mm_jax.training.evaluate import evaluate
@@ -40,7 +39,7 @@ def test_every_seed_of_a_net_is_a_run_of_its_own_with_the_loss_of_the_table(whol
 
 
 def test_a_finished_ladder_trains_nothing_again(whole):
-    again = Ladder(whole.path, read_ladder(whole.path), whole.dataset, Trainings())
+    again = Trainings().begin(whole.path, read_ladder(whole.path), whole.dataset)
     before = (whole.path / "ladder.json").read_bytes()
     assert again.run()
     assert again.training.names == []
@@ -61,12 +60,21 @@ def test_an_interrupted_ladder_keeps_what_is_finished_and_goes_on_to_the_same_lo
     kept = [entry.name for entry in read_ladder(tmp_path).entries]
     assert kept[:4] == ["bigram", "kneser-ney", "mlp-lecture", "mlp-modern"]
     assert "mixture" not in kept
-    second = Ladder(tmp_path, read_ladder(tmp_path), first.dataset, Trainings())
+    second = Trainings().begin(tmp_path, read_ladder(tmp_path), first.dataset)
     assert second.run()
     assert second.training.names[0] == stop_at
     for name in ("gru", "mlp-modern", "mixture"):
         losses = entry_of(second, name).dev_losses
         assert losses == pytest.approx(entry_of(whole, name).dev_losses, rel=1e-5)
+
+
+def test_it_stops_between_entries_that_train_nothing_too(names_file, tmp_path):
+    """Counted entries, and nets that a budget is too short for."""
+    made = begin(tmp_path, names_file, models="uniform,mlp-lecture,mlp-modern", budget=1e-9)
+    for count in (1, 2, 3):
+        asked = Trainings().begin(tmp_path, made.record, made.dataset, lambda: True)
+        assert asked.run() == (count == 3)
+        assert len(read_ladder(tmp_path).entries) == count
 
 
 def test_a_model_that_the_data_are_not_for_is_left_out_with_the_reason(

@@ -2,9 +2,11 @@
 
 import pytest
 
+from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.data.dataset import load_dataset
+from mm_jax.experiments import ladder_nets
 from mm_jax.experiments.ladder_nets import plan_net, tokens_per_step
 from mm_jax.experiments.setup import load_setup
 from mm_jax.runs.reader import load_run
@@ -34,6 +36,29 @@ def test_a_budget_that_is_too_short_leaves_a_net_out_and_the_others_go_on(names_
     assert bigram.skipped is None
     assert net.skipped.startswith("--budget 1e-09 is too short: the 20 evaluations of dev take")
     assert mixture.skipped == "it needs a net and kneser-ney"
+
+
+@pytest.mark.parametrize(("budget", "parts"), [(1e-9, 1), (1e9, 2)])
+def test_the_whole_of_dev_is_evaluated_only_where_a_part_of_it_fits_the_budget(
+    names_file, tmp_path, monkeypatch, budget, parts
+):
+    sizes = []
+
+    def measure(compute):
+        sizes.append(compute.args[2].num_examples)
+        return 1e-6
+
+    monkeypatch.setattr(ladder_nets, "_seconds_of", measure)
+    made = begin(tmp_path, names_file, models="mlp-lecture")
+    setup = load_setup(TINY["lecture"], make_optimizer(SGD, 1), dataset=made.dataset)
+    dev = setup.dev_data
+    if parts == 1:
+        with pytest.raises(InputError, match="the 20 evaluations of dev take"):
+            ladder_nets.steps_within(budget, TINY["lecture"], setup)
+    else:
+        monkeypatch.setattr(ladder_nets, "MAX_MEASURED", 0.01)
+        assert ladder_nets.steps_within(budget, TINY["lecture"], setup) > 10**6
+    assert sizes == [dev.num_examples // 20, dev.num_examples][:parts]
 
 
 def test_tokens_of_a_step_are_those_that_it_learns_from(names_file):

@@ -87,7 +87,7 @@ def run(options: Options, console: Console) -> Outcome:
         record = before or LadderRecord(config, dataset.vocab.symbols, dataset.record)
         record.save(path)
         with interruptible(lambda: ladder.save_latest()) as stop:
-            ladder = Ladder(path, record, dataset, show_training(console, stop))
+            ladder = Ladder(path, record, dataset, show_training(console, stop), stop)
             try:
                 with resume_hint("ladder", path):
                     complete = ladder.run()
