@@ -25,10 +25,11 @@ from mm_jax import __version__
 from mm_jax.config.base import InputError
 from mm_jax.config.serialization import to_dict, to_json
 from mm_jax.models.base import Params
-from mm_jax.runs.checkpoint import remove_partial_files, serialize
+from mm_jax.runs.checkpoint import CHECKPOINTS, remove_partial_files, serialize
 from mm_jax.runs.layout import (
     CONFIG,
     FORMAT,
+    LADDER,
     MEMBERS,
     METRICS,
     PARAMS,
@@ -48,6 +49,10 @@ from mm_jax.runtime.atomic_files import (
     write_whole,
 )
 from mm_jax.runtime.mesh import is_primary
+
+# The command that goes on with a directory, by what is in it: the first that is there counts
+RESUMABLE = {SWEEP: "sweep", LADDER: "ladder", CHECKPOINTS: "train"}
+
 
 # The directory
 
@@ -92,9 +97,10 @@ def check_empty(path: Path) -> None:
     if not path.is_dir():
         return
     if any(name != LOCK and not name.endswith(PARTIAL) for name in os.listdir(path)):
-        advice = "name another, or resume it: --resume"
-        if not (path / CONFIG).exists() and not (path / SWEEP).exists():
-            advice = "name another"
+        advice = "name another"
+        commands = [command for name, command in RESUMABLE.items() if (path / name).exists()]
+        if commands:
+            advice += f", or resume it: mm-jax {commands[0]} --resume --out {path}"
         raise InputError(f"--out {path} exists and is not empty; {advice}")
 
 

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
@@ -65,10 +66,17 @@ def test_a_directory_for_a_run_must_be_free(tmp_path):
     assert (free / "file").read_text() == "keep me"
 
 
-@pytest.mark.parametrize("name", ["config.json", "sweep.json"])
-def test_where_a_run_or_a_sweep_is_the_way_to_resume_it_is_named(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("checkpoints", "train"), ("sweep.json", "sweep"), ("ladder.json", "ladder")],
+)
+def test_where_something_can_be_resumed_the_command_is_named(tmp_path, name, command):
+    (tmp_path / "config.json").write_text("{}")  # alone: counted, or a mixture
+    with pytest.raises(InputError, match=r"is not empty; name another$"):
+        choose_dir(str(tmp_path), "mlp")
     (tmp_path / name).write_text("{}")
-    with pytest.raises(InputError, match="is not empty; name another, or resume it: --resume"):
+    advice = f"or resume it: mm-jax {command} --resume --out {tmp_path}"
+    with pytest.raises(InputError, match=f"is not empty; name another, {re.escape(advice)}$"):
         choose_dir(str(tmp_path), "mlp")
 
 

@@ -208,7 +208,7 @@ def test_what_cannot_be_resumed_says_so(folder):
     call("count", "--data", "names.txt", "--out", "counted")
     assert "was counted, not trained" in call("train", "--resume", "--out", "counted", code=2)[1]
     complaint = call(*TRAIN, "--out", "run", code=2)[1]
-    assert "is not empty; name another, or resume it: --resume" in complaint
+    assert "is not empty; name another, or resume it: mm-jax train --resume --out run" in complaint
     assert "--resume needs --out" in call("sweep", "--resume", "--hidden-dim", "8,9", code=2)[1]
 
 
