@@ -8,13 +8,11 @@ import jax
 
 from mm_jax.config.base import InputError
 from mm_jax.config.command_line import command_of
-from mm_jax.config.data import DataConfig
 from mm_jax.config.training import CountConfig
 from mm_jax.data.dataset import Dataset
 from mm_jax.data.file_summary import summarize_splits
 from mm_jax.data.streaming import Stream
 from mm_jax.experiments.counting import (
-    SplitCounts,
     count_splits,
     model_config,
     model_params,
@@ -23,7 +21,7 @@ from mm_jax.experiments.counting import (
 )
 from mm_jax.experiments.evaluation import first_samples, new_share
 from mm_jax.experiments.ladder_record import Entry
-from mm_jax.models.base import num_params
+from mm_jax.models.base import Model, Params, num_params
 from mm_jax.models.baselines import Baseline, best, count_baselines
 from mm_jax.models.ngram import ngram
 from mm_jax.models.registry import build_model
@@ -47,10 +45,13 @@ def counted_entries(path: Path, names: Sequence[str], dataset: Dataset) -> Itera
             if name == UNIFORM:
                 yield _uniform(baseline, dataset)
                 continue
-            entry = _counted(path / name, name, baseline, counts, data, dataset)
+            config = CountConfig(data, model_config(baseline))
+            params = model_params(baseline, counts.lower(baseline.order).train)
+            model = build_model(config.model, len(dataset.vocab))
         except InputError as error:
             yield Entry(name, skipped=str(error))
             continue
+        entry = _counted(path / name, baseline, config, model, params, dataset)
         tokens = dataset.splits.train.num_predictions
         yield entry._replace(seconds=counting_seconds, tokens_per_second=tokens / counting_seconds)
 
@@ -78,26 +79,23 @@ def _uniform(baseline: Baseline, dataset: Dataset) -> Entry:
 
 def _counted(
     path: Path,
-    name: str,
     baseline: Baseline,
-    counts: SplitCounts,
-    data: DataConfig,
+    config: CountConfig,
+    model: Model,
+    params: Params,
     dataset: Dataset,
 ) -> Entry:
     """Write the run of a counted model; return its entry."""
-    config = CountConfig(data, model_config(baseline))
-    params = model_params(baseline, counts.lower(baseline.order).train)
-    model = build_model(config.model, len(dataset.vocab))
     samples = first_samples(model, params, dataset.vocab, dataset.sample_shape)
     losses = {"train_loss": baseline.train_loss, "dev_loss": baseline.dev_loss}
     drop_results(path)  # where a run was not finished
     save_counted(path, config, dataset.record, dataset.vocab, losses, params, samples)
     entry = Entry(
-        name,
+        path.name,
         command=command_of(config),
         num_params=num_params(params),
         new_share=new_share(model, params, dataset),
-        folder=name,
+        folder=path.name,
     )
     return _with_losses(entry, baseline)
 
