@@ -129,8 +129,10 @@ def show(record: "LadderRecord", console: Console) -> None:
     from mm_jax.reports.ladder_table import ladder_chart, ladder_table
 
     entries = sorted(record.entries, key=lambda entry: [*ENTRIES].index(entry.name))
-    for line in ("", *ladder_table(entries), "", *ladder_chart(entries), ""):
-        console.say(line)
+    for lines in ([*ladder_table(entries)], [*ladder_chart(entries)]):
+        for line in ["", *lines] if lines else []:
+            console.say(line)
+    console.say("")
     for entry in entries:
         if entry.skipped is not None:
             console.say(f"left out   {entry.name}: {entry.skipped}")

@@ -121,6 +121,15 @@ def test_what_cannot_be_compared_is_refused_in_one_line(made, inside, flags, wor
     assert err.count("\n") == 1
 
 
+def test_where_all_is_left_out_the_reasons_stand_in_place_of_a_table(made, inside, tmp_path):
+    flags = ["--models", "mlp-lecture,ensemble", "--budget", "1e-9", "--out", str(tmp_path / "new")]
+    out, _ = call("ladder", "--data", "names.txt", *flags)
+    assert "dev ± 95%" not in out
+    assert "\n\n\n" not in out
+    assert "left out   mlp-lecture: --budget 1e-09 is too short" in out
+    assert "left out   ensemble: it needs a net, and two seeds or more" in out
+
+
 def test_without_results_there_is_no_page(made, inside, tmp_path, capsys):
     record = json.loads((made[0] / "out" / "ladder.json").read_text()) | {"entries": []}
     (tmp_path / "ladder.json").write_text(json.dumps(record))
