@@ -29,6 +29,7 @@ from mm_jax.runs.writer import drop_results
 
 UNIFORM = "uniform"
 ORDERS = {"unigram": 1, "bigram": 2}
+MAX_COUNTS = 2**26  # in the table of the best add-k: a file of 256 MB
 
 
 def counted_entries(path: Path, names: Sequence[str], dataset: Dataset) -> Iterator[Entry]:
@@ -41,7 +42,7 @@ def counted_entries(path: Path, names: Sequence[str], dataset: Dataset) -> Itera
     counting_seconds = time.perf_counter() - begun
     for name in names:
         try:
-            baseline = choose(name, baselines)
+            baseline = choose(name, baselines, len(summary.vocab))
             if name == UNIFORM:
                 yield _uniform(baseline, dataset)
                 continue
@@ -56,15 +57,20 @@ def counted_entries(path: Path, names: Sequence[str], dataset: Dataset) -> Itera
         yield entry._replace(seconds=counting_seconds, tokens_per_second=tokens / counting_seconds)
 
 
-def choose(name: str, baselines: Sequence[Baseline]) -> Baseline:
-    """Return the baseline of an entry. Raises InputError where there is none on these data."""
+def choose(name: str, baselines: Sequence[Baseline], vocab_size: int) -> Baseline:
+    """Return the baseline of an entry. Raises InputError where there is none on these data.
+
+    The best add-k is one whose table, which is dense, has a moderate size.
+    """
     has_dev = baselines[0].dev_loss is not None
     kind = {UNIFORM: UNIFORM, "kneser-ney": "kneser-ney"}.get(name, "add-k")
     found = [each for each in baselines if each.kind == kind]
     if name in ORDERS:
         found = [each for each in found if each.order == ORDERS[name]]
-    elif name == "add-k" and not has_dev:
-        raise InputError("its k and its order are the best on dev, and no lines are held out")
+    elif name == "add-k":
+        if not has_dev:
+            raise InputError("its k and its order are the best on dev, and no lines are held out")
+        found = [each for each in found if vocab_size**each.order <= MAX_COUNTS]
     if not found:
         raise InputError("there are too many different n-grams")
     return best(found) if has_dev else found[-1]
