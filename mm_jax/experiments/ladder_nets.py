@@ -89,10 +89,11 @@ def _seconds_on_dev(budget: float, model: Model, params: Params, dev: Any) -> fl
     for part in (evenly(dev, size, max(1, size // DEV_PARTS)), dev):
         seconds = _seconds_of(partial(evaluate, model, params, part))
         if DEV_EVALUATIONS * seconds >= budget:
-            times = DEV_EVALUATIONS * size / part.exact.num_examples
+            total = DEV_EVALUATIONS * seconds * size / part.exact.num_examples
+            text = f"{total:,.0f}" if total >= 10 else f"{total:.2g}"
             raise InputError(
                 f"--budget {budget:g} is too short: the {DEV_EVALUATIONS} evaluations of dev take "
-                f"{times * seconds:.2g} s alone"
+                f"{text} s alone"
             )
     return seconds
 
