@@ -9,7 +9,6 @@ import dataclasses
 import logging
 import math
 import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +22,7 @@ from mm_jax.config.runtime import RuntimeConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.statistics import spread_of
+from mm_jax.runs.layout import resume_command
 from mm_jax.runtime.console import Console, format_loss
 from mm_jax.runtime.environment import pin_threads
 from mm_jax.runtime.paths import DATA_SETS, find_data
@@ -165,11 +165,6 @@ def members_record(members: Sequence["Member"]) -> dict[str, Any]:
         "mean_dev_loss": spread.mean,
         "dev_loss_interval": spread.half,
     }
-
-
-def resume_command(command: str, path: Path) -> str:
-    """Return the command that resumes what was stopped."""
-    return shlex.join(["mm-jax", command, "--resume", "--out", str(path)])
 
 
 def range_record(test: "RangeTest") -> dict[str, Any]:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mm_jax.cli.common import describe_devices, describe_losses, resume_command
+from mm_jax.cli.common import describe_devices, describe_losses
 from mm_jax.cli.describe_data import describe_dataset
 from mm_jax.experiments.search_config import SearchConfig
+from mm_jax.runs.layout import resume_command
 
 if TYPE_CHECKING:
     from mm_jax.data.dataset import Dataset

@@ -42,7 +42,7 @@ def counted_entries(path: Path, names: Sequence[str], dataset: Dataset) -> Itera
     counting_seconds = time.perf_counter() - begun
     for name in names:
         try:
-            baseline = choose(name, baselines, len(summary.vocab))
+            baseline = choose(name, baselines, len(dataset.vocab))
             if name == UNIFORM:
                 yield _uniform(baseline, dataset)
                 continue

@@ -28,7 +28,7 @@ from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.step import fit_chunks
 
 MIN_MEASURED, MAX_MEASURED = 0.2, 3.0  # seconds that the speed of a net is measured for
-DEV_PARTS = 20
+DEV_PARTS = 20  # one of them is evaluated first, as it may take the budget already
 MAX_STEPS = 2**31 - 1
 
 

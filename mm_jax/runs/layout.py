@@ -5,6 +5,7 @@ Imports no jax, so that a command can ask before it begins.
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -47,6 +48,11 @@ SAMPLES, TEST_LOOKS, SUMS = "samples.txt", "test_looks.jsonl", "SHA256SUMS"
 PROFILE = "profile"  # a directory
 SETTINGS, MEMBERS, SWEEP = "settings.json", "members.csv", "sweep.json"  # of a sweep
 LADDER = "ladder.json"
+
+
+def resume_command(command: str, path: Path) -> str:
+    """Return the command that resumes what was stopped."""
+    return shlex.join(["mm-jax", command, "--resume", "--out", str(path)])
 
 
 class MadeFrom(Protocol):

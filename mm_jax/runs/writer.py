@@ -38,6 +38,7 @@ from mm_jax.runs.layout import (
     SUMS,
     SWEEP,
     RunMetadata,
+    resume_command,
 )
 from mm_jax.runtime.atomic_files import (
     LOCK,
@@ -50,7 +51,7 @@ from mm_jax.runtime.atomic_files import (
 )
 from mm_jax.runtime.mesh import is_primary
 
-# The command that goes on with a directory, by what is in it: the first that is there counts
+# The command that resumes a directory, by what is in it; of several the first
 RESUMABLE = {SWEEP: "sweep", LADDER: "ladder", CHECKPOINTS: "train"}
 
 
@@ -100,7 +101,7 @@ def check_empty(path: Path) -> None:
         advice = "name another"
         commands = [command for name, command in RESUMABLE.items() if (path / name).exists()]
         if commands:
-            advice += f", or resume it: mm-jax {commands[0]} --resume --out {path}"
+            advice += f", or resume it: {resume_command(commands[0], path)}"
         raise InputError(f"--out {path} exists and is not empty; {advice}")
 
 

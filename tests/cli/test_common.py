@@ -158,11 +158,6 @@ def test_the_record_of_members():
     assert common.members_record(members(None, None, None)) == {"num_members": 3}
 
 
-def test_the_command_that_resumes_is_quoted_for_a_shell(tmp_path):
-    command = common.resume_command("sweep", tmp_path / "a b")
-    assert command == f"mm-jax sweep --resume --out '{tmp_path}/a b'"
-
-
 def test_the_record_of_a_range_test():
     suggestion = SimpleNamespace(
         lr=0.1, interval=(0.05, 0.2), reason="why", floor=(0.1, 0.2), too_low=0.01, too_high=0.5,

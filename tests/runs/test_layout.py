@@ -25,6 +25,7 @@ from mm_jax.runs.layout import (
     find_resumable,
     metadata_from_record,
     read_metadata,
+    resume_command,
 )
 
 CONFIG = RunConfig(model=MLPConfig(context=2, embed_dim=2, hidden_dim=3), steps=5)
@@ -61,6 +62,11 @@ def test_config_json_is_read_as_it_was_written(tmp_path):
     found = read_metadata(write(tmp_path, record_of_run()))
     assert found == METADATA._replace(fingerprint={"jax": "0.10.2"})
     assert isinstance(found.symbols, tuple)
+
+
+def test_the_command_that_resumes_is_quoted_for_a_shell(tmp_path):
+    command = resume_command("sweep", tmp_path / "a b")
+    assert command == f"mm-jax sweep --resume --out '{tmp_path}/a b'"
 
 
 def test_no_jax_is_needed_to_read_it():

@@ -12,14 +12,13 @@ from mm_jax.cli.common import (
     ConsoleObserver,
     Outcome,
     describe_devices,
-    resume_command,
     resume_hint,
     with_absolute_path,
 )
 from mm_jax.cli.describe_data import describe_dataset, note_data
 from mm_jax.config.base import InputError, flag
 from mm_jax.config.ladder import ENTRIES, LadderConfig
-from mm_jax.runs.layout import LADDER, check_same_data
+from mm_jax.runs.layout import LADDER, check_same_data, resume_command
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.signals import Stop, interruptible
 

@@ -15,7 +15,6 @@ from mm_jax.cli.common import (
     Outcome,
     base_config,
     join_processes,
-    resume_command,
     resume_hint,
     with_absolute_path,
 )
@@ -35,6 +34,7 @@ from mm_jax.runs.layout import (
     check_same_choices,
     check_same_data,
     find_resumable,
+    resume_command,
 )
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.signals import interruptible
