@@ -19,6 +19,7 @@ from mm_jax.models.base import scanned
 from mm_jax.models.bigram import bigram as neural_bigram
 from mm_jax.models.ensemble import ensemble
 from mm_jax.models.kneser_ney import fit_kneser_ney
+from mm_jax.models.layers import Head
 from mm_jax.models.ngram import fit_ngram
 from mm_jax.models.registry import build_model
 from mm_jax.runs import writer
@@ -122,11 +123,11 @@ def as64(tree):
 
 
 def mlp64(params, windows):
-    """The lecture's MLP in float64, one position of the window at a time: (h, logits)."""
+    """An MLP of one layer in float64, one position of the window at a time: (h, logits)."""
     p, windows = as64(params), np.asarray(windows)
     emb = np.concatenate([p["C"][windows[:, i]] for i in range(windows.shape[1])], 1)
     h = np.tanh(emb @ p["W1"] + p["b1"])
-    return h, h @ p["W2"] + p["b2"]
+    return h, h @ p["W2"] + p["b2"] + (emb @ p["W"] if "W" in p else 0)
 
 
 # Commands
@@ -353,6 +354,17 @@ def infinite(model):
 def boastful(model):
     """A twin that says of every target that it is certain."""
     return model._replace(target_log_probs=lambda p, t, targets: jnp.zeros(targets.shape))  # noqa: ARG005
+
+
+def headless(model):
+    """A twin whose last layer has a bias that its logits have not."""
+
+    def head(params, tokens, key):
+        del key
+        logits = model.apply(params, tokens)
+        return Head(logits, jnp.eye(logits.shape[-1]), -jnp.ones(logits.shape[-1]))
+
+    return model._replace(head=head)
 
 
 def careless(model):

@@ -101,10 +101,18 @@ class MLPConfig(Choices, ModelTraits):
     """lecture: standard normal; scaled: by fan-in, so that the first loss is near ln V."""
     dropout: Dropout = 0.0
     """Share of hidden units that a training step drops, rounded to a multiple of 1/256."""
-    layers: Count = 1
-    """Tanh layers, one after another."""
+    layers: Annotated[int, Between(0, 2**31 - 1)] = 1
+    """Tanh layers, one after another; 0: the embedding makes the logits."""
     norm: Literal["none", "layer"] = "none"
     """layer: normalise what enters each tanh to mean 0 and variance 1 (layer normalisation)."""
+    direct: bool = False
+    """Connect the embedding with the logits, too, beside the tanh layers."""
+
+    def __post_init__(self) -> None:
+        """Refuse direct connections beside no layers, whose only connections they are."""
+        super().__post_init__()
+        if self.direct and not self.layers:
+            raise InputError("--layers 0 has direct connections only: leave out --direct")
 
 
 @dataclasses.dataclass(frozen=True)

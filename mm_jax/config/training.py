@@ -45,6 +45,8 @@ class BaseOptimizerConfig(Choices):
         default=None, kw_only=True
     )
     """Share of the mean of their squares that a step keeps; by default the optimizer's."""
+    decay_biases: Literal["yes", "no"] = dataclasses.field(default="yes", kw_only=True)
+    """Whether biases and the scales of norms decay, too: all arrays of one axis."""
 
     def check_has_rate(self) -> None:
         """Raise InputError for an optimizer whose step length no learning rate decides."""
@@ -61,11 +63,13 @@ class OptimizerConfig(BaseOptimizerConfig):
 
     learning_rate: Annotated[float, Between(0, MAX_FLOAT, open_low=True)] | Literal["auto"] = 0.1
     """The highest rate of the schedule; auto: the one that a range test suggests."""
-    schedule: Literal["constant", "step", "cosine", "linear"] = "step"
+    schedule: Literal["constant", "step", "cosine", "linear", "inverse"] = "step"
     """step: a tenth of the rate in the second half; cosine and linear: warm-up, then down to
-    zero."""
+    zero; inverse: divided by 1 + --rate-decay times the steps taken (Bengio et al. 2003)."""
     warmup_steps: Annotated[int, Between(0, 2**31 - 1)] = 0
     """Steps of linear warm-up from zero (cosine and linear only)."""
+    rate_decay: Annotated[float, Between(0, MAX_FLOAT)] = 1e-8
+    """How fast --schedule inverse lowers the rate."""
 
     def __post_init__(self) -> None:
         """Check the limits of each field, and that auto has a rate to find."""

@@ -51,6 +51,8 @@ class Model(NamedTuple):
     restarts: bool = False
     # (params, tokens, key) -> logits as from apply, with dropout; None: training uses apply
     apply_train: Callable[..., Any] | None = None
+    # (params, tokens, key or None) -> Head (layers.py), of apply's logits, or of apply_train's
+    head: Callable[..., Any] | None = None
     # (params, tokens) -> {name: activations (..., T - lead + 1, H) of a hidden layer}, -1 to 1
     hidden: Callable[..., Any] | None = None
     # (params, tokens) -> {name: gates (..., T, H) of a layer}, 0 to 1
@@ -97,6 +99,7 @@ def windowed(
     predict_train: Callable[..., Any] | None = None,
     hidden: Callable[..., Any] | None = None,
     target_log_probs: Callable[..., Any] | None = None,
+    head: Callable[..., Any] | None = None,
 ) -> Model:
     """Build a Model from ``predict(params, windows (N, C)) -> logits (N, V)``.
 
@@ -105,7 +108,7 @@ def windowed(
     ``predict_train(params, windows, key)``, which training uses in place of ``predict``, and
     ``hidden(params, windows) -> {name: (..., H)}``, the activations of the hidden layers, and
     ``target_log_probs(params, windows, targets (...)) -> (...)``, for which not all V logits are
-    needed.
+    needed, and ``head(params, windows, key) -> Head``, with features (..., D).
     """
 
     def slide(tokens: Int[Array, "... T"]) -> Int[Array, "... P C"]:
@@ -159,6 +162,10 @@ def windowed(
         assert target_log_probs is not None
         return target_log_probs(params, slide(tokens), targets)
 
+    def slide_head(params: Params, tokens: Int[Array, "... T"], key: Any) -> Any:
+        assert head is not None
+        return head(params, slide(tokens), key)
+
     return Model(
         init,
         apply,
@@ -168,6 +175,7 @@ def windowed(
         max_len=None,
         restarts=True,
         apply_train=apply_train if predict_train else None,
+        head=slide_head if head else None,
         hidden=slide_hidden if hidden else None,
         target_log_probs=slide_targets if target_log_probs else None,
     )

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 from mm_jax.config.base import InputError
 from mm_jax.config.models import BowConfig
 from mm_jax.models.base import ForBrowser, Model, Params, built_once
-from mm_jax.models.layers import dense, dropout, embed, item_places, normals
+from mm_jax.models.layers import Head, dense, dropout, embed, item_places, normals
 
 
 @built_once
@@ -67,18 +67,17 @@ def bow(
                 h = dropout(jax.random.fold_in(key, 1), h, dropout_rate)
             return {"x": x, "h": h}
 
-    def logits(params: Params, layers: dict[str, Float[Array, "... H"]]) -> Float[Array, "... V"]:
-        with jax.named_scope("logits"):
-            x = layers["x"] + dense(layers["h"], params["W2"], params["b2"])
-            return dense(x, params["W3"], params["b3"])
+    def last(params: Params, layers: dict[str, Float[Array, "... H"]]) -> Head:
+        x = layers["x"] + dense(layers["h"], params["W2"], params["b2"])
+        return Head(x, params["W3"], params["b3"])
 
-    def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... T V"]:
-        return logits(params, read(params, tokens, None))
+    def head(params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None) -> Head:
+        return last(params, read(params, tokens, key))
 
-    def apply_train(
-        params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""]
+    def apply(
+        params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None = None
     ) -> Float[Array, "... T V"]:
-        return logits(params, read(params, tokens, key))
+        return head(params, tokens, key).logits
 
     def start(params: Params) -> tuple[Float[Array, " D"], Int[Array, ""]]:
         return jnp.zeros_like(params["b2"]), jnp.int32(0)
@@ -91,7 +90,7 @@ def bow(
         total, count = total + x, count + 1
         x = x + total / count
         h = jnp.tanh(dense(x, params["W1"], params["b1"]))
-        return (total, count), logits(params, {"x": x, "h": h})
+        return (total, count), last(params, {"x": x, "h": h}).logits
 
     return Model(
         init,
@@ -101,7 +100,8 @@ def bow(
         context=None,
         max_len=positions,
         restarts=True,
-        apply_train=apply_train if dropout_rate else None,
+        apply_train=apply if dropout_rate else None,
+        head=head,
         hidden=lambda params, tokens: {"h": read(params, tokens, None)["h"]},
         embedding=lambda params: params["C"],
         for_browser=lambda params: ForBrowser("bow", dict(params), {}),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +100,20 @@ def dense(
     if bias is not None:
         flat = flat + bias[None, :]
     return flat.reshape(*x.shape[:-1], weight.shape[-1])
+
+
+class Head(NamedTuple):
+    """The last layer of a model, before its product: what training needs in place of all logits."""
+
+    features: Float[Array, "... D"]
+    weight: Float[Array, "D V"]
+    bias: Float[Array, " V"] | None = None
+
+    @property
+    def logits(self) -> Float[Array, "... V"]:
+        """The product."""
+        with jax.named_scope("logits"):
+            return dense(*self)
 
 
 def layer_norm(

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from mm_jax.config.base import InputError
 from mm_jax.config.models import RecurrentConfig
 from mm_jax.models.base import ForBrowser, Model, Params, built_once
-from mm_jax.models.layers import dense, dropout, embed, normals
+from mm_jax.models.layers import Head, dense, dropout, embed, normals
 
 State = tuple[Float[Array, "... H"], ...]  # the first is the output
 
@@ -117,6 +117,7 @@ def recurrent(
         max_len=None,
         restarts=True,
         apply_train=apply if any(rates) else None,
+        head=partial(_head, choices),
         hidden=lambda params, tokens: _inside(choices, params, tokens)[0],
         gates=None if cell_name == "rnn" else lambda *args: _inside(choices, *args)[1],
         embedding=lambda params: params["embed"],
@@ -177,11 +178,15 @@ def _read(
 def _apply(
     choices: Choices, params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None
 ) -> Float[Array, "... T V"]:
+    return _head(choices, params, tokens, key).logits
+
+
+def _head(
+    choices: Choices, params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None
+) -> Head:
     rows = tokens.reshape(-1, tokens.shape[-1])
     outputs = jnp.swapaxes(_read(choices, params, rows, key)[0], 0, 1)
-    with jax.named_scope("logits"):
-        logits = dense(outputs, params["head"]["W"], params["head"]["b"])
-    return logits.reshape(*tokens.shape, -1)
+    return Head(outputs.reshape(*tokens.shape, -1), params["head"]["W"], params["head"]["b"])
 
 
 def _start(choices: Choices, params: Params) -> tuple[State, ...]:

@@ -17,6 +17,7 @@ from mm_jax.config.models import TransformerConfig
 from mm_jax.models.base import ForBrowser, Model, Params, built_once
 from mm_jax.models.bow import required_positions
 from mm_jax.models.layers import (
+    Head,
     dense,
     dropout,
     embed,
@@ -85,7 +86,7 @@ def transformer(
     check(layers, embed_dim, heads, positions, norm, activation, **rest)
     sizes = vocab_size, positions, layers, embed_dim, heads
     choices = Choices(*sizes, norm, activation, bias, tied, init, dropout_rate)
-    apply = partial(_apply, choices)
+    apply, head = partial(_apply, choices), partial(_head, choices)
     return Model(
         partial(_first_params, choices),
         partial(apply, key=None),
@@ -95,6 +96,7 @@ def transformer(
         max_len=positions,
         restarts=True,
         apply_train=apply if dropout_rate else None,
+        head=lambda params, *args: head(params, _read(choices, params, *args)[0]),
         attention=lambda params, tokens: _read(choices, params, tokens, None)[1],
         embedding=lambda params: params["wte"],
         for_browser=partial(_for_browser, choices),
@@ -139,7 +141,7 @@ def _first_params(choices: Choices, key: Key[Array, ""]) -> Params:
 def _apply(
     choices: Choices, params: Params, tokens: Int[Array, "... T"], key: Key[Array, ""] | None
 ) -> Float[Array, "... T V"]:
-    return _logits(choices, params, _read(choices, params, tokens, key)[0])
+    return _head(choices, params, _read(choices, params, tokens, key)[0]).logits
 
 
 def _read(
@@ -165,11 +167,10 @@ def _embedded(
         return x if choices.norm == "layer" else rms_norm(x)
 
 
-def _logits(choices: Choices, params: Params, x: Float[Array, "... D"]) -> Float[Array, "... V"]:
-    with jax.named_scope("logits"):
-        if choices.norm == "layer":
-            x = _normed(params["norm"], x)
-        return dense(x, params["wte"].T if choices.tied else params["head"]["W"])
+def _head(choices: Choices, params: Params, x: Float[Array, "... D"]) -> Head:
+    if choices.norm == "layer":
+        x = _normed(params["norm"], x)
+    return Head(x, params["wte"].T if choices.tied else params["head"]["W"])
 
 
 def _start(choices: Choices, params: Params) -> tuple[Int[Array, ""], tuple[Cache, ...]]:
@@ -190,7 +191,7 @@ def _step(
     for name, each in zip(choices.names, caches, strict=True):
         x, each = _block_step(choices, params[name], x, place, each)
         after.append(each)
-    return (place + 1, tuple(after)), _logits(choices, params, x)
+    return (place + 1, tuple(after)), _head(choices, params, x).logits
 
 
 def _normed(layer: Params | None, x: Float[Array, "... D"]) -> Float[Array, "... D"]:

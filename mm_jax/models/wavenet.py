@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 from mm_jax.config.base import InputError
 from mm_jax.config.models import WaveNetConfig
 from mm_jax.models.base import ForBrowser, Model, Params, built_once, windowed
-from mm_jax.models.layers import TANH_GAIN, dense, dropout, embed, layer_norm, normals
+from mm_jax.models.layers import TANH_GAIN, Head, dense, dropout, embed, layer_norm, normals
 
 
 @built_once
@@ -74,12 +74,14 @@ def wavenet(
                 layers[f"h{i}"] = x.reshape(*x.shape[:-2], -1)
         return layers
 
+    def head(params: Params, windows: Int[Array, "... C"], key: Key[Array, ""] | None) -> Head:
+        h = hidden(params, windows, key)[f"h{num_layers}"]
+        return Head(h, params[f"W{num_layers + 1}"], params[f"b{num_layers + 1}"])
+
     def predict(
         params: Params, windows: Int[Array, "... C"], key: Key[Array, ""] | None = None
     ) -> Float[Array, "... V"]:
-        h = hidden(params, windows, key)[f"h{num_layers}"]
-        with jax.named_scope("logits"):
-            return dense(h, params[f"W{num_layers + 1}"], params[f"b{num_layers + 1}"])
+        return head(params, windows, key).logits
 
     model = windowed(
         init,
@@ -87,6 +89,7 @@ def wavenet(
         context,
         predict_train=predict if dropout_rate else None,
         hidden=hidden,
+        head=head,
     )
     return model._replace(
         embedding=lambda params: params["C"],

@@ -15,7 +15,7 @@ from mm_jax.config.serialization import from_dict, read_count, read_number, to_d
 from mm_jax.config.training import AnyConfig
 from mm_jax.data.vocab import BOUNDARIES, byte_vocab
 
-FORMAT = 7  # of config.json; one that an older mm-jax cannot read gets a higher number
+FORMAT = 8  # of config.json; one that an older mm-jax cannot read gets a higher number
 UNMARKED = 3  # the format of checkpoints that do not say theirs
 # The choices that a format added, and what it meant when they did not exist yet.
 ADDED: dict[int, dict[str, Any]] = {
@@ -32,8 +32,12 @@ ADDED: dict[int, dict[str, Any]] = {
 ADDED_MODEL: dict[int, dict[str, dict[str, Any]]] = {  # to the choices of a model, by its name
     3: {"mlp": {"dropout": 0.0}},
     5: {"mlp": {"layers": 1, "norm": "none"}},
+    8: {"mlp": {"direct": False}},
 }
-ADDED_OPTIMIZER: dict[int, dict[str, Any]] = {5: {"b1": None, "b2": None}}
+ADDED_OPTIMIZER: dict[int, dict[str, Any]] = {
+    5: {"b1": None, "b2": None},
+    8: {"decay_biases": "yes", "rate_decay": 1e-8},
+}
 ADDED_DATA = {  # by format 4, to the choices of the data
     "items": "line",
     "unit": "char",

@@ -7,8 +7,9 @@ from jaxtyping import Array, Float, Key
 
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
-from mm_jax.models.base import Model, Params, at_least_float32
+from mm_jax.models.base import Model, Params, at_least_float32, vocab_size_of
 from mm_jax.training.data import check_kind, check_weights
+from mm_jax.training.large_softmax import is_large, weighted_cross_entropy
 
 
 def predict(
@@ -81,6 +82,13 @@ def training_loss(
     ``label_smoothing`` e moves the share e of the target's probability to all V symbols evenly:
     (1 - e) * nats + e * mean of the V symbols' nats (Szegedy et al. 2016, section 7).
     """
+    if model.head is not None and is_large(batch.targets.size, vocab_size_of(model, params)):
+        check_kind(model, batch)
+        head = model.head(params, batch.tokens, None if model.apply_train is None else key)
+        with jax.named_scope("loss"):
+            total = jnp.sum(batch.weights)
+            sums = weighted_cross_entropy(head, batch.targets, batch.weights, label_smoothing)
+            return sums[0] / total, sums[1] / total
     logits = predict(model, params, batch, key)
     with jax.named_scope("loss"):
         each = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)

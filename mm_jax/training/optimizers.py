@@ -31,6 +31,11 @@ def warmup_linear(learning_rate: float, num_steps: int, warmup_steps: int = 0) -
     return _after_warmup(rest, learning_rate, warmup_steps)
 
 
+def inverse_decay(learning_rate: float, rate_decay: float) -> optax.Schedule:
+    """Return rate / (1 + rate_decay * step), the schedule of Bengio et al. (2003), section 4.1."""
+    return lambda step: learning_rate / (1 + rate_decay * step)
+
+
 def _after_warmup(rest: optax.Schedule, learning_rate: float, warmup_steps: int) -> optax.Schedule:
     if not warmup_steps:
         return rest
@@ -45,6 +50,8 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     if config.schedule in ("cosine", "linear"):
         make = warmup_cosine if config.schedule == "cosine" else warmup_linear
         return make(config.rate, num_steps, config.warmup_steps)
+    if config.schedule == "inverse":
+        return inverse_decay(config.rate, config.rate_decay)
     return optax.constant_schedule(config.rate)
 
 
@@ -81,7 +88,8 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
         if clip_norm is not None:
             transformations.insert(0, _clip(clip_norm))
         if decay:
-            transformations.append(optax.add_decayed_weights(-rate * weight_decay))
+            decayed = None if config.decay_biases == "yes" else _without_biases
+            transformations.append(optax.add_decayed_weights(-rate * weight_decay, decayed))
         return optax.chain(*transformations)
 
     # In float32 also where the parameters are bfloat16, in which 0.999 would be 1.
@@ -91,6 +99,11 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
         weight_decay=decay,
         clip_norm=config.clip_norm,
     )
+
+
+def _without_biases(params: optax.Params) -> Any:
+    """Return which arrays are neither biases nor scales of a norm."""
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
 
 
 def _clip(norm: jax.Array) -> optax.GradientTransformation:

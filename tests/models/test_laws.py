@@ -107,6 +107,8 @@ TRAINABLE = {name: small(name) for name in TRAINED}
 VARIANTS = {
     "mlp of one layer": small("mlp", layers=1),
     "mlp with layer norm": small("mlp", norm="layer"),
+    "mlp with direct connections": small("mlp", direct=True),
+    "mlp without layers": small("mlp", layers=0),
     "wavenet without norm": small("wavenet", norm="none"),
 }
 TRAINABLE |= {"test-gru": helpers.gru(), "microgpt": small("transformer", **MICROGPT), **VARIANTS}
@@ -193,6 +195,18 @@ def law_of_target_log_probs(model):
         return found.astype(jnp.float32), each.astype(jnp.float32)
 
     assert_trees_close(*both(params, tokens, targets))
+
+
+def law_of_the_head(model):
+    """The last layer before its product gives the logits, with a key those of training."""
+    if model.head is None:
+        return
+    params, tokens, key = first_params(model), random_tokens(3, model.lead + 8), jax.random.key(1)
+    found = quick_jit(lambda *args: model.head(*args, None).logits)(params, tokens)
+    assert_trees_identical(found, quick_jit(model.apply)(params, tokens))
+    if model.apply_train is not None:
+        found = quick_jit(lambda *args: model.head(*args).logits)(params, tokens, key)
+        assert_trees_identical(found, quick_jit(model.apply_train)(params, tokens, key))
 
 
 @functools.cache
@@ -387,9 +401,10 @@ def law_of_one_trace(model):
     params = first_params(counting)
     state = TrainState(jnp.int32(0), params, OPTIMIZER.init(params), jax.random.key(0))
     batch = five_rows(model)
-    for _ in range(2):
-        state, _ = train_step(counting, OPTIMIZER, state, batch)
-    assert next(traces) == 1
+    state, _ = train_step(counting, OPTIMIZER, state, batch)
+    first = next(traces)
+    state, _ = train_step(counting, OPTIMIZER, state, batch)
+    assert next(traces) == first + 1
 
 
 OPTIMIZER = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
@@ -403,6 +418,7 @@ READING = {
     law_of_leading_axes: helpers.crowded,
     law_of_finite_logits: helpers.infinite,
     law_of_target_log_probs: helpers.boastful,
+    law_of_the_head: helpers.headless,
 }
 LEARNING = {
     law_of_gradients: helpers.deaf,
@@ -448,6 +464,7 @@ def test_a_model_of_models_reads_items_that_share_rows_by(name):
 @pytest.mark.parametrize("name", DROPPING)
 def test_a_model_that_drops_units_learns_by(name):
     law_of_dropout(DROPPING[name])
+    law_of_the_head(DROPPING[name])
     law_of_gradients(DROPPING[name])
 
 

@@ -28,9 +28,19 @@ def test_the_number_of_parameters_is_the_lectures(embed_dim, hidden_dim, count):
     }
 
 
-@pytest.mark.parametrize("context", [1, 3, 4])
-def test_the_logits_are_those_of_numpy_in_float64(context):
-    model = mlp(V, context, 5, 11)
+@pytest.mark.parametrize(
+    ("layers", "direct", "count"),
+    # Bengio et al. (2003), section 2: |V|(1 + nm + h) + h(1 + (n - 1)m), nm counting C and W.
+    [(1, True, V * (1 + 5 * 6 + 7) + 7 * (1 + 4 * 6)), (0, False, V * (1 + 5 * 6))],
+)
+def test_the_number_of_parameters_is_the_papers(layers, direct, count):
+    model = mlp(V, 4, 6, 7, layers=layers, direct=direct)
+    assert num_params(jax.eval_shape(model.init, jax.random.key(0))) == count
+
+
+@pytest.mark.parametrize(("context", "direct"), [(1, False), (3, False), (4, False), (3, True)])
+def test_the_logits_are_those_of_numpy_in_float64(context, direct):
+    model = mlp(V, context, 5, 11, direct=direct)
     params = first_params(model, 1)
     tokens = np.random.default_rng(0).integers(0, V, (40, context), np.int32)
     logits = quick_jit(model.apply)(params, tokens)
@@ -90,6 +100,23 @@ def test_equal_arguments_give_the_same_model_so_that_nothing_is_traced_twice():
 def test_a_size_below_one_is_refused(wrong):
     with pytest.raises(InputError, match="at least 1"):
         mlp(V, **wrong)
+
+
+def test_a_net_without_layers_is_log_linear_in_its_embedding():
+    model = mlp(V, 3, 5, layers=0)
+    params = first_params(model, 1)
+    tokens = np.random.default_rng(0).integers(0, V, (40, 3), np.int32)
+    p = as64(params)
+    expected = p["C"][tokens].reshape(40, -1) @ p["W1"] + p["b1"]
+    assert_trees_close(np.asarray(quick_jit(model.apply)(params, tokens))[:, 0], expected)
+    assert model.hidden is None
+
+
+def test_direct_connections_beside_no_layers_are_refused():
+    with pytest.raises(InputError, match="leave out direct"):
+        mlp(V, layers=0, direct=True)
+    with pytest.raises(InputError, match="leave out --direct"):
+        MLPConfig(layers=0, direct=True)
 
 
 def test_an_unknown_init_is_refused_with_those_there_are():

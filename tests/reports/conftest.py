@@ -36,6 +36,8 @@ END = [{"step": 80, "train_loss": 2.0, "dev_loss": 2.5}]
 NET = MLPConfig(3, 4, 8)
 MODELS = {
     "mlp": (NET, {}),
+    "mlp with direct connections": (MLPConfig(3, 4, 8, direct=True), {}),
+    "mlp without layers": (MLPConfig(3, 4, layers=0), {}),
     "ensemble": (NET, {"seeds": 2}),
     "bigram": (BigramConfig(), {}),
     "counts": (NgramConfig(2, 0.5), {}),

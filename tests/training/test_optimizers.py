@@ -108,9 +108,12 @@ def test_a_warmup_longer_than_the_run_still_rises_to_its_last_step():
     np.testing.assert_allclose(rates, 0.1 * np.arange(10) / 20, rtol=1e-6)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "step", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "inverse"])
 def test_each_step_of_sgd_moves_by_the_rate_of_the_schedule(schedule):
-    config, num = choose(schedule=schedule, warmup_steps=4 * (schedule == "cosine")), 12
+    config, num = (
+        choose(schedule=schedule, warmup_steps=4 * (schedule == "cosine"), rate_decay=0.5),
+        12,
+    )
     optimizer = make_optimizer(config, num)
 
     def step(carry, _):
@@ -123,6 +126,7 @@ def test_each_step_of_sgd_moves_by_the_rate_of_the_schedule(schedule):
     expected = {
         "constant": [0.1] * 12,
         "step": [0.1] * 6 + [0.01] * 6,
+        "inverse": [0.1 / (1 + 0.5 * i) for i in range(12)],  # Bengio et al. (2003)
         "cosine": [0.1 * i / 4 for i in range(4)]
         + [0.05 * (1 + math.cos(math.pi * i / 8)) for i in range(8)],
     }[schedule]
@@ -198,6 +202,14 @@ def test_weight_decay_is_decoupled_from_the_gradient():
     updates, _ = quick_jit(optimizer.update)(zeros, optimizer.init(params), params)
     after = optax.apply_updates(params, updates)
     assert_trees_close(after, jax.tree.map(lambda leaf: leaf * (1 - 0.1 * 0.5), params))
+
+
+def test_biases_do_not_decay_where_that_is_chosen():
+    optimizer = make_optimizer(choose(weight_decay=0.5, decay_biases="no"), 3)
+    params = {"W": jnp.array([[1.0, -2.0]]), "b": jnp.array([3.0])}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = quick_jit(optimizer.update)(zeros, optimizer.init(params), params)
+    assert_trees_close(updates, {"W": -0.05 * params["W"], "b": zeros["b"]})
 
 
 def test_decay_is_not_clipped_and_clipping_is_of_the_gradient():
