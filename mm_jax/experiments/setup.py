@@ -26,12 +26,14 @@ from mm_jax.models.registry import build_model
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes
 from mm_jax.training.data import check_lengths
+from mm_jax.training.evaluate import MAX_NUMBERS
 from mm_jax.training.state import TrainState, init_state
 
 C = TypeVar("C", bound=TrainingConfig)
 OFFSET_BYTES = 24  # of an item: where it begins, and its hash and place while it is split
 FULL_BATCH_BYTES = 40  # of a prediction while equal ones are counted
 EVALUATION_ROWS = 4096  # examples that are evaluated at once
+LOGITS_BYTES = 4 * 4  # of a logit: itself, and what it becomes on its way
 
 
 class Setup(NamedTuple):
@@ -101,7 +103,7 @@ def load_setup(
     leaves, params = jax.eval_shape(arrays)
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     train = dataset.splits.train
-    max_seeds = check_memory(state_bytes, dataset, model.context, config, num_seeds)
+    max_seeds = check_memory(state_bytes, dataset, model, params, config, num_seeds)
     check_lengths(model, *dataset.splits)
     data = dataset.examples("train", model.context, row_length_of(config, dataset, model))
     return Setup(
@@ -169,24 +171,38 @@ def _jitted_init(sharding: NamedSharding | None) -> Any:
 
 
 def check_memory(
-    state_bytes: int, dataset: Dataset, context: int | None, config: TrainingConfig, num_seeds: int
+    state_bytes: int,
+    dataset: Dataset,
+    model: Model,
+    params: Params,
+    config: TrainingConfig,
+    num_seeds: int,
 ) -> int:
     """Return how many seeds' states fit in memory beside the data, one of ``state_bytes`` each.
 
-    Raises InputError where these are fewer than ``num_seeds``.
+    ``params`` may be shapes. Raises InputError where these are fewer than ``num_seeds``, which says
+    how large a batch fits, if a smaller one does.
     """
     available_bytes = device_bytes(jax.local_devices()[0])
     # The state before a chunk, the state in it, and gradients; the data; and what a block of logits
     # becomes on its way.
     other_bytes = 2 * state_bytes + sum(map(corpus_bytes, dataset.splits))
     predictions = sum(part.num_predictions for part in dataset.splits)
-    rows = max(min(predictions, EVALUATION_ROWS), 0 if config.full_batch else config.batch_size)
-    other_bytes += 4 * 4 * rows * len(dataset.vocab)
+    V, rows = len(dataset.vocab), min(predictions, EVALUATION_ROWS)
+    other_bytes += LOGITS_BYTES * min(rows * V, max(V, MAX_NUMBERS))
     if config.full_batch:
-        other_bytes += FULL_BATCH_BYTES * predictions + 4 * ((context or 1) + 2) * predictions
+        other_bytes += FULL_BATCH_BYTES * predictions + 4 * (model.lead + 2) * predictions
+    example_bytes = 0 if config.full_batch else _example_bytes(dataset, model, params, config)
+    other_bytes += config.batch_size * example_bytes
     max_seeds = int((available_bytes - other_bytes) // state_bytes)
     if max_seeds < num_seeds:
         needed_bytes = other_bytes + num_seeds * state_bytes
+        left_bytes = available_bytes - needed_bytes + config.batch_size * example_bytes
+        if example_bytes and left_bytes >= example_bytes:
+            raise InputError(
+                f"training this takes about {size_text(needed_bytes)}, and there are "
+                f"{size_text(available_bytes)}; --batch-size {left_bytes // example_bytes} fits"
+            )
         sizes = [name for name, value in vars(config.model).items() if isinstance(value, int)]
         remedies = [f"a smaller {' or '.join(map(flag, sizes))}"] if sizes else []
         remedies.append(f"--seeds {max_seeds}" if max_seeds > 0 else "fewer lines or symbols")
@@ -195,6 +211,23 @@ def check_memory(
             f"{size_text(available_bytes)}; {' or '.join(remedies)} takes less"
         )
     return max_seeds
+
+
+def _example_bytes(dataset: Dataset, model: Model, params: Params, config: TrainingConfig) -> int:
+    """Return about how many bytes a step takes for each example of its minibatch.
+
+    Where the loss is computed in tiles these are the features of the last layer, else the logits.
+    """
+    train, num = dataset.splits.train, 1
+    if model.context is None:
+        whole = config.data.block if train.is_document else train.longest + 1
+        num = row_length_of(config, dataset, model) or whole
+    numbers, last_layer = len(dataset.vocab), model.head
+    if last_layer is not None:
+        tokens = jax.ShapeDtypeStruct((1, model.lead), np.int32)
+        head = jax.eval_shape(lambda *args: last_layer(*args, None), params, tokens)
+        numbers = min(numbers, 2 * head.features.shape[-1])
+    return LOGITS_BYTES * num * numbers
 
 
 def corpus_bytes(corpus: Corpus) -> int:

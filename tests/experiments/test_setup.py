@@ -19,7 +19,7 @@ from mm_jax.config.models import (
 from mm_jax.config.training import OptimizerConfig, RunConfig
 from mm_jax.experiments.setup import check_memory, load_setup
 from mm_jax.training.optimizers import make_optimizer
-from tests.helpers import assert_trees_identical
+from tests.helpers import assert_trees_identical, first_params
 
 LINES = [a + b for a in ("ab", "ba", "ca", "bc") for b in ("a", "b", "cc", "abc", "ca")]
 ADAM = make_optimizer(OptimizerConfig("adam"), 10)
@@ -178,13 +178,30 @@ def test_what_does_not_fit_is_refused_with_the_estimate_before_it_is_compiled(
     assert "--hidden-dim" in text
 
 
+@pytest.mark.parametrize("model", [BigramConfig(), MLPConfig(hidden_dim=8), GRUConfig(4, 8)])
+def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(model, memory, tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(LINES))
+    config = RunConfig(data=DataConfig(str(path)), model=model, batch_size=10**9)
+    sgd = make_optimizer(config.optimizer, config.steps)
+    memory(4 * 10**6)
+    with pytest.raises(InputError, match=r"4\.0 MB; --batch-size \d+ fits$") as refused:
+        load_setup(config, sgd)
+    fits = int(str(refused.value).split()[-2])
+    with pytest.raises(InputError, match=f"--batch-size {fits} fits$"):
+        load_setup(dataclasses.replace(config, batch_size=fits + 1), sgd)
+    with pytest.raises(AssertionError):  # it comes to the examples, which are forbidden here
+        load_setup(dataclasses.replace(config, batch_size=fits), sgd)
+
+
 def test_the_seeds_that_fit_are_counted_and_named(config, monkeypatch):
-    dataset = load_setup(config, ADAM).dataset
-    state_bytes = 10**6
+    setup = load_setup(config, ADAM)
+    params, state_bytes = first_params(setup.model), 10**6
 
     def fit(num_bytes, num_seeds):
         monkeypatch.setattr("mm_jax.experiments.setup.device_bytes", lambda _: num_bytes)
-        return check_memory(state_bytes, dataset, 1, config, num_seeds)
+        model, dataset = setup.model, setup.dataset
+        return check_memory(state_bytes, dataset, model, params, config, num_seeds)
 
     some = fit(10 * state_bytes, 1)
     assert some < 10 - 2  # two more states are needed for the work
