@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mm_jax.bench import models, ours, peers, torch_models
+from mm_jax.bench import models, ours, peers, torch_models, words
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     job.__name__: job
@@ -37,6 +37,9 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
         peers.counting_with_counter,
         torch_models.steps_in_pytorch,
         torch_models.names_in_pytorch,
+        words.word_steps,
+        words.word_products,
+        words.word_steps_in_pytorch,
     )
 }
 

@@ -23,6 +23,7 @@ SECTIONS = {  # name of a function -> its module in mm_jax.bench
     "lr-range": "populations",
     "population": "populations",
     "models": "models",
+    "words": "words",
     "large": "training",
     "growth": "training",
     "checkpoints": "training",
