@@ -43,6 +43,11 @@ NETS = {
     "lstm": EntryKind("LSTM", "lstm"),
     "lstm-large": EntryKind("LSTM, large", "lstm-large", is_long=True),
     "transformer": EntryKind("Transformer", "transformer"),
+    **{
+        name: EntryKind(f"Bengio et al. (2003), row {name[-1]}", name, is_long=True)
+        for name in PRESETS
+        if name.startswith("bengio")
+    },
 }
 ENSEMBLE, MIXTURE, GOOD_TURING = "ensemble", "mixture", "good-turing"
 TOGETHER = {
@@ -60,8 +65,8 @@ class LadderConfig(Choices):
 
     data: DataConfig = DataConfig()
     models: str = ",".join(name for name, kind in ENTRIES.items() if not kind.is_long)
-    """Which entries, separated by commas, or all; by default all but lstm-large, which takes ten
-    minutes or more for each seed."""
+    """Which entries, separated by commas, or all; by default all but lstm-large and Bengio's nets,
+    which take ten minutes or more for each seed."""
     seeds: Annotated[int, Between(1, 1000)] = 3
     """How often each net is trained, with seeds counted from 0."""
     budget: Annotated[float | None, Between(0, MAX_FLOAT, open_low=True)] = None

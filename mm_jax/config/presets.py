@@ -5,6 +5,7 @@ Imports no jax.
 
 from typing import NamedTuple
 
+from mm_jax.config.data import DataConfig
 from mm_jax.config.models import (
     TRAINED,
     BigramConfig,
@@ -59,6 +60,31 @@ def _in_shared_rows(
         batch_size=batch_size,
         row_length=32,
         average_decay=0.998,
+    )
+
+
+# Words as Bengio et al. (2003) took them: those that occur three times or less are one.
+WORDS = DataConfig("sotu", items="document", unit="word", min_count=4)
+
+
+def _bengio(row: int, perplexity: int, model: MLPConfig, steps: int) -> Preset:
+    """Return a net of table 1 of Bengio et al. (2003), trained as nets are today."""
+    return Preset(
+        f"row {row} of table 1 of Bengio et al. (2003), over words; there perplexity {perplexity}",
+        RunConfig(
+            data=WORDS,
+            model=model,
+            optimizer=OptimizerConfig(
+                optimizer="adamw",
+                weight_decay=0.05,
+                decay_biases="no",
+                learning_rate=2e-3,
+                schedule="cosine",
+                warmup_steps=500,
+            ),
+            steps=steps,
+            batch_size=512,
+        ),
     )
 
 
@@ -241,4 +267,11 @@ PRESETS = {
             batch_size=1,
         ),
     ),
+    # Their n counts the predicted word, too; their h = 0 is a net without a tanh layer. The rows
+    # between are these nets mixed with the interpolated trigram: mm-jax mix.
+    "bengio-1": _bengio(1, 268, MLPConfig(4, 60, 50, "scaled", direct=True), 14_000),
+    "bengio-3": _bengio(3, 310, MLPConfig(4, 60, init="scaled", layers=0), 17_000),
+    "bengio-5": _bengio(5, 279, MLPConfig(4, 30, 50, "scaled", direct=True), 20_000),
+    "bengio-7": _bengio(7, 293, MLPConfig(2, 30, 50, "scaled", direct=True), 25_000),
+    "bengio-9": _bengio(9, 276, MLPConfig(4, 30, 100, "scaled"), 25_000),
 }
