@@ -16,6 +16,7 @@ from mm_jax.config.data import DataConfig
 from mm_jax.data.corpus import Corpus, found_among, item_hashes
 
 SCHEMES = ("lecture", "unique", "none")
+TRAIN, DEV, TEST, DROPPED = range(4)  # the split of an item; a repeated one may be dropped
 
 
 class Splits(NamedTuple):
