@@ -237,6 +237,18 @@ def _unknown_symbol(
     )
 
 
+def unknown_words(vocab: Vocab, lines: Iterable[str]) -> list[str]:
+    """Return the words of lines that are read as the unknown word, where there is one.
+
+    >>> unknown_words(build_vocab(["the the cat"], "word", min_count=2), ["the dog", "cat"])
+    ['dog', 'cat']
+    """
+    if vocab.unknown is None:
+        return []
+    known = vocab.ids.keys() - {UNKNOWN}
+    return [word for line in lines for word in vocab.split(line) if word not in known]
+
+
 def encode(vocab: Vocab, line: str) -> Int32[np.ndarray, " symbols"]:
     """Return the ids of one line, without boundaries. Raise SymbolError as encode_lines does.
 
