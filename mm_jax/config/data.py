@@ -19,8 +19,8 @@ class DataConfig(Choices):
     """The data to learn from."""
 
     data: str = "names"
-    """A text file, by default with one item per line; or names (ships with mm-jax), or
-    lecture-names."""
+    """A text file, by default with one item per line; or names, sample-text (which ship with
+    mm-jax), lecture-names, sotu (see mm-jax data)."""
     split: Literal["lecture", "unique", "none"] = "lecture"
     """lecture: shuffled, then 80/10/10; unique: repeated items dropped first; none: no split."""
     split_seed: Seed = 42
