@@ -70,7 +70,10 @@ def _marked(end: re.Match[str]) -> str:
     """Return the end of a sentence with a mark behind it, or an abbreviation's dot as it is."""
     if end[1] == ".":
         before = end.string[max(0, end.start() - _LONGEST) : end.start()]
-        if before and not before[-1].isspace() and is_abbreviation(split_words(before)[-1]):
+        word = before.rpartition(" ")[2]
+        if not word.isalpha() and word and not word[-1].isspace():
+            word = split_words(word)[-1]  # mostly it is one word, and this would take longer
+        if is_abbreviation(word):
             return end[0]
     return end[0] + END_MARK
 
