@@ -113,7 +113,7 @@ def with_totals(stream: Stream, summary: FileSummary) -> FileInfo:
     counted = vocab = info.vocab
     found = count_words(stream, counted, summary.split_of, summary.ends)
     if config.counts_words_in_train:
-        with named_errors(info.path):
+        with named_errors(f"train of {info.path}"):
             vocab = found.frequent_words(counted, config.min_count)
     totals = None if info.weights is not None else found.totals(counted, vocab)
     return info._replace(vocab=vocab, totals=totals)

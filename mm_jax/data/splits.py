@@ -94,8 +94,8 @@ def document_ends(num_tokens: int, scheme: str) -> list[int]:
 
 
 @contextlib.contextmanager
-def named_errors(path: Path) -> Iterator[None]:
-    """Add the name of the file to an error of its splits."""
+def named_errors(path: Path | str) -> Iterator[None]:
+    """Add the name of the file, or of a part of it, to an error of its splits."""
     try:
         yield
     except InputError as error:
