@@ -7,7 +7,6 @@ command imports jax before ``run``, so that --help and a wrong flag are answered
 import contextlib
 import dataclasses
 import logging
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from mm_jax.runtime.paths import DATA_SETS, find_data
 
 if TYPE_CHECKING:
     from mm_jax.experiments.evaluation import EvalResult
+    from mm_jax.experiments.loss_units import LossUnits
     from mm_jax.experiments.lr_range import RangeTest
     from mm_jax.experiments.members import Member
     from mm_jax.experiments.setup import Setup
@@ -132,14 +132,18 @@ def check_runtime(config: RunConfig, runtime: RuntimeConfig) -> None:
 
 def describe_losses(result: "EvalResult", label: str = "loss") -> Iterator[str]:
     """Yield lines for the console: the losses of a model, or of an ensemble."""
-    split, loss_nats = "train", result.train_loss
-    dev = ""
+    split, dev = "train", ""
     if result.dev_loss is not None:
-        split, loss_nats, dev = "dev", result.dev_loss, f", dev {format_loss(result.dev_loss)}"
+        split, dev = "dev", f", dev {format_loss(result.dev_loss)}"
     yield f"{label:10} train {format_loss(result.train_loss)}{dev} nats per symbol"
-    perplexity = f"{math.exp(loss_nats):.2f}" if loss_nats < 20 else "huge"
-    bits = format_loss(loss_nats / math.log(2))
-    yield f"           ({split} perplexity {perplexity}, {bits} bits per symbol)"
+    yield from describe_units(result.units, split)
+
+
+def describe_units(units: "LossUnits", split: str) -> Iterator[str]:
+    """Yield lines for the console: the loss on a split in other units, and its unknown words."""
+    yield f"           ({split} {units.text})"
+    if units.unknown_rate:
+        yield f"unknown    {units.unknown_rate:.1%} of the words of {split}"
 
 
 def describe_members(members: Sequence["Member"]) -> Iterator[str]:

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 
 from mm_jax.config.data import DataConfig
 from mm_jax.data.items import ITEM_NAMES
+from mm_jax.data.vocab import UNKNOWN
 from mm_jax.runtime.console import Console
+
+NUM_NAMED = 5  # unknown words that a note names
 
 if TYPE_CHECKING:
     from mm_jax.data.dataset import Dataset
@@ -55,6 +58,18 @@ def show_samples(samples: "Samples", in_train: Sequence[bool] | None, console: C
     console.say_samples(samples.texts, samples.cut, in_train)
     if (note := samples.note()) is not None:
         console.note(note)
+
+
+def note_unknown(words: Sequence[str], console: Console) -> None:
+    """Print on stderr which words a model does not know and reads as the unknown one."""
+    distinct = list(dict.fromkeys(words))
+    if len(distinct) == 1:
+        console.note(f"{distinct[0]!r} is not in the vocabulary and is read as {UNKNOWN}")
+    elif distinct:
+        named = ", ".join(map(repr, distinct[:NUM_NAMED])) + ", ..." * (len(distinct) > NUM_NAMED)
+        console.note(
+            f"{len(distinct):,} words are not in the vocabulary and are read as {UNKNOWN}: {named}"
+        )
 
 
 def note_data(info: "FileInfo", console: Console) -> None:

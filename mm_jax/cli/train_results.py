@@ -76,6 +76,7 @@ def _result_record(result: EvalResult | None) -> dict[str, Any]:
     return {
         "train_loss": result.train_loss,
         "dev_loss": result.dev_loss,
+        **result.units.record,
         "samples": result.samples.texts,
         "num_cut": sum(result.samples.cut),
     }

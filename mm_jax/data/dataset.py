@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 from mm_jax.config.data import DataConfig
-from mm_jax.data.encoding import FileInfo, encode_file, summarize_file
+from mm_jax.data.encoding import FileInfo, encode_file
 from mm_jax.data.examples import Examples, evenly, examples_of
+from mm_jax.data.file_summary import summarize, totals_in_splits
 from mm_jax.data.mapped import is_too_large, map_file
 from mm_jax.data.samples import SampleShape, sample_shape
 from mm_jax.data.splits import Splits, named_errors, overlap, split
@@ -97,8 +98,10 @@ def load_dataset(
     stream = Stream(config)
     if is_too_large(stream):
         return Dataset(config, *map_file(stream, vocab, skip_unknown=skip_unknown))
-    info = summarize_file(stream, vocab)
+    info = summarize(stream, vocab)
     corpus, num_skipped = encode_file(stream, info, skip_unknown=skip_unknown)
     with named_errors(info.path):
         splits = split(corpus, config.split, config.split_seed)
+    if not num_skipped:
+        info = info._replace(totals=totals_in_splits(stream, info, splits))
     return Dataset(config, info, splits, overlap(splits.dev, splits.train), num_skipped)

@@ -13,7 +13,6 @@ from jaxtyping import Integer
 from mm_jax.config.base import InputError
 from mm_jax.data.items import Meter
 from mm_jax.data.vocab import Vocab
-from mm_jax.data.words import split_words
 
 NEWLINE = -2  # stands for a line break until it is known whether it ends an item
 NUM_NAMED = 5  # unknown symbols that a message names
@@ -96,7 +95,7 @@ class Encoder:
     def _ids(self, piece: str) -> tuple[np.ndarray, Any]:
         """Return the ids of a piece, and what they stand for: words, or code points."""
         if self.vocab.unit == "word":
-            words = split_words(piece)
+            words = self.vocab.tokenizer.split(piece)
             found = map(self.ids_of_words.get, words, repeat(self.other))
             return np.fromiter(found, np.int32, len(words)), words
         if piece.isascii():

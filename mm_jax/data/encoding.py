@@ -15,10 +15,12 @@ from mm_jax.config.data import DataConfig
 from mm_jax.data.corpus import Corpus
 from mm_jax.data.encoder import Encoder
 from mm_jax.data.items import Meter
+from mm_jax.data.splits import named_errors
 from mm_jax.data.streaming import Stream, check_lecture_file, check_not_empty
 from mm_jax.data.table import looks_like_a_table
 from mm_jax.data.vocab import Vocab, byte_vocab, make_vocab, word_vocab
-from mm_jax.data.words import split_words
+from mm_jax.data.word_tokens import WordTokenizer
+from mm_jax.data.word_totals import TextTotals, totals_record
 from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import memory_bytes
 
@@ -35,6 +37,7 @@ class FileInfo(NamedTuple):
     notes: tuple[str, ...]  # what its user should know
     is_document: bool = False
     num_tokens: int | None = None  # known where the vocabulary was made from them
+    totals: tuple[TextTotals, ...] | None = None  # of each split, where they were split into words
 
     def record(
         self, split_lines: list[int], dev_lines_in_train: float, longest: int
@@ -48,14 +51,18 @@ class FileInfo(NamedTuple):
             "split_lines": split_lines,
             "dev_lines_in_train": dev_lines_in_train,
             "longest": longest,
+            **({} if self.totals is None else totals_record(self.totals)),
         }
 
 
-def summarize_file(stream: Stream, vocab: Vocab | None = None) -> FileInfo:
+def summarize_file(
+    stream: Stream, vocab: Vocab | None = None, *, all_words: bool = False
+) -> FileInfo:
     """Read a file once: its hash, its items, and its vocabulary, unless one is given.
 
-    Raise InputError where the file cannot be read, has only blank items, or is not the lecture's
-    file though it is called so.
+    With ``all_words`` the vocabulary has also those that occur less often than --min-count. Raise
+    InputError where the file cannot be read, has only blank items or rare words, or is not the
+    lecture's file though it is called so.
     """
     meter, config = Meter(hashes=True), stream.config
     symbols = _SymbolsSeen(config)
@@ -78,10 +85,13 @@ def summarize_file(stream: Stream, vocab: Vocab | None = None) -> FileInfo:
         weights = np.array(meter.weights, np.int64)
         if not weights.any():
             raise InputError(f"{stream.path}: all weights in {config.weights} are 0")
+    if vocab is None:
+        with named_errors(stream.path):
+            found = symbols.vocab(1 if all_words else config.min_count)
     return FileInfo(
         stream.path,
         sha256,
-        symbols.vocab() if vocab is None else vocab,
+        found if vocab is None else vocab,
         meter.num_items,
         meter.num_blank,
         weights,
@@ -96,6 +106,7 @@ class _SymbolsSeen:
 
     def __init__(self, config: DataConfig) -> None:
         self.config, self.symbols, self.known = config, set[str](), bytearray()
+        self.tokenizer = WordTokenizer(config.merge_numbers, config.sentence_ends)
         self.counts: Counter[str] = Counter()
         self.num_tokens = 0
 
@@ -105,7 +116,7 @@ class _SymbolsSeen:
             # What stands between them is no symbol.
             piece = piece.replace("\n\n", " " if self.config.unit == "word" else "")
         if self.config.unit == "word":
-            words = split_words(piece)
+            words = self.tokenizer.split(piece)
             self.num_tokens += len(words)
             self.counts.update(words)
             return
@@ -117,8 +128,8 @@ class _SymbolsSeen:
             self.symbols.update(new)
             self.known = bytearray("".join(s for s in self.symbols if s < "\x80").encode())
 
-    def vocab(self) -> Vocab:
-        """Return the vocabulary of all pieces."""
+    def vocab(self, min_count: int) -> Vocab:
+        """Return the vocabulary of all pieces. Raise InputError where all words are rarer."""
         config = self.config
         if config.unit == "byte":
             return byte_vocab()
@@ -126,7 +137,7 @@ class _SymbolsSeen:
             self.counts.pop("\n", None)
             self.symbols.discard("\n")
         if config.unit == "word":
-            return word_vocab(self.counts, config.min_count, lower=config.lower)
+            return word_vocab(self.counts, min_count, lower=config.lower, tokenizer=self.tokenizer)
         return make_vocab(self.symbols, lower=config.lower)
 
 
@@ -198,7 +209,8 @@ def read_corpus(
     """Read a data set or file as a corpus in memory; see find_data for the names.
 
     ``items`` and ``unit`` say what is learned as a whole and what a token is; ``options`` are the
-    other choices of DataConfig: lower, min_count, column, weights, block. With ``vocab``, that of
+    other choices of DataConfig: lower, min_count, merge_numbers, sentence_ends, column, weights,
+    block. Words are counted in all of the file, which is not split here. With ``vocab``, that of
     another corpus, its tokenizer is used. Raise InputError where the file cannot be read, or a
     symbol is not in ``vocab``.
 

@@ -12,11 +12,18 @@ from jaxtyping import UInt8, UInt64
 from mm_jax.data.corpus import Corpus, item_hashes
 from mm_jax.data.encoder import Encoder
 from mm_jax.data.encoding import FileInfo, encoded_pieces, summarize_file
-from mm_jax.data.splits import document_ends, named_errors, ordered_splits
+from mm_jax.data.splits import (
+    DEV,
+    DROPPED,
+    TRAIN,
+    Splits,
+    document_ends,
+    named_errors,
+    ordered_splits,
+)
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
-
-TRAIN, DEV, TEST, DROPPED = range(4)
+from mm_jax.data.word_totals import TextTotals, count_words
 
 
 @dataclasses.dataclass
@@ -67,11 +74,21 @@ class FileSummary:
 
 
 def summarize_splits(stream: Stream) -> FileSummary:
-    """Read a file once, or twice to find repeated items; return its vocabulary and its splits.
+    """Read a file; return its vocabulary and its splits.
 
+    It is read once more to find repeated items, and once more to count the words of each split.
     Raise InputError where summarize_file does, and where there are too few items to split.
     """
-    info, config = summarize_file(stream), stream.config
+    info = summarize_file(stream, all_words=stream.config.counts_words_in_train)
+    summary = _split(stream, info)
+    if stream.config.unit == "word":
+        summary.info = with_totals(stream, summary)
+    return summary
+
+
+def _split(stream: Stream, info: FileInfo) -> FileSummary:
+    """Return the splits of a file whose vocabulary is in ``info``."""
+    config = stream.config
     with named_errors(info.path):
         if info.is_document:
             first, second = document_ends(info.num_tokens or 0, config.split)
@@ -84,6 +101,47 @@ def summarize_splits(stream: Stream) -> FileSummary:
     for split, items in enumerate(splits):
         split_of[items] = split
     return FileSummary(info, split_of)
+
+
+def with_totals(stream: Stream, summary: FileSummary) -> FileInfo:
+    """Read a file of words once more; return its info with the totals of each split.
+
+    Where only words that train has often are known, the vocabulary is then these. Items of a table
+    that have weights have no totals.
+    """
+    info, config = summary.info, stream.config
+    counted = vocab = info.vocab
+    found = count_words(stream, counted, summary.split_of, summary.ends)
+    if config.counts_words_in_train:
+        with named_errors(f"train of {info.path}"):
+            vocab = found.frequent_words(counted, config.min_count)
+    totals = None if info.weights is not None else found.totals(counted, vocab)
+    return info._replace(vocab=vocab, totals=totals)
+
+
+def summarize(stream: Stream, vocab: Vocab | None = None) -> FileInfo:
+    """Read a file as often as is needed for its vocabulary, unless ``vocab`` is given.
+
+    Raise InputError where summarize_splits does.
+    """
+    if vocab is None and stream.config.unit == "word":
+        return summarize_splits(stream).info
+    return summarize_file(stream, vocab)
+
+
+def totals_in_splits(
+    stream: Stream, info: FileInfo, splits: Splits
+) -> tuple[TextTotals, ...] | None:
+    """Return the totals of the splits of a file; None where tokens are no words.
+
+    The file is read once more where ``info`` lacks them, since its vocabulary was given.
+    """
+    if info.totals is not None or info.weights is not None or stream.config.unit != "word":
+        return info.totals
+    num_tokens = sum(part.num_predictions for part in splits)
+    summary = _split(stream, info._replace(num_tokens=num_tokens))
+    found = count_words(stream, info.vocab, summary.split_of, summary.ends)
+    return found.totals(info.vocab, info.vocab)
 
 
 def hashes_of(stream: Stream, info: FileInfo) -> UInt64[np.ndarray, " items"]:

@@ -5,34 +5,37 @@ written beside its place and renamed, so that it is whole or not there; a second
 Memory does not grow with the file, but for some 20 bytes an item while these are shuffled.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import filelock
 import numpy as np
 from jaxtyping import Integer
 
 from mm_jax.config.base import InputError
-from mm_jax.config.data import DataConfig
+from mm_jax.config.data import WORD_CHOICES, DataConfig
 from mm_jax.data.corpus import Corpus, hash_blocks, release
 from mm_jax.data.encoder import Encoder
-from mm_jax.data.encoding import FileInfo, check_encoder, encoded_pieces, summarize_file
+from mm_jax.data.encoding import FileInfo, check_encoder, encoded_pieces
 from mm_jax.data.external_shuffle import write_shuffled
+from mm_jax.data.file_summary import summarize, totals_in_splits
 from mm_jax.data.splits import Splits, document_ends, named_errors, overlap
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
+from mm_jax.data.word_totals import TextTotals
 from mm_jax.runtime.atomic_files import check_space, sync_dir
 from mm_jax.runtime.half_written import half_written
 from mm_jax.runtime.paths import cache_dir
 
 MAPPED_BYTES = 2**28  # of a file, from which on its ids stay on the disk
-FORMAT = 1  # of these folders; another one is another folder
+FORMAT = 2  # of these folders; another one is another folder
 META = "corpus.json"
-CHOICES = ("items", "unit", "lower", "min_count", "column", "split", "split_seed")
+CHOICES = ("items", "unit", "lower", *WORD_CHOICES, "column", "split", "split_seed")
 
 
 class MappedData(NamedTuple):
@@ -75,7 +78,7 @@ def map_file(stream: Stream, vocab: Vocab | None, *, skip_unknown: bool = False)
 
 def _key(stream: Stream, vocab: Vocab | None, skip_unknown: bool) -> str:
     choices = {name: getattr(stream.config, name) for name in CHOICES}
-    given = None if vocab is None else [vocab.symbols, vocab.unit, vocab.lower]
+    given = None if vocab is None else dataclasses.astuple(vocab)
     what = [FORMAT, stream.sha256(), choices, given, skip_unknown]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
@@ -83,7 +86,7 @@ def _key(stream: Stream, vocab: Vocab | None, skip_unknown: bool) -> str:
 def _make(folder: Path, stream: Stream, vocab: Vocab | None, skip_unknown: bool) -> None:
     advice = "set XDG_CACHE_HOME to another disk"
     check_space(folder.parent, 3 * stream.num_bytes, advice)
-    info = summarize_file(stream, vocab)
+    info = summarize(stream, vocab)
     itemsize = np.dtype(info.vocab.dtype).itemsize
     needed = 3 * itemsize * stream.num_bytes
     check_space(folder.parent, needed, advice)
@@ -95,16 +98,21 @@ def _make(folder: Path, stream: Stream, vocab: Vocab | None, skip_unknown: bool)
             for ids in encoded_pieces(stream, encoder):
                 file.write(ids.tobytes())
         check_encoder(stream, encoder, skip_unknown=skip_unknown)
+        splits, totals = _split(partial, info, stream.config), info.totals
+        if not encoder.num_affected:
+            totals = totals_in_splits(stream, info, splits)
         record = {
             "path": str(stream.path),
             "sha256": info.sha256,
-            "vocab": [info.vocab.symbols, info.vocab.unit, info.vocab.lower],
+            "vocab": dataclasses.astuple(info.vocab),
             "num_items": info.num_items,
             "num_blank": info.num_blank,
             "notes": info.notes,
             "num_tokens": info.num_tokens,
+            "totals": totals,
             "num_skipped": encoder.num_affected,
-            **_split(partial, info, stream.config),
+            "splits": [{"num_items": len(part), "longest": part.longest} for part in splits],
+            "dev_lines_in_train": overlap(splits.dev, splits.train),
         }
         (partial / META).write_text(json.dumps(record))
         for path in partial.iterdir():
@@ -114,8 +122,8 @@ def _make(folder: Path, stream: Stream, vocab: Vocab | None, skip_unknown: bool)
         sync_dir(folder.parent)
 
 
-def _split(partial: Path, info: FileInfo, config: DataConfig) -> dict[str, Any]:
-    """Write the ids of each split; return how many items each has, and what they share."""
+def _split(partial: Path, info: FileInfo, config: DataConfig) -> Splits:
+    """Write the ids of each split; return them, with how many items each has."""
     whole = _mapped(partial / "all.ids", info, config)
     if config.split == "none" or info.is_document:
         ends = [whole.num_predictions] * 2
@@ -133,11 +141,10 @@ def _split(partial: Path, info: FileInfo, config: DataConfig) -> dict[str, Any]:
     del whole
     (partial / "all.ids").unlink()
     parts = [_mapped(partial / f"{name}.ids", info, config) for name in Splits._fields]
-    counts = [_count_items(part) for part in parts]
-    return {
-        "splits": [{"num_items": number, "longest": longest} for number, longest in counts],
-        "dev_lines_in_train": overlap(parts[1], parts[0]),
-    }
+    for part in parts:
+        number, longest = _count_items(part)
+        part.__dict__.update(num_items=number, longest=longest)  # not counted from offsets
+    return Splits(*parts)
 
 
 def copy(ids: Integer[np.ndarray, " n"], first: int, end: int, file: BinaryIO) -> None:
@@ -165,17 +172,19 @@ def _mapped(path: Path, info: FileInfo, config: DataConfig) -> Corpus:
 def _load(folder: Path, stream: Stream) -> MappedData:
     try:
         record = json.loads((folder / META).read_text())
-        symbols, unit, lower = record["vocab"]
+        symbols, *choices = record["vocab"]
+        totals = record["totals"]
         info = FileInfo(
             stream.path,
             record["sha256"],
-            Vocab(tuple(symbols), unit, lower),
+            Vocab(tuple(symbols), *choices),
             record["num_items"],
             record["num_blank"],
             None,
             tuple(record["notes"]),
             stream.config.items == "document",
             record["num_tokens"],
+            None if totals is None else tuple(TextTotals(*each) for each in totals),
         )
         parts = []
         for name, numbers in zip(Splits._fields, record["splits"], strict=True):

@@ -14,9 +14,10 @@ from mm_jax.config.base import InputError
 from mm_jax.data.corpus import Corpus, as_corpus, encode_corpus
 from mm_jax.data.encoder import Encoder
 from mm_jax.data.encoding import encoded_pieces
-from mm_jax.data.file_summary import DEV, TRAIN, FileSummary, hash_items
+from mm_jax.data.file_summary import FileSummary, hash_items
 from mm_jax.data.ngram_numbers import NUM_SPLITS, Numbering, highest_order, sum_by
 from mm_jax.data.ngrams import Counts, check_fits
+from mm_jax.data.splits import DEV, TRAIN
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import Vocab
 

@@ -16,6 +16,7 @@ from mm_jax.config.data import DataConfig
 from mm_jax.data.corpus import Corpus, found_among, item_hashes
 
 SCHEMES = ("lecture", "unique", "none")
+TRAIN, DEV, TEST, DROPPED = range(4)  # the split of an item; a repeated one may be dropped
 
 
 class Splits(NamedTuple):
@@ -93,8 +94,8 @@ def document_ends(num_tokens: int, scheme: str) -> list[int]:
 
 
 @contextlib.contextmanager
-def named_errors(path: Path) -> Iterator[None]:
-    """Add the name of the file to an error of its splits."""
+def named_errors(path: Path | str) -> Iterator[None]:
+    """Add the name of the file, or of a part of it, to an error of its splits."""
     try:
         yield
     except InputError as error:

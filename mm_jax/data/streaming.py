@@ -25,7 +25,7 @@ from mm_jax.data.items import (
 )
 from mm_jax.data.plausibility import encoding_hint, refuse_binary
 from mm_jax.data.table import table_rows
-from mm_jax.runtime.paths import find_data
+from mm_jax.runtime.paths import DATA_SETS, find_data
 
 LECTURE_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
 PIECE_BYTES = 2**18  # so that results of one piece stay in the cache of the processor
@@ -182,7 +182,7 @@ def decode_utf8(path: Path, data: bytes, offset: int = 0) -> str:
 def unreadable(path: Path, error: OSError) -> InputError:
     """Return the error for a file that cannot be read."""
     missing = error.errno == errno.ENOENT
-    hint = " (--data takes a path, names or lecture-names)" if missing else ""
+    hint = f" (--data takes a path, or {', '.join(DATA_SETS)})" if missing else ""
     return InputError(f"cannot read {path}: {error.strerror or error}{hint}")
 
 

@@ -6,7 +6,7 @@ last, where rare words were merged, the unknown word.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import repeat
 from typing import Any, NamedTuple, SupportsIndex
@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from mm_jax.config.base import InputError
-from mm_jax.data.words import join_words, split_words
+from mm_jax.data.word_tokens import WordTokenizer
 
 # The first that is no symbol of the data shows where items begin and end.
 BOUNDARIES = (*".↵␄¶␃␞", "\ue000")
 UNKNOWN = "<unk>"  # no word: it has three tokens
+PLAIN = WordTokenizer()  # words as they stand in the text
 BYTE_SYMBOLS = tuple(chr(b) if 0x20 <= b < 0x7F else f"\\x{b:02x}" for b in range(256))
 
 
@@ -41,10 +42,17 @@ class Vocab:
     symbols: tuple[str, ...]
     unit: str = "char"  # char, byte or word
     lower: bool = False  # whether text is made small letters first
+    merge_numbers: bool = False  # these two: as WordTokenizer has them
+    sentence_ends: bool = False
 
     def __len__(self) -> int:
         """Return V, the boundary included."""
         return len(self.symbols)
+
+    @cached_property
+    def tokenizer(self) -> WordTokenizer:
+        """How text becomes words, where these are the tokens."""
+        return WordTokenizer(self.merge_numbers, self.sentence_ends)
 
     @cached_property
     def unknown(self) -> int | None:
@@ -75,14 +83,14 @@ class Vocab:
         if self.unit == "byte":
             return [BYTE_SYMBOLS[byte] for byte in utf8(text)]
         text = text.lower() if self.lower else text
-        return split_words(text) if self.unit == "word" else text
+        return self.tokenizer.split(text) if self.unit == "word" else text
 
     def join(self, ids: Iterable[int]) -> str:
         """Return the text that tokens are; bytes that are no UTF-8 become U+FFFD."""
         if self.unit == "byte":
             return bytes(i - 1 for i in ids).decode("utf-8", "replace")
         symbols = [self.symbols[i] for i in ids]
-        return join_words(symbols) if self.unit == "word" else "".join(symbols)
+        return self.tokenizer.join(symbols) if self.unit == "word" else "".join(symbols)
 
     def spell(self, ids: Iterable[int]) -> str:
         """Return tokens as they are shown one by one, boundaries included."""
@@ -117,20 +125,44 @@ def byte_vocab() -> Vocab:
     return Vocab(("↵", *BYTE_SYMBOLS), "byte")
 
 
-def word_vocab(counts: Counter[str], min_count: int = 1, *, lower: bool = False) -> Vocab:
-    """Return the vocabulary of counted words; rarer ones than ``min_count`` are the unknown one."""
-    vocab = make_vocab((w for w, n in counts.items() if n >= min_count), "word", lower=lower)
-    return vocab if min_count == 1 else Vocab((*vocab.symbols, UNKNOWN), "word", lower)
+def word_vocab(
+    counts: Mapping[str, int],
+    min_count: int = 1,
+    *,
+    lower: bool = False,
+    tokenizer: WordTokenizer = PLAIN,
+) -> Vocab:
+    """Return the vocabulary of counted words; rarer ones than ``min_count`` are the unknown one.
+
+    Raise InputError where all words are rarer.
+    """
+    often = [word for word, count in counts.items() if count >= min_count]
+    if counts and not often:
+        word = max(counts, key=lambda word: (counts[word], word))
+        times = "once" if counts[word] == 1 else f"{counts[word]:,} times"
+        raise InputError(
+            f"no word occurs {min_count:,} times, as --min-count asks; the most frequent one, "
+            f"{word!r}, occurs {times}"
+        )
+    symbols = make_vocab(often).symbols
+    return Vocab((*symbols, *[UNKNOWN] * (min_count > 1)), "word", lower, *tokenizer)
 
 
 def build_vocab(
-    lines: Iterable[str], unit: str = "char", *, min_count: int = 1, lower: bool = False
+    lines: Iterable[str],
+    unit: str = "char",
+    *,
+    min_count: int = 1,
+    lower: bool = False,
+    merge_numbers: bool = False,
+    sentence_ends: bool = False,
 ) -> Vocab:
     """Return the vocabulary of ``lines``: the boundary, then the sorted set of symbols.
 
     ``unit`` is char, byte or word; words that occur less often than ``min_count`` become one
-    unknown word, the last id. With ``lower`` all letters are small. Raise InputError for another
-    unit.
+    unknown word, the last id. With ``lower`` all letters are small. Of words, with
+    ``merge_numbers`` each number is "<num>", and with ``sentence_ends`` "</s>" follows a sentence.
+    Raise InputError for another unit, and where all words are rarer than ``min_count``.
 
     >>> build_vocab(["emma", "ava"]).symbols
     ('.', 'a', 'e', 'm', 'v')
@@ -146,9 +178,10 @@ def build_vocab(
     if unit == "char":
         return make_vocab(set().union(*lines), lower=lower)
     counts: Counter[str] = Counter()
+    tokenizer = WordTokenizer(merge_numbers, sentence_ends)
     for line in lines:
-        counts.update(split_words(line))
-    return word_vocab(counts, min_count, lower=lower)
+        counts.update(tokenizer.split(line))
+    return word_vocab(counts, min_count, lower=lower, tokenizer=tokenizer)
 
 
 def ids_of(vocab: Vocab, text: str) -> Int32[np.ndarray, " tokens"]:
@@ -160,7 +193,7 @@ def ids_of(vocab: Vocab, text: str) -> Int32[np.ndarray, " tokens"]:
     if vocab.unit == "char":
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         return vocab.table[np.minimum(codes, len(vocab.table) - 1)]
-    return word_ids(vocab, split_words(text))
+    return word_ids(vocab, vocab.tokenizer.split(text))
 
 
 def word_ids(vocab: Vocab, words: Sequence[str]) -> Int32[np.ndarray, " tokens"]:
@@ -202,6 +235,18 @@ def _unknown_symbol(
         f"vocabulary; the first is {found}",
         index,
     )
+
+
+def unknown_words(vocab: Vocab, lines: Iterable[str]) -> list[str]:
+    """Return the words of lines that are read as the unknown word, where there is one.
+
+    >>> unknown_words(build_vocab(["the the cat"], "word", min_count=2), ["the dog", "cat"])
+    ['dog', 'cat']
+    """
+    if vocab.unknown is None:
+        return []
+    known = vocab.ids.keys() - {UNKNOWN}
+    return [word for line in lines for word in vocab.split(line) if word not in known]
 
 
 def encode(vocab: Vocab, line: str) -> Int32[np.ndarray, " symbols"]:

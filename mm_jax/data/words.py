@@ -46,7 +46,13 @@ def join_words(words: Sequence[str]) -> str:
     >>> join_words(["Don't", 'pay', 'well-known', "'", 'seers', "'", '$', '9', '.'])
     "Don't pay well-known 'seers' $9."
     """
-    pieces: list[str] = []
+    pairs = zip(find_spaces(words), words, strict=True)
+    return "".join(" " + word if space else word for space, word in pairs)
+
+
+def find_spaces(words: Sequence[str]) -> list[bool]:
+    """Return whether a space stands before each word."""
+    spaces: list[bool] = []
     opened: set[str] = set()  # the quotes that are open
     space_after = False
     for index, word in enumerate(words):
@@ -55,11 +61,9 @@ def join_words(words: Sequence[str]) -> str:
         if word == "\n":
             opened.clear()
         space_before, next_space = _spaces(before, word, after, opened)
-        if space_after and space_before:
-            pieces.append(" ")
-        pieces.append(word)
+        spaces.append(space_after and space_before)
         space_after = next_space
-    return "".join(pieces)
+    return spaces
 
 
 @cache

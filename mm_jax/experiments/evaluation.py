@@ -1,12 +1,16 @@
 """A trained model -> its exact losses on train and dev, and lines sampled from it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 
 from mm_jax.data.dataset import Dataset
 from mm_jax.data.samples import Samples, SampleShape
+from mm_jax.data.splits import DEV, TRAIN
 from mm_jax.data.vocab import Vocab
+from mm_jax.data.word_totals import TextTotals
+from mm_jax.experiments.loss_units import LossUnits, loss_units
 from mm_jax.models.base import Model, Params
 from mm_jax.models.sampling import sample, sample_in_chunks
 from mm_jax.training.evaluate import evaluate
@@ -20,6 +24,14 @@ class EvalResult(NamedTuple):
     train_loss: float  # nats per symbol
     dev_loss: float | None  # None where no lines are held out
     samples: Samples
+    totals: Sequence[TextTotals] | None = None  # of train, dev and test, where tokens are words
+
+    @property
+    def units(self) -> LossUnits:
+        """The loss on dev in other units, or where there is none that on train."""
+        split = TRAIN if self.dev_loss is None else DEV
+        loss_nats = self.train_loss if self.dev_loss is None else self.dev_loss
+        return loss_units(loss_nats, self.totals[split] if self.totals else None)
 
 
 def evaluate_and_sample(model: Model, params: Params, dataset: Dataset) -> EvalResult:
@@ -29,7 +41,7 @@ def evaluate_and_sample(model: Model, params: Params, dataset: Dataset) -> EvalR
     """
     train_loss, dev_loss = losses_at_end(model, params, dataset)
     samples = first_samples(model, params, dataset.vocab, dataset.sample_shape)
-    return EvalResult(train_loss, dev_loss, samples)
+    return EvalResult(train_loss, dev_loss, samples, dataset.info.totals)
 
 
 def losses_at_end(model: Model, params: Params, dataset: Dataset) -> tuple[float, float | None]:

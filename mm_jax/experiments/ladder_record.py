@@ -14,7 +14,7 @@ from mm_jax.config.ladder import ENTRIES, LadderConfig
 from mm_jax.config.serialization import read_number, to_json
 from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.statistics import Spread, spread_of
-from mm_jax.runs.layout import LADDER, named_damage
+from mm_jax.runs.layout import LADDER, named_damage, with_choices_of_words
 from mm_jax.runtime.atomic_files import write_whole
 
 FORMAT = 1
@@ -128,7 +128,8 @@ def read_ladder(path: Path) -> LadderRecord:
 def _from_dict(record: dict[str, Any]) -> LadderRecord:
     if record["format"] > FORMAT:
         raise InputError(f"a newer mm-jax wrote it (format {record['format']}); upgrade")
-    config = LadderConfig(**record["config"] | {"data": DataConfig(**record["config"]["data"])})
+    data = DataConfig(**with_choices_of_words(record["config"]["data"]))
+    config = LadderConfig(**record["config"] | {"data": data})
     return LadderRecord(
         config,
         tuple(record["symbols"]),

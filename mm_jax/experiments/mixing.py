@@ -21,7 +21,10 @@ from mm_jax.runs.writer import append_metrics, save_results, write_metadata
 from mm_jax.runtime.environment import fingerprint
 from mm_jax.training.item_repeats import GoodTuringFit, fit_good_turing
 
-SAME = ("unit", "lower", "items", "column", "weights", "block", "split", "split_seed")
+SAME = (
+    *("unit", "lower", "merge_numbers", "sentence_ends"),
+    *("items", "column", "weights", "block", "split", "split_seed"),
+)
 
 
 def differences(first: Run, other: Run) -> Iterator[str]:

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from mm_jax import __version__
 from mm_jax.config.base import InputError
+from mm_jax.data.word_tokens import ABBREVIATIONS
 from mm_jax.models.base import ForBrowser, num_params
 from mm_jax.reports.analysis import readable
 from mm_jax.runs.layout import CONFIG, check_data_record
@@ -82,6 +83,8 @@ def payload(run: Run) -> Payload:
         "symbols": run.vocab.symbols,
         "unit": run.vocab.unit,
         "lower": run.vocab.lower,
+        "merge_numbers": run.vocab.merge_numbers,
+        "abbreviations": sorted(ABBREVIATIONS) if run.vocab.sentence_ends else None,
         "context": run.model.context,
         "members": found.members or 1,
         "max_len": run.sample_shape.max_len,

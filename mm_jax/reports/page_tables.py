@@ -13,6 +13,8 @@ from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import AnyConfig, MixConfig, RunConfig
 from mm_jax.data.items import ITEM_NAMES
 from mm_jax.data.splits import overlap
+from mm_jax.data.word_totals import recorded_totals
+from mm_jax.experiments.loss_units import loss_units
 from mm_jax.experiments.statistics import spread_of
 from mm_jax.models.base import num_params
 from mm_jax.reports.analysis import AnnotatedLine, ArrayStats, nearest_rows, readable, shortened
@@ -50,6 +52,13 @@ def run_rows(summary: RunSummary) -> Iterator[tuple[str, str]]:
     for name, loss in summary.losses.items():
         if loss is not None:
             yield f"Loss on {name.removesuffix('_loss')}", f"{loss:.4f} nats per symbol"
+    totals = recorded_totals(run.data, is_document=config.data.items == "document")
+    if totals is not None:
+        for (name, loss), split in zip(summary.losses.items(), totals, strict=False):
+            if loss is not None:
+                units = loss_units(loss, split)
+                where, known = name.removesuffix("_loss"), 1 - split.unknown_rate
+                yield f"As words of {where}", f"{units.text}; {known:.1%} of them are known"
 
 
 def baseline_rows(summary: RunSummary) -> list[dict[str, Any]]:
@@ -63,8 +72,8 @@ def baseline_rows(summary: RunSummary) -> list[dict[str, Any]]:
         {
             "name": name,
             "nats": f"{loss:.4f}",
-            "bits": f"{loss / math.log(2):.4f}",
-            "perplexity": f"{math.exp(loss):.2f}" if loss < 20 else "huge",
+            "bits": f"{loss_units(loss).bits:.4f}",
+            "perplexity": loss_units(loss).perplexity_text,
             "is_model": is_model,
         }
         for name, loss, is_model in sorted(losses, key=lambda row: -row[1])

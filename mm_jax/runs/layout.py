@@ -14,6 +14,7 @@ from mm_jax.config.base import InputError, check_path, flag
 from mm_jax.config.serialization import from_dict, read_count, read_number, to_dict
 from mm_jax.config.training import AnyConfig
 from mm_jax.data.vocab import BOUNDARIES, byte_vocab
+from mm_jax.data.word_totals import RECORDED
 
 FORMAT = 8  # of config.json; one that an older mm-jax cannot read gets a higher number
 UNMARKED = 3  # the format of checkpoints that do not say theirs
@@ -139,6 +140,8 @@ def _upgraded(choices: Any, written: int) -> Any:
         return choices
     if written < 4 and isinstance(choices.get("data"), dict):
         choices = choices | {"data": ADDED_DATA | choices["data"]}
+    if written < 8 and isinstance(choices.get("data"), dict):
+        choices = choices | {"data": with_choices_of_words(choices["data"])}
     if isinstance(choices.get("runs"), list):  # a mixture
         choices = choices | {"runs": [_upgraded(run, written) for run in choices["runs"]]}
         if written < 7 and isinstance(choices.get("model"), dict):
@@ -154,6 +157,13 @@ def _upgraded(choices: Any, written: int) -> Any:
         if isinstance(optimizer, dict):
             choices = choices | {"optimizer": ADDED_OPTIMIZER.get(later, {}) | optimizer}
     return choices
+
+
+def with_choices_of_words(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the choices of the data with those that format 8 added, where they lack them."""
+    counted_in = "all" if data.get("unit") == "word" else "train"
+    added = {"count_words_in": counted_in, "merge_numbers": False, "sentence_ends": False}
+    return added | data
 
 
 def check_data_record(path: Path, data: Any) -> None:
@@ -180,6 +190,11 @@ def _check_data_record(data: Any) -> None:
     for count in data["split_lines"]:
         read_count(count, "one of split_lines of its data")
     read_number(data.get("dev_lines_in_train"), "dev_lines_in_train of its data")
+    for name in sorted(RECORDED & data.keys()):
+        if not isinstance(data[name], list | tuple) or len(data[name]) != 3:
+            raise InputError(f"{name} of its data are not three")
+        for count in data[name]:
+            read_count(count, f"one of {name} of its data")
 
 
 def find_resumable(out: str | None, *, resume: bool) -> RunMetadata | None:

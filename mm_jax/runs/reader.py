@@ -139,7 +139,9 @@ def _build_run(
     """Return the run with ``arrays``, which come from ``file``. Raises InputError."""
     config = metadata.config
     model, params = stored_model(config, len(metadata.symbols), arrays, file, num_members)
-    vocab = Vocab(metadata.symbols, config.data.unit, config.data.lower)
+    data = config.data
+    choices = data.unit, data.lower, data.merge_numbers, data.sentence_ends
+    vocab = Vocab(metadata.symbols, *choices)
     return Run(path, config, vocab, model, params, metadata.data, step)
 
 

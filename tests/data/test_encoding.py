@@ -96,7 +96,7 @@ def test_a_file_is_encoded_in_pieces_as_by_hand(text, size, items, unit, lower):
 
 @given(texts, st.sampled_from(SIZES), kinds, st.integers(2, 3), st.booleans())
 def test_rare_words_are_one_unknown_word(text, size, items, min_count, lower):
-    text = "a b\n" + text
+    text = "z z z b\n" + text
     tokens = tokens_by_hand(text, items, "word", lower=lower)
     symbols = symbols_by_hand(tokens, "word", min_count)
     options = {"items": items, "unit": "word", "min_count": min_count, "lower": lower}
@@ -116,6 +116,24 @@ def test_characters_and_bytes_are_decoded_to_what_was_read(text, items, unit):
         assert corpus.items() == [
             item.encode("latin-1").decode() if is_bytes else item for item in found
         ]
+
+
+def test_a_file_without_a_frequent_word_is_refused_by_its_name():
+    with pytest.raises(
+        InputError, match=r"^a file: no word occurs 3 times, .* 'b', occurs 2 times"
+    ):
+        read("a b\nb c\n", unit="word", min_count=3)
+    assert summarize_file(stream_of("a b\nb", unit="word", min_count=3), all_words=True).vocab == (
+        build_vocab(["a b b"], "word")
+    )
+
+
+def test_numbers_and_sentence_ends_are_read():
+    options = {"unit": "word", "merge_numbers": True, "sentence_ends": True}
+    corpus, _, _ = read("Mr. A. has 1,000. So?\n5 more", items="line", **options)
+    assert corpus.vocab.symbols[1:] == (".", "</s>", "<num>", "?", "A", "Mr", "So", "has", "more")
+    assert corpus.items() == ["Mr. A. has <num>. So?", "<num> more"]
+    assert corpus.ids.tolist() == [0, 6, 1, 5, 1, 8, 3, 1, 2, 7, 4, 2, 0, 3, 9, 0]
 
 
 def test_bytes_that_are_no_text_are_read():

@@ -8,8 +8,8 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.data.corpus import encode_corpus, item_hashes
 from mm_jax.data.encoding import read_corpus
-from mm_jax.data.file_summary import DEV, DROPPED, TEST, TRAIN, hashes_of, summarize_splits
-from mm_jax.data.splits import overlap, split_lines
+from mm_jax.data.file_summary import hashes_of, summarize_splits
+from mm_jax.data.splits import DEV, DROPPED, TEST, TRAIN, overlap, split_lines
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import build_vocab
 

@@ -115,7 +115,7 @@ def test_a_file_is_encoded_once_for_each_choice(path, tmp_path, monkeypatch):
         raise AssertionError("the file is read again")
 
     monkeypatch.setattr(mapped, "encoded_pieces", refuse)
-    monkeypatch.setattr(mapped, "summarize_file", refuse)
+    monkeypatch.setattr(mapped, "summarize", refuse)
     again = load_dataset(config)
     assert again.record == first.record
     assert [each.tolist() for each in (part.ids for part in again.splits)] == [

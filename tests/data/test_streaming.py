@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.data.encoding import summarize_file
-from mm_jax.data.file_summary import DEV, DROPPED, TEST, TRAIN, hashes_of, summarize_splits
+from mm_jax.data.file_summary import hashes_of, summarize_splits
 from mm_jax.data.items import Meter
-from mm_jax.data.splits import overlap, split_lines
+from mm_jax.data.splits import DEV, DROPPED, TEST, TRAIN, overlap, split_lines
 from mm_jax.data.streaming import PIECE_BYTES, Stream
 from mm_jax.data.text import Text, read_lines
 from mm_jax.data.vocab import build_vocab

@@ -18,6 +18,7 @@ from mm_jax.data.vocab import (
     encode,
     encode_lines,
 )
+from mm_jax.data.word_tokens import WordTokenizer
 from mm_jax.data.words import split_words
 
 symbols = st.characters(exclude_categories=["Cs"])
@@ -112,10 +113,14 @@ def test_bytes_that_are_no_utf8_are_read_and_shown():
 
 @given(st.lists(st.text("abAB '-.\n", max_size=9), min_size=1), st.integers(1, 3), st.booleans())
 def test_words_are_counted_and_rare_ones_are_one(lines, min_count, lower):
-    vocab = build_vocab(lines, "word", min_count=min_count, lower=lower)
     read = [line.lower() if lower else line for line in lines]
     counts = Counter(word for line in read for word in split_words(line))
     often = sorted(word for word, count in counts.items() if count >= min_count)
+    if counts and not often:
+        with pytest.raises(InputError, match=rf"no word occurs {min_count} times, as --min-count"):
+            build_vocab(lines, "word", min_count=min_count, lower=lower)
+        return
+    vocab = build_vocab(lines, "word", min_count=min_count, lower=lower)
     assert list(vocab.symbols[1:]) == often + ["<unk>"] * (min_count > 1)
     assert vocab.symbols[0] == next(s for s in BOUNDARIES if s not in often)
     assert vocab.unknown == (len(often) + 1 if min_count > 1 else None)
@@ -126,6 +131,27 @@ def test_words_are_counted_and_rare_ones_are_one(lines, min_count, lower):
         assert list(vocab.split(line)) == words
         if min_count == 1:  # the text has the same words, with spaces where people put them
             assert split_words(decode(vocab, ids)) == words
+
+
+@given(st.lists(st.text("aB7. -,", max_size=12), min_size=1), st.booleans(), st.booleans())
+def test_numbers_and_sentence_ends_are_symbols_of_a_vocabulary(lines, numbers, ends):
+    options = {"merge_numbers": numbers, "sentence_ends": ends}
+    vocab, tokenizer = build_vocab(lines, "word", **options), WordTokenizer(numbers, ends)
+    assert {*vocab.symbols[1:]} == {word for line in lines for word in tokenizer.split(line)}
+    assert vocab.tokenizer == tokenizer
+    for line in lines:
+        ids = encode(vocab, line)
+        assert [vocab.symbols[i] for i in ids] == tokenizer.split(line) == vocab.split(line)
+        again = encode(vocab, decode(vocab, ids))
+        assert again.tolist() == ids.tolist()
+
+
+def test_a_count_that_no_word_has_is_refused_with_the_most_frequent_word():
+    message = "no word occurs 1,000 times, as --min-count asks; the most frequent one, "
+    with pytest.raises(InputError, match=message + "'b', occurs 2 times"):
+        build_vocab(["a b b a c"], "word", min_count=1000)
+    with pytest.raises(InputError, match=message + "'c', occurs once"):
+        build_vocab(["a b c"], "word", min_count=1000)
 
 
 def test_a_word_that_is_not_known_is_named():

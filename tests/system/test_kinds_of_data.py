@@ -56,6 +56,33 @@ def test_lines_with_full_stops_are_lines_like_others():
     assert in_train["in_train"] == [line in known for line in in_train["samples"]]
 
 
+def test_a_document_of_words_with_numbers_and_sentence_ends():
+    text = "".join(f"Mr. Day sat in {1900 + i}. Was it w{i}? No!\n" for i in range(40))
+    trained = train(
+        text,
+        *("--items", "document", "--unit", "word", "--lower", "--min-count", "2"),
+        *("--merge-numbers", "--sentence-ends"),
+    )
+    scored = record_of("score", "run", "Mr. Day sat in 7.")
+    shown = [symbol for symbol, _ in scored["symbols"][0]]
+    assert shown == ["mr", ".", "day", "sat", "in", "<num>", ".", "</s>"]
+    assert record_of("sample", "run", "--num", "3")["samples"] == trained["samples"]
+    call("report", "run")
+    assert not any("</s>" in sample for sample in trained["samples"])
+    page = Path("run/report.html").read_text()
+    assert "per word, " in page
+    assert "of them are known" in page
+    evaluated = record_of("eval", "run")
+    for name in ("perplexity", "bits_per_character", "unknown_rate"):
+        assert evaluated[name] == trained[name]
+    assert trained["unknown_rate"] > 0
+    counted_words = run_dataset(load_run("run")).info.totals
+    assert counted_words[1].characters == load_run("run").data["split_characters"][1]
+    again = record_of("train", "--resume", "--out", "run")
+    for name in ("dev_loss", "perplexity", "bits_per_character", "unknown_rate", "samples"):
+        assert again[name] == trained[name]
+
+
 def test_any_bytes_are_lines_of_bytes():
     trained = train("\n".join(["zoë", "ava.", "a b"] * 5), "--unit", "byte")
     assert trained["vocab_size"] == 257

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from mm_jax.cli.common import (
-    Outcome,
-    with_absolute_path,
-)
+from mm_jax.cli.common import Outcome, describe_units, with_absolute_path
 from mm_jax.cli.describe_data import describe_file, note_data, show_samples
 from mm_jax.config.base import MAX_FLOAT, Between, Choices, InputError
 from mm_jax.config.data import DataConfig
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
     from mm_jax.data.file_summary import FileSummary
     from mm_jax.data.samples import Samples
     from mm_jax.experiments.counting import CountResult
+    from mm_jax.experiments.loss_units import LossUnits
     from mm_jax.models.base import Params
 
 
@@ -69,7 +67,8 @@ def run(options: Options, console: Console) -> Outcome:
     counting.check_request(options.order, options.smoothing, data.split)
     stream = Stream(data)
     if stream.num_bytes > LARGE_FILE_BYTES:
-        console.note(f"reading {stream.num_bytes / 1e6:,.0f} MB, twice")
+        times = "three times" if data.unit == "word" else "twice"
+        console.note(f"reading {stream.num_bytes / 1e6:,.0f} MB, {times}")
     summary = summarize_splits(stream)
     note_data(summary.info, console)
     keeps = path is not None
@@ -86,6 +85,10 @@ def run(options: Options, console: Console) -> Outcome:
     config = CountConfig(data, counting.model_config(result.chosen))
     record = {"command": "count", "config": to_dict(config), **result_record(summary, result)}
     print_result(result, record, console, chosen_by(options))
+    if summary.info.totals is not None:
+        split = "train" if result.chosen.dev_loss is None else "dev"
+        for line in describe_units(model_units(summary, result), split):
+            console.say(line)
     record |= {"num_params": None, "samples": None, "num_cut": None, "run_dir": None}
     try:
         params = counting.model_params(result.chosen, result.counts.train)
@@ -124,6 +127,16 @@ def model_losses(result: "CountResult") -> dict[str, float | None]:
     return {"train_loss": result.chosen.train_loss, "dev_loss": result.chosen.dev_loss}
 
 
+def model_units(summary: "FileSummary", result: "CountResult") -> "LossUnits":
+    """Return the loss of the chosen model on dev in other units, or on train without dev."""
+    from mm_jax.experiments.loss_units import loss_units
+
+    chosen, totals = result.chosen, summary.info.totals or (None, None)
+    if chosen.dev_loss is None:
+        return loss_units(chosen.train_loss, totals[0])
+    return loss_units(chosen.dev_loss, totals[1])
+
+
 def result_record(summary: "FileSummary", result: "CountResult") -> dict[str, Any]:
     """Return what --json has of the file, the counts, the baselines and the chosen model."""
     from mm_jax.experiments.counting import impossible_in_dev
@@ -141,6 +154,7 @@ def result_record(summary: "FileSummary", result: "CountResult") -> dict[str, An
         "num_examples": train.total,
         "num_distinct": len(train.keys),
         **model_losses(result),
+        **model_units(summary, result).record,
         "loss": chosen.train_loss if dev is None else chosen.dev_loss,
         "floors": reference_losses(result.baselines),
         "rungs": [baseline._asdict() for baseline in result.baselines],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mm_jax.config.training import AnyConfig
     from mm_jax.data.corpus import Corpus
     from mm_jax.data.encoding import FileInfo
+    from mm_jax.data.word_totals import TextTotals
     from mm_jax.runs.reader import Run
 
 SPLITS = ("train", "dev", "test", "all")
@@ -52,6 +53,7 @@ class Lines(NamedTuple):
     split_name: str
     corpus: "Corpus"
     num_skipped: int  # lines of the file that were left out
+    totals: "TextTotals | None"  # where tokens are words
 
 
 class Measurement(NamedTuple):
@@ -60,19 +62,10 @@ class Measurement(NamedTuple):
     loss_nats: float
     impossible: list[str]  # context and symbol of what has no probability
 
-    @property
-    def bits(self) -> float:
-        """The loss in bits per symbol."""
-        return self.loss_nats / math.log(2)
-
-    @property
-    def perplexity(self) -> float:
-        """The exponential of the loss in nats; infinite where no float holds it."""
-        return math.exp(self.loss_nats) if self.loss_nats < 700 else math.inf
-
 
 def run(options: Options, console: Console) -> Outcome:
     """Evaluate a run, and note it in the run where its test split was used."""
+    from mm_jax.experiments.loss_units import loss_units
     from mm_jax.runs.reader import count_test_evaluation, describe, load_run, unfinished_note
 
     started = time.perf_counter()
@@ -88,6 +81,7 @@ def run(options: Options, console: Console) -> Outcome:
             "vocabulary"
         )
     measured = measure(trained, lines.corpus)
+    units = loss_units(measured.loss_nats, lines.totals)
     record = {
         "command": "eval",
         **describe(trained),
@@ -96,8 +90,8 @@ def run(options: Options, console: Console) -> Outcome:
         "num_lines": len(lines.corpus),
         "num_examples": lines.corpus.num_predictions,
         "loss": measured.loss_nats,
-        "bits": measured.bits,
-        "perplexity": measured.perplexity,
+        "bits": units.bits,
+        **units.record,
     }
     if options.skip_unknown:
         record["num_skipped"] = lines.num_skipped
@@ -139,8 +133,9 @@ def select_lines(trained: "Run", options: Options) -> Lines:
             dataset = run_dataset(trained._replace(config=with_data(trained.config, chosen)))
         else:
             dataset = load_dataset(chosen, trained.vocab, skip_unknown=skips)
-    corpus = getattr(dataset.splits, "train" if name == "all" else name)
-    return Lines(dataset.info, name, corpus, dataset.num_skipped)
+    place = SPLITS.index("train" if name == "all" else name)
+    totals = dataset.info.totals[place] if dataset.info.totals else None
+    return Lines(dataset.info, name, dataset.splits[place], dataset.num_skipped, totals)
 
 
 def with_data(config: "AnyConfig", data: DataConfig) -> "AnyConfig":
@@ -174,13 +169,16 @@ def print_result(run_name: str, record: dict[str, Any], console: Console) -> Non
     if "test_looks" in record:
         console.say(f"This is evaluation {record['test_looks']} of the test split of {run_name}.")
     loss, bits, perplexity = (format_loss(record[key]) for key in ("loss", "bits", "perplexity"))
+    units = f"{bits} bits, perplexity {perplexity}"
+    if record["bits_per_character"] is not None:
+        per_character = format_loss(record["bits_per_character"])
+        units = f"perplexity {perplexity} per word, {per_character} bits per character"
+        if record["unknown_rate"]:
+            units += f", {record['unknown_rate']:.1%} of the words unknown"
     where = f"{record['num_examples']:,} predictions"
     if (items := record["config"]["data"]["items"]) != "document":
         where += f" in {record['num_lines']:,} {ITEM_NAMES[items]}"
-    console.say(
-        f"{record['split_name']} loss {loss} nats per symbol ({bits} bits, perplexity "
-        f"{perplexity}) over {where}"
-    )
+    console.say(f"{record['split_name']} loss {loss} nats per symbol ({units}) over {where}")
     if "impossible" in record:
         hidden = record["num_impossible"] - len(record["impossible"])
         more = f" and {hidden:,} more" if hidden else ""

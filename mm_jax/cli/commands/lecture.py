@@ -9,7 +9,7 @@ import tyro
 from mm_jax.cli.common import Outcome, import_plots
 from mm_jax.config.base import InputError
 from mm_jax.runtime.console import Console
-from mm_jax.runtime.paths import DATA_SETS
+from mm_jax.runtime.paths import OF_LECTURES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Options:
 
     number: tyro.conf.Positional[Literal[1, 2]]
     """1: bigrams, by counting and as a net. 2: the multilayer perceptron of Bengio et al., 2003."""
-    data: Annotated[str | None, tyro.conf.arg(metavar="|".join(DATA_SETS))] = None
+    data: Annotated[str | None, tyro.conf.arg(metavar="|".join(OF_LECTURES))] = None
     """lecture-names, the default if that file is available; or names, with similar numbers."""
     out: str | None = None
     """The folder for the figures; by default figures/lecture-1 or figures/lecture-2."""
@@ -36,8 +36,8 @@ def run(options: Options, console: Console) -> Outcome:
     """Run the script of the lecture, and compare its numbers with the lecture's."""
     import time
 
-    if options.data not in (None, *DATA_SETS):
-        known = " or ".join(DATA_SETS)
+    if options.data not in (None, *OF_LECTURES):
+        known = " or ".join(OF_LECTURES)
         raise InputError(f"--data {options.data}: the lectures' numbers need {known}")
     import_plots()
     from mm_jax.lectures.walkthrough import Walk, walk_through

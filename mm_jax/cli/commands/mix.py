@@ -108,6 +108,7 @@ def run(options: Options, console: Console) -> Outcome:
         "run_dir": str(path),
         "train_loss": result.train_loss,
         "dev_loss": result.dev_loss,
+        **result.units.record,
         "weights": weights,
         **record,
         "samples": result.samples.texts,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from mm_jax.cli.common import Outcome
-from mm_jax.cli.describe_data import show_samples
+from mm_jax.cli.describe_data import note_unknown, show_samples
 from mm_jax.config.base import MAX_FLOAT, Between, Choices, Count, InputError, Seed
 from mm_jax.runtime.console import Console
 from mm_jax.runtime.paths import is_large
@@ -48,7 +48,7 @@ def run(options: Options, console: Console) -> Outcome:
     import jax
 
     from mm_jax.data.samples import Samples
-    from mm_jax.data.vocab import SymbolError, encode
+    from mm_jax.data.vocab import SymbolError, encode, unknown_words
     from mm_jax.models.sampling import sample_in_chunks
     from mm_jax.runs.reader import describe, load_run, unfinished_note
 
@@ -59,6 +59,7 @@ def run(options: Options, console: Console) -> Outcome:
         prefix = encode(trained.vocab, options.prefix)
     except SymbolError as error:
         raise InputError(f"--prefix: {error}") from None
+    note_unknown(unknown_words(trained.vocab, [options.prefix]), console)
     shape = trained.sample_shape
     if options.max_len is not None:
         shape = shape._replace(max_len=options.max_len)

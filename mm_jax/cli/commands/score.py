@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import tyro
 
 from mm_jax.cli.common import Outcome
+from mm_jax.cli.describe_data import note_unknown
 from mm_jax.config.base import InputError
 from mm_jax.runtime.console import Console
 
@@ -22,7 +23,7 @@ class Options:
 
     The nats of a line are -log of its probability; the last symbol ends the line, but for a model
     of a document, which does not end. Lines of a file or of stdin with symbols that the run does
-    not know are counted on stderr and left out.
+    not know are counted on stderr and left out; where it has an unknown word, words are read as it.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -55,6 +56,7 @@ def run(options: Options, console: Console) -> Outcome:
         console.note(unfinished)
     chosen = choose(trained, options, console)
     corpus, vocab = chosen.corpus, trained.vocab
+    num_unknown = int((corpus.ids == vocab.unknown).sum())
     each = surprise(trained.model, trained.params, corpus).tolist()
     ids, shown = corpus.ids.tolist(), vocab.symbols
     limits = corpus.offsets.tolist()
@@ -80,6 +82,7 @@ def run(options: Options, console: Console) -> Outcome:
         "symbols": symbols,
         "impossible": [[context + symbol for context, symbol in line] for line in impossible],
         "num_skipped": chosen.num_skipped,
+        "num_unknown": num_unknown,
     }
     return Outcome(record)
 
@@ -87,7 +90,7 @@ def run(options: Options, console: Console) -> Outcome:
 def choose(trained: "Run", options: Options, console: Console) -> Chosen:
     """Return the lines that were asked for. Raise InputError where none can be scored."""
     from mm_jax.data.corpus import encode_corpus
-    from mm_jax.data.vocab import SymbolError
+    from mm_jax.data.vocab import UNKNOWN, SymbolError, unknown_words
 
     if options.data is None and options.lines != ("-",):
         try:
@@ -99,10 +102,16 @@ def choose(trained: "Run", options: Options, console: Console) -> Chosen:
             raise InputError(
                 f"line {line} is empty, and a model of a document knows no end to score"
             )
+        note_unknown(unknown_words(trained.vocab, options.lines), console)
         return Chosen(corpus, list(options.lines), 0)
     corpus, complaint, num_skipped = read_items(trained, options.data)
     if complaint:
         console.note(complaint)
+    if count := int((corpus.ids == trained.vocab.unknown).sum()):
+        words = int((corpus.ids != 0).sum())
+        console.note(
+            f"{count:,} of {words:,} words are not in the vocabulary and are read as {UNKNOWN}"
+        )
     return Chosen(corpus, corpus.items(), num_skipped)
 
 

@@ -141,6 +141,8 @@ def check(options: Options) -> None:
 
 def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
     """Return the results of a run at its end; None where it has not come there, or is damaged."""
+    from mm_jax.data.word_totals import recorded_totals
+    from mm_jax.experiments.evaluation import EvalResult
     from mm_jax.runs.metrics import last_line
     from mm_jax.runs.population_checkpoints import PopulationCheckpoints
     from mm_jax.runs.reader import describe, load_run, read_samples
@@ -161,7 +163,9 @@ def finished(path: Path, config: RunConfig, console: Console) -> Outcome | None:
         with hold_dir(path, str(path), "", resume=True):
             PopulationCheckpoints(path).remove()  # where a crash left them
     console.say(f"run        {path} has come to its end: {config.steps:,} steps")
-    losses = {name: last.get(name) for name in ("train_loss", "dev_loss")}
+    totals = recorded_totals(trained.data, is_document=config.data.items == "document")
+    result = EvalResult(last["train_loss"], last.get("dev_loss"), samples, totals)
+    losses = {"train_loss": result.train_loss, "dev_loss": result.dev_loss, **result.units.record}
     results = {"steps": config.steps, **losses, "samples": samples.texts}
     results |= {"num_cut": sum(samples.cut), "stopped": None}
     return Outcome({"command": "train", **describe(trained), **results})

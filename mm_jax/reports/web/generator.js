@@ -28,6 +28,29 @@
   }
   const nets = Array.from({ length: model.members }, (_, m) => memberOf(m));
 
+  // As data/word_tokens.py: a number, and the end of a sentence, whose dot follows no initial and no
+  // abbreviation. The two symbols are single characters in the text before it is split.
+  const NUMBER =
+    /(?<![\p{L}\p{N}])(?<!\p{L}['’-])\d+(?:[.,]\d+)*(?![\p{L}\p{N}]|[.,]\d)(?!['’-]\p{L})|<num>/gu;
+  const END = /([.!?]+)["'”’)\]}»]*(?=\s|$)/gu;
+  const SHOWN = { "\ufdd0": "<num>", "\ufdd1": "</s>" };
+  const abbreviations = model.abbreviations && new Set(model.abbreviations);
+  function endsNone(word) {
+    return abbreviations.has(word.toLowerCase()) || /^\p{L}$/u.test(word);
+  }
+  function withMarks(text) {
+    let marked = text.replace(/[\ufdd0\ufdd1]/g, "");
+    if (model.merge_numbers) marked = marked.replace(NUMBER, "\ufdd0");
+    if (abbreviations) {
+      marked = marked.replace(END, (end, marks, place, all) => {
+        const before = all.slice(0, place);
+        const word = /\S$/.test(before) && marks === "." ? before.match(WORDS).at(-1) : "";
+        return endsNone(word) ? end : end + "\ufdd1";
+      });
+    }
+    return marked;
+  }
+
   // As data/words.py: runs of letters and digits, single marks, line breaks.
   const WORDS = /[\p{L}\p{N}]+(?:['’-]?[\p{L}\p{N}]+|\p{M}+)*|\S|\n/gu;
 
@@ -35,7 +58,8 @@
   function split(text) {
     if (unit === "byte") return Array.from(new TextEncoder().encode(text), (b) => symbols[b + 1]);
     const typedText = model.lower ? text.toLowerCase() : text;
-    return unit === "word" ? typedText.match(WORDS) || [] : Array.from(typedText);
+    if (unit !== "word") return Array.from(typedText);
+    return (withMarks(typedText).match(WORDS) || []).map((word) => SHOWN[word] ?? word);
   }
 
   // Whether a space may stand before and after a word or mark, in the most usual cases of
@@ -59,14 +83,23 @@
   // The text that tokens are.
   function join(past) {
     if (unit === "byte") return new TextDecoder().decode(Uint8Array.from(past, (id) => id - 1));
-    const tokens = past.map((id) => symbols[id]);
-    if (unit !== "word") return tokens.join("");
+    const all = past.map((id) => symbols[id]);
+    if (unit !== "word") return all.join("");
+    const tokens = [], ends = new Set(); // the number of words before each end of a sentence
+    for (const word of all) {
+      if (abbreviations && word === "</s>") ends.add(tokens.length); else tokens.push(word);
+    }
+    let inEnd = false; // whether a space here would end a sentence
     const open = new Set();
     let text = "", gap = false;
     tokens.forEach((word, i) => {
       const [before, after] = spaces(word, tokens[i - 1] || "", tokens[i + 1] || "", open);
-      text += (gap && before ? " " : "") + word;
+      const space = inEnd ? ends.has(i) && word !== "\n" : gap && before;
+      text += (space ? " " : "") + word;
       gap = after;
+      const isMark = /^[.!?]$/.test(word), closes = /^["'”’)\]}»]$/.test(word);
+      const isAbbreviated = () => word === "." && endsNone(tokens[i - 1] || "");
+      inEnd = abbreviations && (isMark || (inEnd && !space && closes)) && !isAbbreviated();
     });
     return text;
   }

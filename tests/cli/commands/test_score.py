@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.cli.commands.conftest import LINES, nats_by_hand
+from tests.cli.commands.conftest import DOCUMENT, LINES, nats_by_hand
 from tests.helpers import call, record_of
 
 
@@ -67,3 +67,30 @@ def test_lines_of_a_file_with_unknown_symbols_are_left_out_and_counted(run, monk
     Path("some.txt").write_text("xena\n")
     err = call("score", run, "--data", "some.txt", code=2)[1]
     assert "some.txt: 1 of 1 lines contains symbols" in err
+
+
+# Words
+
+
+def test_words_that_a_run_does_not_know_are_read_as_one_and_named(words_run):
+    line = "Mr. Day paid 7.50. He saw zyx."
+    record = record_of("score", words_run, line)
+    shown = [symbol for symbol, _ in record["symbols"][0]]
+    expected = "mr . day paid <num> . </s> he <unk> <unk> . </s>"
+    assert shown == expected.split()
+    assert record["num_unknown"] == 2
+    err = call("score", words_run, line)[1]
+    assert err == ("2 words are not in the vocabulary and are read as <unk>: 'saw', 'zyx'\n")
+    err = call("score", words_run, "zyx zyx")[1]
+    assert err == "'zyx' is not in the vocabulary and is read as <unk>\n"
+    assert call("score", words_run, "the car")[1] == ""
+    Path("some.txt").write_text("the zyx car, the xyz\n")
+    err = call("score", words_run, "--data", "some.txt")[1]
+    assert err == "3 of 7 words are not in the vocabulary and are read as <unk>\n"
+
+
+def test_a_word_that_is_not_known_is_refused_where_none_is_the_unknown_one():
+    Path("text.txt").write_text(DOCUMENT)
+    record_of("count", "--data", "text.txt", "--unit", "word", "--out", "all")
+    err = call("score", "all", "Mr. Day saw zyx", code=2)[1]
+    assert "line 1: word 'saw' at place 4 of 'Mr. Day saw zyx' is not in the vocabulary" in err
