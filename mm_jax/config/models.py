@@ -74,6 +74,17 @@ class KneserNeyConfig(Choices, ModelTraits):
 
 
 @dataclasses.dataclass(frozen=True)
+class InterpolatedConfig(Choices, ModelTraits):
+    """Interpolated n-grams: the estimates of all orders, weighted by how often the context came."""
+
+    name: ClassVar[str] = "interpolated"
+    title: ClassVar[str] = "Interpolated n-grams"
+
+    order: Annotated[int, Between(2, 30)] = 3
+    """Symbols in the longest n-gram."""
+
+
+@dataclasses.dataclass(frozen=True)
 class BigramConfig(Choices, ModelTraits):
     """The bigram as a neural net: one matrix W, whose row W[last symbol] is the logits."""
 
@@ -252,7 +263,7 @@ class MixtureConfig(Choices, ModelTraits):
     (Good 1953); models that know train well repeat it too often."""
 
 
-CountedConfig = NgramConfig | KneserNeyConfig
+CountedConfig = NgramConfig | KneserNeyConfig | InterpolatedConfig
 TrainedConfig = (
     BigramConfig
     | MLPConfig

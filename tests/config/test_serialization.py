@@ -11,6 +11,7 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import (
     BigramConfig,
+    InterpolatedConfig,
     KneserNeyConfig,
     MixtureConfig,
     MLPConfig,
@@ -71,7 +72,8 @@ count_configs = st.builds(
     CountConfig,
     data=data_configs,
     model=st.builds(NgramConfig, order=st.integers(1, 30), smoothing=sizes)
-    | st.builds(KneserNeyConfig, order=st.integers(2, 6)),
+    | st.builds(KneserNeyConfig, order=st.integers(2, 6))
+    | st.builds(InterpolatedConfig, order=st.integers(2, 6)),
 )
 
 
@@ -136,7 +138,11 @@ def changed(path, value):
     [
         ("color", "red", "unknown choice 'color'"),
         ("model.color", "red", "unknown choice 'color'"),
-        ("model.name", "gpu", "unknown model 'gpu'; choose from ngram, kneser-ney, bigram, mlp"),
+        (
+            "model.name",
+            "gpu",
+            "unknown model 'gpu'; choose from ngram, kneser-ney, interpolated",
+        ),
         ("model.name", None, "unknown model None"),
         ("model.context", 0, "--context must be at least 1, not 0"),
         ("model.context", "3", "--context must be of type int"),

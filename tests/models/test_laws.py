@@ -66,7 +66,7 @@ def random_counts(key):
 
 
 def random_states(key):
-    """Parameters of a Kneser-Ney model of order 3 in which every context occurred."""
+    """Parameters of an interpolated model of order 3 in which every context occurred."""
     one, two = np.arange(V) + 1, np.arange(V * V).reshape(V, V) + V + 1
     following = np.concatenate([one[None], two, np.tile(two, (V, 1))])
     return {
@@ -83,7 +83,7 @@ def random_sparse_states(key):
     return jax.tree.map(jnp.asarray, params)
 
 
-RANDOM_PARAMS = {"ngram": random_counts, "kneser-ney": random_states}
+RANDOM_PARAMS = {"ngram": random_counts, "kneser-ney": random_states, "interpolated": random_states}
 
 
 def counted(name):
