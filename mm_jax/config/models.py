@@ -255,9 +255,10 @@ class MixtureConfig(Choices, ModelTraits):
     name: ClassVar[str] = "mixture"
     title: ClassVar[str] = "Mixture"
 
-    kind: Literal["log-linear", "linear"] = "log-linear"
+    kind: Literal["log-linear", "linear", "frequency"] = "log-linear"
     """linear: the weighted mean of probabilities; log-linear: that of their logarithms, which is
-    better wherever counts are mixed in."""
+    better wherever counts are mixed in; frequency: linear, with weights by how often the last two
+    tokens occurred in train (Bengio et al. 2003)."""
     good_turing: bool = False
     """Make items of train as often, and new ones as often, as the repeats within train let expect
     (Good 1953); models that know train well repeat it too often."""

@@ -82,6 +82,7 @@ COUNTED = CountConfig(DATA, NgramConfig())
     [
         ({}, "mm-jax mix '/a b/x' /y"),
         ({"model": MixtureConfig("linear")}, "mm-jax mix '/a b/x' /y --kind linear"),
+        ({"model": MixtureConfig("frequency")}, "mm-jax mix '/a b/x' /y --kind frequency"),
         ({"held_out": "/a b.txt"}, "mm-jax mix '/a b/x' /y --held-out '/a b.txt'"),
         ({"fixed_weights": (0.25, 1.0)}, "mm-jax mix '/a b/x' /y --fixed-weights 0.25,1.0"),
     ],

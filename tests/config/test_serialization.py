@@ -83,13 +83,14 @@ def mixtures_of(runs):
     def mixture(data, kind, members, held_out, has_weights):
         configs, paths = zip(*members, strict=True)
         weights = (0.0,) * (len(paths) - 1) + (1.0,)
-        given = weights if has_weights and held_out is None else None
+        can_be_given = held_out is None and kind != "frequency"
+        given = weights if has_weights and can_be_given else None
         return MixConfig(data, MixtureConfig(kind), configs, paths, held_out, given)
 
     return st.builds(
         mixture,
         data=data_configs,
-        kind=st.sampled_from(["log-linear", "linear"]),
+        kind=st.sampled_from(["log-linear", "linear", "frequency"]),
         members=st.lists(st.tuples(runs, texts), min_size=2, max_size=3),
         held_out=st.none() | texts,
         has_weights=st.booleans(),
