@@ -112,7 +112,7 @@ def request_of(options: Options) -> "tuple[Order, Smoothing]":
     Raises InputError for a smoothing beside a model that has none.
     """
     order = options.order or COUNTED[options.model].order
-    if options.model == NgramConfig.name:
+    if options.model == "ngram":
         return order, options.smoothing
     if options.smoothing not in (NgramConfig.smoothing, options.model):
         raise InputError(

@@ -106,9 +106,9 @@ def test_by_frequency_each_bin_has_its_weights(records, splits):
     assert by_bin.shape == (1 + math.ceil(math.log(total)), 2)
     np.testing.assert_allclose(by_bin.sum(1), 1, rtol=1e-6)
     assert sum(record["weights"]) == pytest.approx(1, abs=1e-6)
-    assert (by_bin.min(0) <= record["weights"]).all()
-    assert (record["weights"] <= by_bin.max(0)).all()
-    assert np.ptp(by_bin[:, 0]) > 0
+    assert (by_bin.min(0) - 1e-6 <= record["weights"]).all()
+    assert (record["weights"] <= by_bin.max(0) + 1e-6).all()
+    assert len({*by_bin[:, 1]}) > 1
     assert "weights_by_bin" not in records["linear"]
 
 
