@@ -42,9 +42,9 @@ def test_each_item_has_its_split(lines, items, scheme, seed):
     first = [lines.index(line) for line in dict.fromkeys(lines)]
     numbers = [str(i) for i in (first if scheme == "unique" else range(len(lines)))]
     expected = [DROPPED] * len(lines)
-    for number_of_split, some in zip((TRAIN, DEV, TEST), split_lines(numbers, scheme, seed), strict=True):
+    for each, some in zip((TRAIN, DEV, TEST), split_lines(numbers, scheme, seed), strict=True):
         for number in some:
-            expected[int(number)] = number_of_split
+            expected[int(number)] = each
     assert summary.split_of.tolist() == expected
     assert summary.split_lines == [expected.count(split) for split in (TRAIN, DEV, TEST)]
     assert summary.info.num_items == len(lines)
