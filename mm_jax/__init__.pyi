@@ -51,6 +51,8 @@ from .models.ensemble import ensemble as ensemble
 from .models.good_turing import good_turing as good_turing
 from .models.gpt2 import transformer_from_gpt2 as transformer_from_gpt2
 from .models.gpt2 import transformer_to_gpt2 as transformer_to_gpt2
+from .models.interpolated import fit_interpolated as fit_interpolated
+from .models.interpolated import interpolated as interpolated
 from .models.kneser_ney import fit_kneser_ney as fit_kneser_ney
 from .models.kneser_ney import kneser_ney as kneser_ney
 from .models.mixture import mixture as mixture

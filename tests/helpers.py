@@ -18,6 +18,7 @@ from mm_jax.data.samples import Samples, to_text
 from mm_jax.models.base import scanned
 from mm_jax.models.bigram import bigram as neural_bigram
 from mm_jax.models.ensemble import ensemble
+from mm_jax.models.interpolated import fit_interpolated
 from mm_jax.models.kneser_ney import fit_kneser_ney
 from mm_jax.models.layers import Head
 from mm_jax.models.ngram import fit_ngram
@@ -158,6 +159,9 @@ def record_of(*args, code=0):
     return strict_json(out)
 
 
+SPARSE_FITS = {"kneser-ney": fit_kneser_ney, "interpolated": fit_interpolated}
+
+
 def make_run(path, config, *, metrics=(), samples=None, cut=None):
     """Keep an untrained model as a run, as if training had made it; return its path.
 
@@ -168,8 +172,9 @@ def make_run(path, config, *, metrics=(), samples=None, cut=None):
     model = build_model(config.model, len(dataset.vocab))
     if config.model.name == "ngram":
         params = fit_ngram(dataset.splits.train, order=config.model.order)
-    elif config.model.name == "kneser-ney":
-        params = fit_kneser_ney(dataset.splits.train, order=config.model.order)
+    elif config.model.name in SPARSE_FITS:
+        fit = SPARSE_FITS[config.model.name]
+        params = fit(dataset.splits.train, order=config.model.order)
     else:
         count = config.seeds
         params = (

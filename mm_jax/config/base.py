@@ -100,6 +100,7 @@ def _problem(hint: Any, value: Any) -> str | None:
         members = typing.get_args(hint)
         if value is None and type(None) in members:
             return None
+        members = tuple(member for member in members if member is not type(None))
         if dataclasses.is_dataclass(members[0]):
             return None if isinstance(value, members) else "must be a table of choices"
         if isinstance(value, str) and typing.get_origin(members[-1]) is Literal:

@@ -5,7 +5,7 @@ import shlex
 
 from mm_jax.config.base import Choices, flag
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import MixtureConfig
+from mm_jax.config.models import MixtureConfig, NgramConfig
 from mm_jax.config.presets import PRESETS, default_run
 from mm_jax.config.training import AnyConfig, CountConfig, MixConfig, RunConfig
 
@@ -14,9 +14,11 @@ def command_of(config: AnyConfig) -> str:
     """Return the shortest command that makes a run of these choices, from a preset or not."""
     if isinstance(config, CountConfig):
         model = config.model
-        smoothing = getattr(model, "smoothing", model.name)
         command = ["mm-jax", "count", *flags_of(config.data, DataConfig())]
-        return shlex.join([*command, "--order", str(model.order), "--smoothing", f"{smoothing}"])
+        named = ["--model", model.name]
+        if isinstance(model, NgramConfig):
+            named = ["--smoothing", f"{model.smoothing}"]
+        return shlex.join([*command, *named, "--order", str(model.order)])
     if isinstance(config, MixConfig):
         kind = flags_of(config.model, MixtureConfig())
         held_out = [] if config.held_out is None else ["--held-out", config.held_out]

@@ -28,6 +28,7 @@ COUNTED = {
     "unigram": EntryKind("Unigram"),
     "bigram": EntryKind("Bigram"),
     "add-k": EntryKind("Best n-gram, k added"),
+    "interpolated": EntryKind("Best interpolated n-gram"),
     "kneser-ney": EntryKind("Best Kneser-Ney"),
 }
 NETS = {

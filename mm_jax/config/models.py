@@ -74,6 +74,17 @@ class KneserNeyConfig(Choices, ModelTraits):
 
 
 @dataclasses.dataclass(frozen=True)
+class InterpolatedConfig(Choices, ModelTraits):
+    """Interpolated n-grams: the estimates of all orders, weighted by how often the context came."""
+
+    name: ClassVar[str] = "interpolated"
+    title: ClassVar[str] = "Interpolated n-grams"
+
+    order: Annotated[int, Between(2, 30)] = 3
+    """Symbols in the longest n-gram."""
+
+
+@dataclasses.dataclass(frozen=True)
 class BigramConfig(Choices, ModelTraits):
     """The bigram as a neural net: one matrix W, whose row W[last symbol] is the logits."""
 
@@ -252,15 +263,16 @@ class MixtureConfig(Choices, ModelTraits):
     name: ClassVar[str] = "mixture"
     title: ClassVar[str] = "Mixture"
 
-    kind: Literal["log-linear", "linear"] = "log-linear"
+    kind: Literal["log-linear", "linear", "frequency"] = "log-linear"
     """linear: the weighted mean of probabilities; log-linear: that of their logarithms, which is
-    better wherever counts are mixed in."""
+    better wherever counts are mixed in; frequency: linear, with weights by how often the last two
+    tokens occurred in train (Bengio et al. 2003)."""
     good_turing: bool = False
     """Make items of train as often, and new ones as often, as the repeats within train let expect
     (Good 1953); models that know train well repeat it too often."""
 
 
-CountedConfig = NgramConfig | KneserNeyConfig
+CountedConfig = NgramConfig | KneserNeyConfig | InterpolatedConfig
 TrainedConfig = (
     BigramConfig
     | MLPConfig

@@ -230,6 +230,11 @@ class MixConfig:
             raise InputError("weights must be numbers of 0 or more, and not all 0")
         if self.held_out is not None:
             raise InputError("give weights, or what they are fitted on: not both")
+        if self.model.kind == "frequency":
+            raise InputError(
+                "--fixed-weights are the same for all contexts, and those of --kind frequency are "
+                "not: give --kind linear"
+            )
         if self.model.kind == "linear" and abs(sum(weights) - 1) > 1e-3:
             raise InputError(f"linear weights must sum to 1, not to {sum(weights):g}")
 

@@ -18,7 +18,9 @@ from mm_jax.data.splits import (
     TRAIN,
     Splits,
     document_ends,
+    held_out_items,
     named_errors,
+    num_held_out,
     ordered_splits,
 )
 from mm_jax.data.streaming import Stream
@@ -95,12 +97,42 @@ def _split(stream: Stream, info: FileInfo) -> FileSummary:
             return FileSummary(info, None, (first, second), longest=first)
         if config.split == "none":
             return FileSummary(info, None)
-        hashes = hashes_of(stream, info) if config.split == "unique" else None
-        splits = ordered_splits(info.num_items, config.split_seed, hashes)
+        splits = _split_items(stream, info)
+    return FileSummary(info, _split_of(info, *splits))
+
+
+def hold_out_of_train(stream: Stream, summary: FileSummary) -> FileSummary:
+    """Return a file of which a tenth of train is dev and the rest of it train, and nothing else.
+
+    They are what ``hold_out`` makes of the training items. Raise InputError for too few of them.
+    """
+    info, config = summary.info, stream.config
+    with named_errors(info.path):
+        if summary.ends is not None:
+            end = summary.ends[0]
+            return dataclasses.replace(summary, ends=(end - num_held_out(end, "tokens"), end))
+        if config.split == "none":
+            train = np.arange(info.num_items)
+        else:
+            train = _split_items(stream, info).train
+        num_held_out(len(train), "lines")
+    is_held_out = held_out_items(len(train))
+    split_of = _split_of(info, train[~is_held_out], train[is_held_out])
+    return dataclasses.replace(summary, split_of=split_of)
+
+
+def _split_items(stream: Stream, info: FileInfo) -> Splits:
+    """Return the numbers of the items of each split, in their order."""
+    hashes = hashes_of(stream, info) if stream.config.split == "unique" else None
+    return ordered_splits(info.num_items, stream.config.split_seed, hashes)
+
+
+def _split_of(info: FileInfo, *splits: np.ndarray) -> UInt8[np.ndarray, " items"]:
+    """Return the split of each item, from the numbers of the items of each."""
     split_of = np.full(info.num_items, DROPPED, np.uint8)
     for split, items in enumerate(splits):
         split_of[items] = split
-    return FileSummary(info, split_of)
+    return split_of
 
 
 def with_totals(stream: Stream, summary: FileSummary) -> FileInfo:

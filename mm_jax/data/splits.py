@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Integer, UInt64
+from jaxtyping import Bool, Integer, UInt64
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
@@ -153,12 +153,22 @@ def hold_out(corpus: Corpus) -> tuple[Corpus, Corpus]:
 
     Raises InputError for too few items.
     """
-    num = corpus.num_predictions if corpus.is_document else len(corpus)
-    if num < 10:
-        what = "tokens" if corpus.is_document else "lines"
-        raise InputError(f"{num} {what} are too few to hold a tenth of them out")
     if corpus.is_document:
-        rest, part = _pieces(corpus, [num - num // 10])
+        num = corpus.num_predictions
+        rest, part = _pieces(corpus, [num - num_held_out(num, "tokens")])
         return rest, part
-    is_held_out = np.arange(num) % 10 == 9
+    num_held_out(len(corpus), "lines")
+    is_held_out = held_out_items(len(corpus))
     return corpus.take(np.flatnonzero(~is_held_out)), corpus.take(np.flatnonzero(is_held_out))
+
+
+def held_out_items(num: int) -> Bool[np.ndarray, " num"]:
+    """Return which of the items are held out: every tenth."""
+    return np.arange(num) % 10 == 9
+
+
+def num_held_out(num: int, what: str) -> int:
+    """Return how many of so many are held out. Raise InputError where they are too few."""
+    if num < 10:
+        raise InputError(f"{num} {what} are too few to hold a tenth of them out")
+    return num // 10

@@ -1,4 +1,4 @@
-"""The counted entries of the ladder: uniform, unigram, bigram, the best add-k, Kneser-Ney."""
+"""The counted entries of the ladder: uniform, unigram, bigram, and the best of each other kind."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -8,16 +8,20 @@ import jax
 
 from mm_jax.config.base import InputError
 from mm_jax.config.command_line import command_of
+from mm_jax.config.models import InterpolatedConfig
 from mm_jax.config.training import CountConfig
 from mm_jax.data.dataset import Dataset
 from mm_jax.data.file_summary import summarize_splits
 from mm_jax.data.streaming import Stream
 from mm_jax.experiments.counting import (
+    SPARSE,
     count_splits,
+    interpolated_baselines,
     model_config,
     model_params,
     order_to_count,
     save_counted,
+    with_part_of_train,
 )
 from mm_jax.experiments.evaluation import first_samples, new_share
 from mm_jax.experiments.ladder_record import Entry
@@ -29,7 +33,7 @@ from mm_jax.runs.writer import drop_results
 
 UNIFORM = "uniform"
 ORDERS = {"unigram": 1, "bigram": 2}
-MAX_COUNTS = 2**26  # in the table of the best add-k: a file of 256 MB
+MAX_COUNTS = 2**26  # in a table of add-k: a file of 256 MB
 
 
 def counted_entries(path: Path, names: Sequence[str], dataset: Dataset) -> Iterator[Entry]:
@@ -41,32 +45,43 @@ def counted_entries(path: Path, names: Sequence[str], dataset: Dataset) -> Itera
     baselines = list(count_baselines(counts.train, counts.dev))
     counting_seconds = time.perf_counter() - begun
     for name in names:
+        begun = time.perf_counter()
         try:
+            if name == InterpolatedConfig.name:
+                counts = with_part_of_train(stream, summary, counts)
+                baselines += interpolated_baselines(counts)
             baseline = choose(name, baselines, len(dataset.vocab))
             if name == UNIFORM:
                 yield _uniform(baseline, dataset)
                 continue
             config = CountConfig(data, model_config(baseline))
-            params = model_params(baseline, counts.lower(baseline.order).train)
+            params = model_params(baseline, counts.lower(baseline.order))
             model = build_model(config.model, len(dataset.vocab))
         except InputError as error:
             yield Entry(name, skipped=str(error))
             continue
+        seconds, tokens = counting_seconds, dataset.splits.train.num_predictions
+        if name == InterpolatedConfig.name:
+            seconds += time.perf_counter() - begun
         entry = _counted(path / name, baseline, config, model, params, dataset)
-        tokens = dataset.splits.train.num_predictions
-        yield entry._replace(seconds=counting_seconds, tokens_per_second=tokens / counting_seconds)
+        yield entry._replace(seconds=seconds, tokens_per_second=tokens / seconds)
 
 
 def choose(name: str, baselines: Sequence[Baseline], vocab_size: int) -> Baseline:
     """Return the baseline of an entry. Raises InputError where there is none on these data.
 
-    The best add-k is one whose table, which is dense, has a moderate size.
+    Tables of add-k, which are dense, have a moderate size.
     """
     has_dev = baselines[0].dev_loss is not None
-    kind = {UNIFORM: UNIFORM, "kneser-ney": "kneser-ney"}.get(name, "add-k")
+    kind = name if name in (UNIFORM, *SPARSE) else "add-k"
     found = [each for each in baselines if each.kind == kind]
     if name in ORDERS:
         found = [each for each in found if each.order == ORDERS[name]]
+        if found and (cells := vocab_size ** ORDERS[name]) > MAX_COUNTS:
+            raise InputError(
+                f"its table of {cells:,} counts is larger than {4 * MAX_COUNTS // 2**20} MB; "
+                f"{' and '.join(SPARSE)} hold what occurs alone"
+            )
     elif name == "add-k":
         if not has_dev:
             raise InputError("its k and its order are the best on dev, and no lines are held out")

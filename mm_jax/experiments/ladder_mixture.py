@@ -16,7 +16,6 @@ from mm_jax.config.base import InputError
 from mm_jax.config.models import KneserNeyConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.data.dataset import Dataset
-from mm_jax.data.ngram_counts import count_corpus
 from mm_jax.data.splits import Splits, hold_out
 from mm_jax.experiments.ladder_record import (
     ImpossibleError,
@@ -62,8 +61,7 @@ def stacked_weights(
     splits = Splits(rest, held_out, held_out)
     part = dataset._replace(splits=splits)
     members = [_trained(copy, part, training) for copy in copies]
-    counts = count_corpus(rest, counted.order)
-    params = kneser_ney.from_tables(kneser_ney.estimate(counts))
+    params = kneser_ney.fit_kneser_ney(rest, order=counted.order)
     members.append((build_model(counted, len(dataset.vocab)), params))
     models, all_params = zip(*members, strict=True)
     fit = fit_mixture(models, all_params, held_out, kind)

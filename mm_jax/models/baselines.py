@@ -13,7 +13,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from mm_jax.data.ngrams import Counts
-from mm_jax.models.kneser_ney import estimate, ngram_log_probs
+from mm_jax.models.backoff_tables import Tables, ngram_log_probs
+from mm_jax.models.interpolated import Weights
+from mm_jax.models.interpolated import estimate as interpolate
+from mm_jax.models.kneser_ney import estimate
 
 ORDERS = range(2, 7)  # of Kneser-Ney
 MAX_ORDER = ORDERS[-1]
@@ -23,7 +26,7 @@ MIN_SMOOTHING, MAX_SMOOTHING = 1e-6, 1e6  # between which the best k is searched
 class Baseline(NamedTuple):
     """A count model and its losses in nats per symbol."""
 
-    kind: str  # uniform, add-k, kneser-ney
+    kind: str  # uniform, add-k, kneser-ney, interpolated
     order: int  # 0 for uniform
     smoothing: float | None  # the k of add-k
     train_loss: float
@@ -67,14 +70,21 @@ def add_k(train: Counts, dev: Counts | None, smoothing: float) -> Baseline:
 
 def kneser_ney(train: Counts, dev: Counts | None) -> Baseline:
     """Return the Kneser-Ney baseline for counts of one order."""
-    tables = estimate(train)
+    tables, discounts = estimate(train)
+    fell_back = tuple(order for order, each in enumerate(discounts, 1) if each.fell_back)
+    dev_loss = None if dev is None else _loss(tables, dev)
+    return Baseline("kneser-ney", train.order, None, _loss(tables, train), dev_loss, fell_back)
 
-    def loss(data: Counts) -> float:
-        return -float(data.counts @ ngram_log_probs(tables, data.keys)) / data.total
 
-    fell_back = tuple(order for order, level in enumerate(tables.levels, 1) if level.fell_back)
-    dev_loss = None if dev is None else loss(dev)
-    return Baseline("kneser-ney", train.order, None, loss(train), dev_loss, fell_back)
+def interpolated(train: Counts, dev: Counts | None, weights: Weights) -> Baseline:
+    """Return the baseline of interpolated n-grams for counts of one order and its lambdas."""
+    tables = interpolate(train, weights)
+    dev_loss = None if dev is None else _loss(tables, dev)
+    return Baseline("interpolated", train.order, None, _loss(tables, train), dev_loss)
+
+
+def _loss(tables: Tables, data: Counts) -> float:
+    return -float(data.counts @ ngram_log_probs(tables, data.keys)) / data.total
 
 
 def count_baselines(

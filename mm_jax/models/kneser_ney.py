@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Num
+from jaxtyping import Int64, Num
 
 from mm_jax.config.base import InputError
 from mm_jax.config.models import KneserNeyConfig
@@ -21,28 +19,25 @@ from mm_jax.data.ngram_counts import count_corpus
 from mm_jax.data.ngram_numbers import Numbering, find, sum_by
 from mm_jax.data.ngrams import Counts
 from mm_jax.data.vocab import Vocab
-from mm_jax.models.backoff import MAX_CELLS, States, backoff, dense_params, sparse_params
+from mm_jax.models.backoff import backoff
+from mm_jax.models.backoff_tables import Level, Tables, from_tables, group, within_an_item
 from mm_jax.models.base import Model, Params, built_once
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # for an order with too few n-grams to estimate its own
 
 
-class Level(NamedTuple):
-    """One order m of the model: the n-grams and contexts that occur, sorted by their numbers."""
+class Discounts(NamedTuple):
+    """What was taken from the counts of one order."""
 
-    ngrams: Num[np.ndarray, " ngrams"]  # of m symbols
-    shares: Float64[np.ndarray, " ngrams"]  # (a - D(a)) / a(context)
-    contexts: Num[np.ndarray, " contexts"]  # of m - 1 symbols
-    gammas: Float64[np.ndarray, " contexts"]  # the share of each context left to the order below
-    discounts: tuple[float, float, float]  # D of a = 1, 2, and 3 or more
-    fell_back: bool  # whether the discounts are FALLBACK_DISCOUNTS
+    values: tuple[float, float, float]  # D of a = 1, 2, and 3 or more
+    fell_back: bool  # whether they are FALLBACK_DISCOUNTS
 
 
-class Tables(NamedTuple):
-    """The levels of an interpolated model, from order 1 up."""
+class KneserNey(NamedTuple):
+    """The tables of a model, and the discounts of each order from 1 up."""
 
-    vocab_size: int
-    levels: list[Level]
+    tables: Tables
+    discounts: list[Discounts]
 
 
 def estimate_discounts(counts: Int64[np.ndarray, " ngrams"]) -> tuple[float, float, float] | None:
@@ -61,14 +56,14 @@ def estimate_discounts(counts: Int64[np.ndarray, " ngrams"]) -> tuple[float, flo
     return None
 
 
-def estimate(counts: Counts) -> Tables:
+def estimate(counts: Counts) -> KneserNey:
     """Return the tables estimated from counts of the highest order."""
     if not len(counts.keys):
         raise InputError("there are no n-grams to estimate Kneser-Ney from")
-    V, levels, above = counts.vocab_size, [], None
+    V, found, above = counts.vocab_size, [], None
     for order in range(counts.order, 0, -1):
         occurred, numbering = counts.lower(order), Numbering(V, order)
-        within = _within_a_line(occurred.keys, numbering)
+        within = within_an_item(occurred)
         ngrams, adjusted = occurred.keys[within], occurred.counts[within]
         if above is not None:
             suffixes, num_before = sum_by(
@@ -80,46 +75,22 @@ def estimate(counts: Counts) -> Tables:
             index, is_suffix = find(suffixes, ngrams)
             inner = is_suffix & ~begins
             adjusted[inner] = num_before[index[inner]]
-        levels.append(_level(ngrams, adjusted, numbering))
+        found.append(_level(ngrams, adjusted, numbering))
         above = ngrams
-    return Tables(V, levels[::-1])
-
-
-def _within_a_line(keys: Num[np.ndarray, " n"], numbering: Numbering) -> Bool[np.ndarray, " n"]:
-    """Return which n-grams have boundaries only as their first symbol or as the predicted one."""
-    within = np.ones(len(keys), bool)
-    for age in range(1, numbering.order - 1):
-        within &= numbering.symbol(keys, age) != 0
-    return within
+    levels, discounts = zip(*found[::-1], strict=True)
+    return KneserNey(Tables(V, [*levels]), [*discounts])
 
 
 def _level(
     ngrams: Num[np.ndarray, " n"], adjusted: Int64[np.ndarray, " n"], numbering: Numbering
-) -> Level:
-    discounts = estimate_discounts(adjusted)
-    used = discounts or FALLBACK_DISCOUNTS
+) -> tuple[Level, Discounts]:
+    estimated = estimate_discounts(adjusted)
+    used = estimated or FALLBACK_DISCOUNTS
     discounted = np.array([0, *used])[np.minimum(adjusted, 3)]
-    context_keys = numbering.context(ngrams)
-    contexts, totals = sum_by(context_keys, adjusted)
-    place = np.searchsorted(contexts, context_keys)
-    gammas = np.bincount(place, weights=discounted, minlength=len(contexts)) / totals
-    shares = (adjusted - discounted) / totals[place]
-    return Level(ngrams, shares, contexts, gammas, used, discounts is None)
-
-
-def ngram_log_probs(tables: Tables, ngrams: Num[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """Return log p(last symbol | the others) of n-grams of the highest order, given by number."""
-    V = tables.vocab_size
-    probs = np.full(len(ngrams), 1 / V)
-    for order, level in enumerate(tables.levels, 1):
-        if not len(level.contexts):  # no line is that long
-            break
-        keys = Numbering(V, len(tables.levels)).suffix(ngrams, order)
-        context, seen = find(level.contexts, Numbering(V, order).context(keys))
-        ngram, occurs = find(level.ngrams, keys)
-        mixed = np.where(occurs, level.shares[ngram], 0) + level.gammas[context] * probs
-        probs = np.where(seen, mixed, probs)
-    return np.log(probs)
+    contexts, totals, places = group(ngrams, adjusted, numbering)
+    gammas = np.bincount(places, weights=discounted, minlength=len(contexts)) / totals
+    shares = (adjusted - discounted) / totals[places]
+    return Level(ngrams, shares, contexts, gammas), Discounts(used, estimated is None)
 
 
 @built_once
@@ -140,38 +111,7 @@ def fit_kneser_ney(
 
     ``data`` are lines with their ``vocab``, or a corpus.
     """
-    return from_tables(estimate(count_corpus(as_corpus(data, vocab), order)))
-
-
-def from_tables(tables: Tables) -> Params:
-    """Return the parameters of ``kneser_ney``: a state for each context of every order."""
-    levels = _states(tables)
-    num_states = sum(len(level.gammas) for level in levels)
-    make = dense_params if num_states * tables.vocab_size <= MAX_CELLS else sparse_params
-    return jax.tree.map(jnp.asarray, make(tables.vocab_size, levels))
-
-
-def _states(tables: Tables) -> list[States]:
-    """Return the contexts of each order as states of an automaton."""
-    levels, first_state = tables.levels, 0
-    parents, following = np.zeros(1, np.int64), np.zeros(len(levels[0].ngrams), np.int64)
-    result = []
-    for order, level in enumerate(levels, 1):
-        numbering = Numbering(tables.vocab_size, order)
-        if order > 1:
-            lower, contexts = levels[order - 2], Numbering(tables.vocab_size, order - 1)
-            # Without its oldest symbol a context is one of the order below, its parent.
-            parents = np.searchsorted(lower.contexts, contexts.suffix(level.contexts, order - 2))
-            suffixes = numbering.suffix(level.ngrams, order - 1)
-            following = following[np.searchsorted(lower.ngrams, suffixes)]
-        first_state += len(level.contexts)
-        if order < len(levels):
-            context, occurs = find(levels[order].contexts, level.ngrams)
-            following = np.where(occurs, context + first_state, following)
-        rows = np.searchsorted(level.contexts, numbering.context(level.ngrams))
-        symbols = numbering.symbol(level.ngrams, 0)
-        result.append(States(level.gammas, parents, rows, symbols, level.shares, following))
-    return result
+    return from_tables(estimate(count_corpus(as_corpus(data, vocab), order)).tables)
 
 
 def from_config(config: KneserNeyConfig, vocab_size: int) -> Model:

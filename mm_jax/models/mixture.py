@@ -2,9 +2,11 @@
 
 linear: p = sum_k w_k p_k, with weights that sum to 1 (interpolation, Jelinek and Mercer 1980).
 log-linear: p is proportional to prod_k p_k^w_k, with weights that are 0 or more (Klakow 1998).
+frequency: linear, with weights for each bin of how often the last two tokens occurred in train
+(Bengio et al. 2003, section 3.1, who take it from Jelinek and Mercer).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -14,11 +16,12 @@ from jaxtyping import Array, Float, Int, Key
 
 from mm_jax.config.base import InputError
 from mm_jax.data.host_or_device import since_boundary
-from mm_jax.models.base import Model, Params, at_least_float32, built_once
+from mm_jax.models.base import Model, Params, at_least_float32, built_once, vocab_size_of
+from mm_jax.models.context_frequency import NUM_TOKENS, bins_after, empty_table
 
-Kind: TypeAlias = Literal["linear", "log-linear"]
-KINDS: tuple[Kind, Kind] = ("linear", "log-linear")
-LINEAR, LOG_LINEAR = KINDS
+Kind: TypeAlias = Literal["linear", "log-linear", "frequency"]
+KINDS: tuple[Kind, Kind, Kind] = ("linear", "log-linear", "frequency")
+LINEAR, LOG_LINEAR, FREQUENCY = KINDS
 
 
 class Members(NamedTuple):
@@ -26,6 +29,7 @@ class Members(NamedTuple):
 
     models: tuple[Model, ...]
     whole_rows: bool = False  # also where all members read windows
+    least_context: int = 1  # tokens that are needed, also where all members read fewer
 
     @property
     def context(self) -> int | None:
@@ -34,7 +38,7 @@ class Members(NamedTuple):
             return None
         contexts = [model.context for model in self.models]
         known = [each for each in contexts if each is not None]
-        return max(known) if len(known) == len(contexts) else None
+        return max(self.least_context, *known) if len(known) == len(contexts) else None
 
     @property
     def max_len(self) -> int | None:
@@ -71,6 +75,12 @@ class Members(NamedTuple):
             return found.reshape(targets.shape)
 
         return jnp.stack([of_member(*pair) for pair in self._pairs(params)])
+
+    def bins(self, params: Params, tokens: Int[Array, "... T"]) -> Int[Array, "... P"] | None:
+        """Return the bin of the context of each prediction; None without a table of contexts."""
+        before = jnp.concatenate([jnp.zeros_like(tokens[..., :1]), tokens[..., :-1]], -1)
+        first = (self.context or 1) - 1
+        return bins_of_pairs(params, before[..., first:], tokens[..., first:])
 
     def start(self, params: Params) -> tuple[Any, ...]:
         """Return the carry of each member."""
@@ -117,70 +127,111 @@ def mixture(models: tuple[Model, ...], kind: Kind = "log-linear") -> Model:
     """Return models of one vocabulary as one Model.
 
     Its parameters are ``weights`` (K,) and ``members``, a dict of the parameters of each model by
-    its number, "0" and so on. ``init`` gives each model the weight 1 / K; ``fit_mixture`` fits
-    the weights on text. A log-linear mixture needs the logits of all members for every prediction.
-    One model alone is raised to the power of its weight. Raises InputError for none.
+    its number, "0" and so on. With the kind "frequency" ``weights`` are (bins, K), and
+    ``frequency`` is a table of contexts (context_frequency.py). ``init`` gives each model the
+    weight 1 / K; ``fit_mixture`` fits the weights on text. A log-linear mixture needs the logits of
+    all members for every prediction. One model alone is raised to the power of its weight. Raises
+    InputError for none.
     """
     if not models:
         raise InputError("a mixture needs a model or more")
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r} of a mixture; choose one of {', '.join(KINDS)}")
-    members, mix = Members(models), MIXES[kind]
+    members, mix = members_of(models, kind), MIXES[kind]
 
     def init(key: Key[Array, ""]) -> Params:
         keys = jax.random.split(key, len(models))
         drawn = [model.init(each) for model, each in zip(models, keys, strict=True)]
-        return mixture_params(jnp.full(len(models), 1 / len(models)), drawn)
+        weights = jnp.full(len(models), 1 / len(models))
+        if kind != FREQUENCY:
+            return mixture_params(weights, drawn)
+        table = empty_table(vocab_size_of(models[0], drawn[0]))
+        return mixture_params(weights[None], drawn, table)
+
+    def weights_at(params: Params, bins: Int[Array, "..."] | None) -> Float[Array, "K ..."]:
+        return params["weights"] if bins is None else jnp.moveaxis(params["weights"][bins], -1, 0)
 
     def apply(params: Params, tokens: Int[Array, "... T"]) -> Float[Array, "... P V"]:
-        return mix(params["weights"], members.log_probs(params, tokens))
+        weights = weights_at(params, members.bins(params, tokens))
+        return mix(weights, members.log_probs(params, tokens))
+
+    def start(params: Params) -> tuple[Any, Int[Array, ""]]:
+        return members.start(params), jnp.int32(0)
 
     def step(
-        params: Params, carry: tuple[Any, ...], token: Int[Array, ""]
-    ) -> tuple[tuple[Any, ...], Float[Array, " V"]]:
-        carry, log_probs = members.step(params, carry, token)
-        return carry, mix(params["weights"], log_probs)
+        params: Params, carry: tuple[Any, Int[Array, ""]], token: Int[Array, ""]
+    ) -> tuple[tuple[Any, Int[Array, ""]], Float[Array, " V"]]:
+        inner, log_probs = members.step(params, carry[0], token)
+        weights = weights_at(params, bins_of_pairs(params, carry[1], token))
+        return (inner, token.astype(jnp.int32)), mix(weights, log_probs)
 
     def target_log_probs(
         params: Params, tokens: Int[Array, "... T"], targets: Int[Array, "... P"]
     ) -> Float[Array, "... P"]:
-        return mix_linear(params["weights"], members.target_log_probs(params, tokens, targets))
+        weights = weights_at(params, members.bins(params, tokens))
+        return mix_linear(weights, members.target_log_probs(params, tokens, targets))
 
     return Model(
         init,
         apply,
-        members.start,
+        start,
         step,
         members.context,
         members.max_len,
         members.restarts,
-        target_log_probs=target_log_probs if kind == LINEAR else None,
+        target_log_probs=None if kind == LOG_LINEAR else target_log_probs,
     )
 
 
-def mixture_params(weights: Any, members: Sequence[Params]) -> Params:
-    """Return the parameters of a mixture: the weights (K,), and those of each member by number."""
+def members_of(models: tuple[Model, ...], kind: Kind) -> Members:
+    """Return the models of a mixture, which by frequency read two tokens or more."""
+    return Members(models, least_context=NUM_TOKENS if kind == FREQUENCY else 1)
+
+
+def mixture_params(
+    weights: Any, members: Sequence[Params], table: Mapping[str, Any] | None = None
+) -> Params:
+    """Return the parameters of a mixture: the weights, and those of each member by number.
+
+    ``table`` is that of the contexts, of a mixture by frequency.
+    """
     named = {str(i): params for i, params in enumerate(members)}
-    return {"weights": jnp.asarray(weights, jnp.float32), "members": named}
+    params = {"weights": jnp.asarray(weights, jnp.float32), "members": named}
+    if table is not None:
+        params["frequency"] = {name: jnp.asarray(array) for name, array in table.items()}
+    return params
+
+
+def bins_of_pairs(
+    params: Params, before: Int[Array, "..."], last: Int[Array, "..."]
+) -> Int[Array, "..."] | None:
+    """Return the bin of each pair of tokens, None without a table: all have the same weights."""
+    if "frequency" not in params:
+        return None
+    return bins_after(params["frequency"], before, last, len(params["weights"]) - 1)
 
 
 def mix_linear(
-    weights: Float[Array, " K"], log_probs: Float[Array, "K ..."]
+    weights: Float[Array, "K ..."], log_probs: Float[Array, "K ..."]
 ) -> Float[Array, "..."]:
     """Return the logarithm of the weighted sum of probabilities."""
     return jax.nn.logsumexp(log_probs + _as_tall(jnp.log(weights), log_probs), axis=0)
 
 
 def mix_log_linear(
-    weights: Float[Array, " K"], log_probs: Float[Array, "K ..."]
+    weights: Float[Array, "K ..."], log_probs: Float[Array, "K ..."]
 ) -> Float[Array, "..."]:
     """Return the weighted sum of log p, logits: what a weight of 0 rules out stays possible."""
     tall = _as_tall(weights, log_probs)
     return jnp.sum(jnp.where(tall == 0, 0.0, tall * log_probs), axis=0)
 
 
-MIXES: dict[str, Callable[..., Any]] = {LINEAR: mix_linear, LOG_LINEAR: mix_log_linear}
+MIXES: dict[str, Callable[..., Any]] = {
+    LINEAR: mix_linear,
+    LOG_LINEAR: mix_log_linear,
+    FREQUENCY: mix_linear,
+}
 
 
-def _as_tall(weights: Float[Array, " K"], like: Float[Array, "K ..."]) -> Float[Array, "K ..."]:
-    return weights.reshape(-1, *(1,) * (like.ndim - 1))
+def _as_tall(weights: Float[Array, "K ..."], like: Float[Array, "K ..."]) -> Float[Array, "K ..."]:
+    return weights.reshape(*weights.shape, *(1,) * (like.ndim - weights.ndim))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from mm_jax.config.models import ModelConfig
 from mm_jax.models import bigram as _bigram
 from mm_jax.models import bow as _bow
+from mm_jax.models import interpolated as _interpolated
 from mm_jax.models import kneser_ney as _kneser_ney
 from mm_jax.models import mlp as _mlp
 from mm_jax.models import ngram as _ngram
@@ -16,6 +17,7 @@ from mm_jax.models.base import Model
 MODELS: dict[str, Callable[..., Model]] = {
     "ngram": _ngram.from_config,
     "kneser-ney": _kneser_ney.from_config,
+    "interpolated": _interpolated.from_config,
     "bigram": _bigram.from_config,
     "mlp": _mlp.from_config,
     "bow": _bow.from_config,

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from mm_jax.config.base import flag
 from mm_jax.config.ladder import LadderConfig
 from mm_jax.config.serialization import to_dict
@@ -47,8 +49,11 @@ def run_rows(summary: RunSummary) -> Iterator[tuple[str, str]]:
         yield "Seed", seeds
     if isinstance(config, MixConfig):
         mixed = run.params["model"] if config.model.good_turing else run.params
-        for path, weight in zip(config.paths, mixed["weights"].tolist(), strict=True):
-            yield "Weight of a run", f"{weight:.4f}: {readable(path)}"
+        for path, each in zip(config.paths, np.atleast_2d(mixed["weights"]).T, strict=True):
+            weight = f"{each[0]:.4f}"
+            if config.model.kind == "frequency":
+                weight = f"{each.min():.4f} to {each.max():.4f}, by the frequency of the context"
+            yield "Weight of a run", f"{weight}: {readable(path)}"
     for name, loss in summary.losses.items():
         if loss is not None:
             yield f"Loss on {name.removesuffix('_loss')}", f"{loss:.4f} nats per symbol"

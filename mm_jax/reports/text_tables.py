@@ -50,8 +50,9 @@ def baseline_name(baseline: Baseline) -> str:
     """Return the name of a baseline in the table."""
     if baseline.kind == "uniform":
         return "uniform, ln V"
-    if baseline.kind == "kneser-ney":
-        return f"order {baseline.order}, Kneser-Ney"
+    for kind, name in (("kneser-ney", "Kneser-Ney"), ("interpolated", "interpolated")):
+        if baseline.kind == kind:
+            return f"order {baseline.order}, {name}"
     name = {1: "unigram", 2: "bigram"}.get(baseline.order, f"order {baseline.order}")
     return f"{name}, k = {baseline.smoothing:g}"
 

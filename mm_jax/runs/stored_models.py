@@ -11,9 +11,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mm_jax.config.base import InputError
 from mm_jax.config.training import AnyConfig, CountConfig, MixConfig, RunConfig
 from mm_jax.models.base import Model, Params
+from mm_jax.models.context_frequency import unusable_table
 from mm_jax.models.ensemble import ensemble
 from mm_jax.models.good_turing import good_turing, unusable_tree
-from mm_jax.models.mixture import mixture, mixture_params
+from mm_jax.models.mixture import FREQUENCY, mixture, mixture_params
 from mm_jax.models.registry import build_model
 from mm_jax.runs.layout import CONFIG
 from mm_jax.runs.named_arrays import check_arrays
@@ -77,11 +78,7 @@ def _mixture(
     config: MixConfig, vocab_size: int, arrays: dict[str, np.ndarray], file: Path
 ) -> tuple[Model, Params]:
     """Return the mixture of the models of several runs, and its parameters."""
-    weights, num = arrays.pop("weights", np.zeros(0)), len(config.runs)
-    if weights.shape != (num,) or not np.isfinite(weights).all() or weights.min() < 0:
-        raise InputError(
-            f"{file} does not fit {CONFIG}: weights are not {num} numbers of 0 or more"
-        )
+    weights, table = _mixing(config, vocab_size, arrays, file)
     models, members = [], []
     for i, run in enumerate(config.runs):
         own = _taken(arrays, f"members.{i}.")
@@ -93,7 +90,27 @@ def _mixture(
         members.append(params)
     for name in arrays:
         raise InputError(f"{file} does not fit {CONFIG}: {name} is unknown")
-    return mixture(tuple(models), config.model.kind), mixture_params(weights, members)
+    return mixture(tuple(models), config.model.kind), mixture_params(weights, members, table)
+
+
+def _mixing(
+    config: MixConfig, vocab_size: int, arrays: dict[str, np.ndarray], file: Path
+) -> tuple[np.ndarray, dict[str, np.ndarray] | None]:
+    """Take the weights of a mixture out of ``arrays``, and by frequency its table of contexts."""
+    weights, num = arrays.pop("weights", np.zeros(0)), len(config.runs)
+    by_frequency = config.model.kind == FREQUENCY
+    fits = weights.ndim == 1 + by_frequency and weights.size and weights.shape[-1] == num
+    if not fits or not np.isfinite(weights).all() or weights.min() < 0:
+        raise InputError(
+            f"{file} does not fit {CONFIG}: weights are not {num} numbers of 0 or more"
+            + (" for each bin" if by_frequency else "")
+        )
+    if not by_frequency:
+        return weights, None
+    table = _taken(arrays, "frequency.")
+    if problem := unusable_table(table, vocab_size, len(weights)):
+        raise InputError(f"{file} does not fit {CONFIG}: {problem}")
+    return weights, table
 
 
 def _taken(arrays: dict[str, np.ndarray], start: str) -> dict[str, np.ndarray]:

@@ -78,10 +78,8 @@ def block_size(
     That is of long rows and of many symbols. ``params`` are those of one member, or their shapes.
     """
     size = min(batch_size, examples.num_examples, max(1, MAX_TOKENS // examples.example_size))
-    if model.context is None:
+    if model.context is None or model.target_log_probs is not None:
         numbers = numbers_per_example(model, params, examples)
-    elif model.target_log_probs is not None:
-        return size
     else:  # to trace takes a tenth of a second, and of windows the logits are the largest
         numbers = max(1, examples.example_size - model.lead) * vocab_size_of(model, params)
     return min(size, max(1, MAX_NUMBERS // (num_members * numbers)))

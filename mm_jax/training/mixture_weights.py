@@ -1,12 +1,12 @@
 """The weights of a mixture, fitted on text that its members were not trained on.
 
-Linear weights by expectation maximisation (Dempster, Laird and Rubin 1977), log-linear ones by
-Newton's method, within weights of 0 or more. Both losses are convex: one least value.
+Linear weights are in linear_weights.py; log-linear ones are found by Newton's method, within
+weights of 0 or more. That loss is convex: one least value.
 """
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,26 +18,33 @@ from mm_jax.data.batches import Batch
 from mm_jax.data.corpus import Corpus
 from mm_jax.data.examples import evenly, gather, is_on_host
 from mm_jax.models.base import Model, Params, vocab_size_of
-from mm_jax.models.mixture import LINEAR, Kind, Members, mixture, mixture_params
+from mm_jax.models.context_frequency import frequency_table
+from mm_jax.models.mixture import (
+    FREQUENCY,
+    LOG_LINEAR,
+    Kind,
+    members_of,
+    mixture,
+    mixture_params,
+)
 from mm_jax.training.data import read_by
 from mm_jax.training.evaluate import block_size
+from mm_jax.training.linear_weights import ByFrequency, Linear, Weights
 
 MAX_PREDICTIONS = 2**18  # that weights are fitted on
 MAX_NUMBERS = 2**28  # of log p that are kept meanwhile: 1 GB
 BATCH_SIZE = 4096
 BLOCK_NUMBERS = 2**19  # of them at once: 2 MB
-EM_STEPS, MAX_ROUNDS = 20, 200  # of so many steps each
 MAX_STEPS, MIN_SHARE = 50, 1e-3  # Newton's, and the least share of one that is tried
-TOLERANCE = 1e-8  # of the loss, in nats, between two rounds or steps
+TOLERANCE = 1e-8  # of the loss, in nats, between two steps
 LEAST_LOG_PROB = -1e4  # of a symbol that a member rules out, while weights are fitted
-
-Weights: TypeAlias = Float64[np.ndarray, " K"]
 
 
 class MixtureFit(NamedTuple):
     """What fitting the weights of a mixture gives."""
 
     params: Params  # of the mixture
+    mean_weights: Weights  # of what they were fitted on: by frequency they differ
     loss: float  # nats per symbol on what the weights were fitted on
     halved_loss: float  # the same with the weights fitted on the other half of it
     num_predictions: int  # that they were fitted on
@@ -49,27 +56,46 @@ class Scored(NamedTuple):
     log_probs: Any  # of the targets (n, K), or of all symbols (n, K, V)
     targets: Any  # (n,)
     counts: Any  # (n,), how often each prediction counts
+    bins: Any  # (n,) of the frequency of the context; 0 where all have the same weights
 
 
 def fit_mixture(
-    models: Sequence[Model], params: Sequence[Params], corpus: Corpus, kind: Kind = "log-linear"
+    models: Sequence[Model],
+    params: Sequence[Params],
+    corpus: Corpus,
+    kind: Kind = "log-linear",
+    train: Corpus | None = None,
 ) -> MixtureFit:
     """Return the parameters of ``mixture(models, kind)`` with the weights of the least loss.
 
     ``params`` are those of each model. The corpus should be held out: a member that knows it by
-    heart gets too much weight. Of a large one a part is used, evenly spread. Raises InputError
-    where a member of a log-linear mixture rules out a symbol that occurs, or there is but one
-    prediction.
+    heart gets too much weight. Of a large one a part is used, evenly spread. By frequency contexts
+    are counted in ``train``. Raises InputError where models differ in their number of symbols, a
+    member of a log-linear mixture rules out a symbol that occurs, or there is but one prediction.
     """
-    equal = mixture_params(np.full(len(models), 1 / len(models)), params)
-    scored = _score(tuple(models), equal, corpus, kind)
-    mixing: Any = (Linear if kind == LINEAR else LogLinear)(scored)
+    _check_same_symbols(models, params)
+    weights: Any = np.full(len(models), 1 / len(models))
+    table, size = None, 1
+    if kind == FREQUENCY:
+        if train is None:
+            raise InputError("weights by frequency need train, in which contexts are counted")
+        table, size = frequency_table(train)
+        weights = np.tile(weights, (size, 1))
+    scored = _score(tuple(models), mixture_params(weights, params, table), corpus, kind)
+    mixing: Any
+    if kind == LOG_LINEAR:
+        mixing = LogLinear(scored)
+    elif kind == FREQUENCY:
+        mixing = ByFrequency(scored.log_probs, scored.bins, size)
+    else:
+        mixing = Linear(scored.log_probs)
     weights, counts = mixing.fit(scored.counts), scored.counts
     is_first = np.arange(len(counts)) < len(counts) // 2
     first, second = counts * is_first, counts * ~is_first
     crosswise = mixing.loss(mixing.fit(second), first), mixing.loss(mixing.fit(first), second)
     return MixtureFit(
-        mixture_params(weights, params),
+        mixture_params(weights, params, table),
+        mixing.mean(weights, counts),
         mixing.loss(weights, counts),
         float(np.average(crosswise, weights=[first.sum(), second.sum()])),
         len(counts),
@@ -83,7 +109,7 @@ def _score(models: tuple[Model, ...], params: Params, corpus: Corpus, kind: Kind
     """Return what the members say of predictions that are evenly spread over the corpus."""
     model = mixture(models, kind)
     examples: Any = read_by(model, corpus, params, packed=True)
-    numbers = len(models) * (1 if kind == LINEAR else vocab_size_of(model, params))
+    numbers = len(models) * (vocab_size_of(model, params) if kind == LOG_LINEAR else 1)
     most = min(MAX_PREDICTIONS, max(1, MAX_NUMBERS // numbers))
     examples = evenly(examples, corpus.num_predictions, most).exact
     size, parts = block_size(model, params, examples, BATCH_SIZE), []
@@ -93,23 +119,32 @@ def _score(models: tuple[Model, ...], params: Params, corpus: Corpus, kind: Kind
     scored = Scored(*(np.concatenate(each) for each in zip(*parts, strict=True)))
     if len(scored.counts) < 2:
         raise InputError("weights are fitted on two predictions or more, and the text has one")
-    if kind != LINEAR:
+    if kind == LOG_LINEAR:
         _check_possible(scored)
     return scored
 
 
 @partial(jax.jit, static_argnames=("models", "kind"))
 def _read(models: tuple[Model, ...], kind: Kind, params: Params, batch: Batch) -> Scored:
-    members, lead = Members(models), batch.tokens.shape[:-1]
-    if kind == LINEAR:
+    members, lead = members_of(models, kind), batch.tokens.shape[:-1]
+    if kind != LOG_LINEAR:
         targets = batch.targets.reshape(*lead, -1)
         log_probs = members.target_log_probs(params, batch.tokens, targets)
         log_probs = log_probs.reshape(len(models), -1)
     else:
         log_probs = members.log_probs(params, batch.tokens)
         log_probs = log_probs.reshape(len(models), -1, log_probs.shape[-1])
-    flat = jnp.moveaxis(log_probs, 0, 1)
-    return Scored(flat, batch.targets.reshape(-1), batch.weights.reshape(-1))
+    flat, bins = jnp.moveaxis(log_probs, 0, 1), members.bins(params, batch.tokens)
+    bins = jnp.zeros_like(batch.targets) if bins is None else bins
+    return Scored(flat, batch.targets.reshape(-1), batch.weights.reshape(-1), bins.reshape(-1))
+
+
+def _check_same_symbols(models: Sequence[Model], params: Sequence[Params]) -> None:
+    """Raise InputError where models are not of as many symbols as the first one."""
+    sizes = [vocab_size_of(*pair) for pair in zip(models, params, strict=True)]
+    for number, size in enumerate(sizes, 1):
+        if size != sizes[0]:
+            raise InputError(f"model {number} has {size:,} symbols, and model 1 has {sizes[0]:,}")
 
 
 def _batches(examples: Any, size: int) -> Iterator[Batch]:
@@ -131,41 +166,6 @@ def _check_possible(scored: Scored) -> None:
             f"model {i + 1} gives {impossible[i]:,} of {len(own):,} symbols of the held-out text "
             "no probability: leave it out, or mix linear"
         )
-
-
-# Linear
-
-
-class Linear:
-    """Linear mixing of scored predictions."""
-
-    def __init__(self, scored: Scored) -> None:
-        self.probs = np.exp(scored.log_probs.astype(np.float64))
-
-    def loss(self, weights: Weights, counts: np.ndarray) -> float:
-        """Return the mean loss of the predictions, counted like this."""
-        counted = counts > 0  # of others the nats can be infinite
-        with np.errstate(divide="ignore"):
-            nats = -np.log(self.probs[counted] @ weights)
-        return float(np.average(nats, weights=counts[counted]))
-
-    def fit(self, counts: np.ndarray) -> Weights:
-        """Return the weights of the least loss: each becomes the share of p that it gives.
-
-        What no member gives any probability tells nothing of the weights.
-        """
-        tells = self.probs.any(1) & (counts > 0)
-        probs, counts = self.probs[tells], counts[tells] / max(1, counts[tells].sum())
-        weights, before = np.full(probs.shape[1], 1 / probs.shape[1]), -np.inf
-        for _ in range(MAX_ROUNDS if len(counts) else 0):
-            for _ in range(EM_STEPS):
-                weights *= (counts / (probs @ weights)) @ probs
-                weights /= weights.sum()
-            mean_log = counts @ np.log(probs @ weights)
-            if mean_log - before < TOLERANCE:
-                break
-            before = mean_log
-        return weights
 
 
 # Log-linear
@@ -226,6 +226,11 @@ class LogLinear:
         total = counts.sum(dtype=np.float64)
         loss, slope, curvature = (np.asarray(s, np.float64).sum(0) / total for s in sums)
         return Terms(float(loss), slope, curvature)
+
+    def mean(self, weights: Weights, counts: np.ndarray) -> Weights:
+        """Return the weights, which are the same for all predictions."""
+        del counts
+        return weights
 
     def loss(self, weights: Weights, counts: np.ndarray) -> float:
         """Return the mean loss."""

@@ -11,6 +11,7 @@ from mm_jax.config.command_line import command_of, flags_of
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import (
     BigramConfig,
+    InterpolatedConfig,
     KneserNeyConfig,
     MixtureConfig,
     MLPConfig,
@@ -58,11 +59,19 @@ def test_the_command_gives_the_same_choices(config):
     assert parsed(command_of(config)).config == config
 
 
-@pytest.mark.parametrize("model", [NgramConfig(3, 0.25), NgramConfig(2, 0.0), KneserNeyConfig(4)])
+COUNTED_MODELS = [
+    NgramConfig(3, 0.25),
+    NgramConfig(2, 0.0),
+    KneserNeyConfig(4),
+    InterpolatedConfig(5),
+]
+
+
+@pytest.mark.parametrize("model", COUNTED_MODELS, ids=repr)
 def test_the_command_that_counts_gives_the_same_choices(model):
     options = parsed(command_of(CountConfig(DATA, model)))
     assert (options.data, options.order) == (DATA, model.order)
-    assert options.smoothing == getattr(model, "smoothing", "kneser-ney")
+    assert (options.model, options.smoothing) == (model.name, getattr(model, "smoothing", 1.0))
 
 
 COUNTED = CountConfig(DATA, NgramConfig())
@@ -73,6 +82,7 @@ COUNTED = CountConfig(DATA, NgramConfig())
     [
         ({}, "mm-jax mix '/a b/x' /y"),
         ({"model": MixtureConfig("linear")}, "mm-jax mix '/a b/x' /y --kind linear"),
+        ({"model": MixtureConfig("frequency")}, "mm-jax mix '/a b/x' /y --kind frequency"),
         ({"held_out": "/a b.txt"}, "mm-jax mix '/a b/x' /y --held-out '/a b.txt'"),
         ({"fixed_weights": (0.25, 1.0)}, "mm-jax mix '/a b/x' /y --fixed-weights 0.25,1.0"),
     ],

@@ -11,6 +11,7 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.config.models import (
     BigramConfig,
+    InterpolatedConfig,
     KneserNeyConfig,
     MixtureConfig,
     MLPConfig,
@@ -75,7 +76,8 @@ count_configs = st.builds(
     CountConfig,
     data=data_configs,
     model=st.builds(NgramConfig, order=st.integers(1, 30), smoothing=sizes)
-    | st.builds(KneserNeyConfig, order=st.integers(2, 6)),
+    | st.builds(KneserNeyConfig, order=st.integers(2, 6))
+    | st.builds(InterpolatedConfig, order=st.integers(2, 6)),
 )
 
 
@@ -85,13 +87,14 @@ def mixtures_of(runs):
     def mixture(data, kind, members, held_out, has_weights):
         configs, paths = zip(*members, strict=True)
         weights = (0.0,) * (len(paths) - 1) + (1.0,)
-        given = weights if has_weights and held_out is None else None
+        can_be_given = held_out is None and kind != "frequency"
+        given = weights if has_weights and can_be_given else None
         return MixConfig(data, MixtureConfig(kind), configs, paths, held_out, given)
 
     return st.builds(
         mixture,
         data=data_configs,
-        kind=st.sampled_from(["log-linear", "linear"]),
+        kind=st.sampled_from(["log-linear", "linear", "frequency"]),
         members=st.lists(st.tuples(runs, texts), min_size=2, max_size=3),
         held_out=st.none() | texts,
         has_weights=st.booleans(),
@@ -140,7 +143,11 @@ def changed(path, value):
     [
         ("color", "red", "unknown choice 'color'"),
         ("model.color", "red", "unknown choice 'color'"),
-        ("model.name", "gpu", "unknown model 'gpu'; choose from ngram, kneser-ney, bigram, mlp"),
+        (
+            "model.name",
+            "gpu",
+            "unknown model 'gpu'; choose from ngram, kneser-ney, interpolated",
+        ),
         ("model.name", None, "unknown model None"),
         ("model.context", 0, "--context must be at least 1, not 0"),
         ("model.context", "3", "--context must be of type int"),

@@ -8,8 +8,17 @@ from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
 from mm_jax.data.corpus import encode_corpus, item_hashes
 from mm_jax.data.encoding import read_corpus
-from mm_jax.data.file_summary import hashes_of, summarize_splits
-from mm_jax.data.splits import DEV, DROPPED, TEST, TRAIN, overlap, split_lines
+from mm_jax.data.file_summary import hashes_of, hold_out_of_train, summarize_splits
+from mm_jax.data.splits import (
+    DEV,
+    DROPPED,
+    TEST,
+    TRAIN,
+    hold_out,
+    overlap,
+    split,
+    split_lines,
+)
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import build_vocab
 
@@ -34,9 +43,9 @@ def test_each_item_has_its_split(lines, items, scheme, seed):
     first = [lines.index(line) for line in dict.fromkeys(lines)]
     numbers = [str(i) for i in (first if scheme == "unique" else range(len(lines)))]
     expected = [DROPPED] * len(lines)
-    for split, some in zip((TRAIN, DEV, TEST), split_lines(numbers, scheme, seed), strict=True):
+    for each, some in zip((TRAIN, DEV, TEST), split_lines(numbers, scheme, seed), strict=True):
         for number in some:
-            expected[int(number)] = split
+            expected[int(number)] = each
     assert summary.split_of.tolist() == expected
     assert summary.split_lines == [expected.count(split) for split in (TRAIN, DEV, TEST)]
     assert summary.info.num_items == len(lines)
@@ -51,6 +60,29 @@ def test_the_hashes_of_a_file_are_those_of_its_corpus(lines, size):
     assert hashes_of(stream, summary.info).tolist() == (
         item_hashes(encode_corpus(lines, build_vocab(lines))).tolist()
     )
+
+
+@given(some_lines, st.sampled_from(["lecture", "unique", "none"]), st.integers(0, 99))
+def test_the_tenth_of_train_that_is_held_out_is_that_of_the_corpus(lines, scheme, seed):
+    lines = [*lines, *(f"{a}{b}cc" for a in "abc" for b in ("a", "b", "c", "aa", "bb"))]
+    summary, stream = summarize("\n".join(lines), split=scheme, split_seed=seed)
+    train = split(encode_corpus(lines, build_vocab(lines)), scheme, seed).train
+    rest, held_out = hold_out(train)
+    found = hold_out_of_train(stream, summary).split_of
+    for number, expected in ((TRAIN, rest), (DEV, held_out)):
+        items = [line for line, each in zip(lines, found.tolist(), strict=True) if each == number]
+        assert sorted(items) == sorted(expected.items())
+    assert TEST not in found
+
+
+def test_the_last_tenth_of_the_training_part_of_a_document_is_held_out():
+    summary, stream = summarize("abcdefghij" * 10, items="document")
+    assert summary.ends == (80, 90)
+    assert hold_out_of_train(stream, summary).ends == (72, 80)
+    assert summary.ends == (80, 90)
+    few, stream = summarize("abcdefghij", items="document")
+    with pytest.raises(InputError, match="8 tokens are too few to hold a tenth of them out"):
+        hold_out_of_train(stream, few)
 
 
 def test_without_a_split_all_is_for_training():

@@ -31,7 +31,7 @@ TINY = {
         model=GRUConfig(embed_dim=4, hidden_dim=8), optimizer=SGD, steps=40, batch_size=8
     ),
 }
-NAMES = "bigram,kneser-ney,mlp-lecture,mlp-modern,gru,ensemble,mixture,good-turing"
+NAMES = "bigram,interpolated,kneser-ney,mlp-lecture,mlp-modern,gru,ensemble,mixture,good-turing"
 
 
 class Trainings:

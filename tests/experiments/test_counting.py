@@ -2,18 +2,23 @@
 
 import math
 
+import jax
 import pytest
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import KneserNeyConfig, NgramConfig
+from mm_jax.config.models import InterpolatedConfig, KneserNeyConfig, NgramConfig
 from mm_jax.data import ngram_counts
+from mm_jax.data.dataset import load_dataset
 from mm_jax.data.file_summary import summarize_splits
 from mm_jax.data.ngram_counts import count_lines
 from mm_jax.data.streaming import Stream
 from mm_jax.data.vocab import build_vocab
 from mm_jax.experiments import counting
-from mm_jax.models.baselines import MAX_ORDER, add_k
+from mm_jax.models.baselines import MAX_ORDER, ORDERS, add_k
+from mm_jax.models.interpolated import fit_interpolated, interpolated
+from mm_jax.training.evaluate import evaluate
+from tests.helpers import assert_trees_identical
 
 LINES = ["emma", "ava", "mia", "amelia", "eva", "ema", "mae", "lea", "ela", "mila"] * 4
 
@@ -25,9 +30,9 @@ def path(tmp_path):
     return path
 
 
-def count(path, order, smoothing, split="lecture"):
+def count(path, order, smoothing, split="lecture", items="line"):
     """All steps of mm-jax count that need no console."""
-    stream = Stream(DataConfig(str(path), split=split))
+    stream = Stream(DataConfig(str(path), split=split, items=items))
     summary = summarize_splits(stream)
     highest = counting.order_to_count(order, smoothing, len(summary.vocab))
     counts = counting.count_splits(stream, summary, highest)
@@ -88,11 +93,45 @@ def test_the_chosen_model_has_the_order_and_smoothing_asked_for(path):
     assert (result.chosen.kind, result.chosen.order, result.chosen.smoothing) == ("add-k", 3, 0.5)
     assert result.counts.train.order == result.counts.dev.order == 3
     assert counting.model_config(result.chosen) == NgramConfig(3, 0.5)
-    counts = counting.model_params(result.chosen, result.counts.train)["counts"]
+    counts = counting.model_params(result.chosen, result.counts)["counts"]
     assert counts.sum() == result.counts.train.total
     _, result = count(path, 4, "kneser-ney")
     assert counting.model_config(result.chosen) == KneserNeyConfig(4)
     assert result.chosen in result.baselines
+
+
+def params_of(result):
+    return jax.device_get(counting.model_params(result.chosen, result.counts))
+
+
+@pytest.mark.parametrize("choices", [{}, {"split": "unique"}, {"split": "none"}], ids=repr)
+@pytest.mark.parametrize("items", ["line", "document"])
+def test_interpolated_counts_of_a_file_are_those_of_its_training_items(path, items, choices):
+    if items == "document" and choices == {"split": "unique"}:
+        pytest.skip("a document is one item")
+    path.write_text("\n".join(a + b for a in LINES[:10] for b in ("", *"xyz", LINES[0])))
+    _, result = count(path, 3, "interpolated", items=items, **choices)
+    assert counting.model_config(result.chosen) == InterpolatedConfig(3)
+    train = load_dataset(DataConfig(str(path), items=items, **choices)).splits.train
+    expected = fit_interpolated(train, order=3)
+    assert_trees_identical(params_of(result), jax.device_get(expected))
+    loss = float(evaluate(interpolated(len(train.vocab), 3), expected, train))
+    assert result.chosen.train_loss == pytest.approx(loss, rel=1e-5 if items == "line" else 1e-2)
+
+
+def test_the_order_of_interpolated_counts_is_the_best_on_dev(path):
+    _, result = count(path, "auto", "interpolated")
+    others = [count(path, n, "interpolated")[1].chosen for n in ORDERS]
+    assert [each.order for each in others] == [*ORDERS]
+    assert result.chosen == min(others, key=lambda each: each.dev_loss)
+    found = counting.interpolated_baselines(result.counts)
+    assert [*found] == others[: result.chosen.order - 1]
+
+
+def test_too_few_items_to_fit_the_weights_on_are_refused(path):
+    path.write_text("\n".join("abcdefghijk"))
+    with pytest.raises(InputError, match="8 lines are too few to hold a tenth of them out"):
+        count(path, 3, "interpolated")
 
 
 def test_auto_is_the_lowest_loss_on_dev(path):
@@ -125,7 +164,7 @@ def test_an_order_with_too_many_ngrams_is_counted_again_in_a_table(path, monkeyp
     assert result.counts.train.counts.tolist() == expected.counts.train.counts.tolist()
     # Without the memory for a table: with what there is.
     monkeypatch.setattr(counting, "memory_bytes", lambda: 3 * 2 * 8 * len(summary.vocab) ** 4 - 1)
-    for smoothing in 0.5, "kneser-ney":
+    for smoothing in 0.5, "kneser-ney", "interpolated":
         assert count(path, 4, smoothing)[1].chosen.order == 4
     monkeypatch.setattr(counting, "memory_bytes", lambda: 100 * 30)
     with pytest.raises(InputError, match=r"more different n-grams of order 4 than.*order \d can"):
@@ -157,10 +196,10 @@ def test_impossible_ngrams_of_dev_are_named_most_frequent_first():
     train, dev = ["ab"], ["aq", "aq", "bq", "qa"]
     vocab = build_vocab([*train, *dev])
     counts = counting.SplitCounts(count_lines(train, vocab, 2), count_lines(dev, vocab, 2))
-    chosen = add_k(*counts, 0.0)
+    chosen = add_k(*counts[:2], 0.0)
     assert math.isinf(chosen.dev_loss)
     result = counting.CountResult(counts, [chosen], chosen)
     expected = [("aq", 2), (".b", 1), (".q", 1), ("a.", 1), ("bq", 1)]
     assert counting.impossible_in_dev(result, vocab) == expected
-    smoothed = result._replace(chosen=add_k(*counts, 1.0))
+    smoothed = result._replace(chosen=add_k(*counts[:2], 1.0))
     assert counting.impossible_in_dev(smoothed, vocab) == []

@@ -19,7 +19,7 @@ def dev_loss(run, dataset):
 
 
 def test_what_is_counted_is_a_run_with_the_loss_of_the_table(whole):
-    for name in ("bigram", "kneser-ney"):
+    for name in ("bigram", "interpolated", "kneser-ney"):
         run = load_run(whole.path / name)
         loss = entry_of(whole, name).dev_losses[0]
         assert dev_loss(run, whole.dataset) == pytest.approx(loss, rel=1e-5)
@@ -30,6 +30,14 @@ def test_the_best_add_k_has_a_table_of_moderate_size(vocab_size, order):
     """A longer context has a lower loss here; 27^5, 62^4 and 5000^2 are below 67 million."""
     baselines = [Baseline("add-k", n, 0.1, 3.0 - n / 10, 3.0 - n / 10) for n in range(1, 6)]
     assert choose("add-k", baselines, vocab_size).order == order
+
+
+def test_a_bigram_table_of_many_words_is_left_out_and_what_holds_them_is_named():
+    baselines = [Baseline("add-k", n, 0.1, 3.0, 3.0) for n in (1, 2)]
+    assert choose("bigram", baselines, 8000).order == 2
+    with pytest.raises(InputError, match=r"256 MB; kneser-ney and interpolated hold what occurs"):
+        choose("bigram", baselines, 9000)
+    assert choose("unigram", baselines, 9000).order == 1
 
 
 def test_a_full_disk_ends_the_ladder_and_is_no_reason_to_leave_an_entry_out(

@@ -19,7 +19,8 @@ from mm_jax.experiments.mixing import (
     save_mixture,
     with_weights,
 )
-from mm_jax.models.mixture import KINDS
+from mm_jax.models.context_frequency import frequency_table
+from mm_jax.models.mixture import KINDS, mixture_params
 from mm_jax.runs.reader import load_run, read_samples, run_dataset
 from mm_jax.training.evaluate import evaluate
 from tests.helpers import assert_trees_identical, make_run, quick_jit, softmax64
@@ -27,6 +28,7 @@ from tests.helpers import assert_trees_identical, make_run, quick_jit, softmax64
 LINES = [a + b for a in ("ab", "ba", "ca", "bc") for b in ("a", "b", "cc", "abc", "ca")]
 NET = MLPConfig(context=3, embed_dim=2, hidden_dim=3, init="scaled")
 WEIGHTS = {"linear": (0.625, 0.375), "log-linear": (0.75, 0.5)}
+BY_BIN = np.array([[0.25, 0.75]] * 3 + [[0.5, 0.5]] * 10, np.float32)
 TOKENS = np.random.default_rng(0).integers(0, 4, (5, 9), np.int32)
 
 
@@ -50,7 +52,12 @@ def config_of(runs, kind):
 
 def mix(path, runs, kind="log-linear"):
     """Write the mixture of two runs with weights of our own; return what was written."""
-    model, params = mixture_of(runs, kind), with_weights(runs, WEIGHTS[kind])
+    model = mixture_of(runs, kind)
+    if kind == "frequency":
+        table, size = frequency_table(run_dataset(runs[0]).splits.train)
+        params = mixture_params(BY_BIN[:size], [run.params for run in runs], table)
+    else:
+        params = with_weights(runs, WEIGHTS[kind])
     result = save_mixture(path, config_of(runs, kind), model, params, run_dataset(runs[0]))
     return model, params, result
 
@@ -60,6 +67,14 @@ def mixed(folder):
     """The directory of a mixture of the net and Kneser-Ney."""
     mix(folder / "mixed", [load_run(folder / name) for name in ("net", "kneser-ney")])
     return folder / "mixed"
+
+
+@pytest.fixture(scope="module")
+def by_frequency(folder):
+    """The directory of such a mixture by frequency."""
+    runs = [load_run(folder / name) for name in ("net", "kneser-ney")]
+    mix(folder / "by frequency", runs, "frequency")
+    return folder / "by frequency"
 
 
 def counted(folder, name, **choices):
@@ -243,6 +258,35 @@ OF_TREE = {
 @pytest.mark.parametrize(("damage", "complaint"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_damaged_parameters_are_refused(mixed, tmp_path, damage, complaint):
     refuse_damaged(mixed, tmp_path, damage, complaint)
+
+
+NO_WEIGHTS_BY_BIN = NO_WEIGHTS + " for each bin"
+OF_FREQUENCY = {
+    "no table": (drop("frequency."), "bins is missing"),
+    "no symbols": (drop("frequency.symbols"), "symbols is missing"),
+    "a bin too high": (
+        lambda arrays: arrays.update({"weights": arrays["weights"][:2].copy()}),
+        "bins has a number out of its range",
+    ),
+    "weights for one bin": (with_weights_of(0.5, 0.5), NO_WEIGHTS_BY_BIN),
+    "no bins": (
+        lambda arrays: arrays.update(weights=np.zeros((0, 2), np.float32)),
+        NO_WEIGHTS_BY_BIN,
+    ),
+    "one member": (
+        lambda arrays: arrays.update(weights=arrays["weights"][:, :1].copy()),
+        NO_WEIGHTS_BY_BIN,
+    ),
+    "first": (
+        lambda arrays: arrays.update({"frequency.first": np.zeros(3, np.int32)}),
+        "first is int32.3., should be int32.5.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "complaint"), OF_FREQUENCY.values(), ids=OF_FREQUENCY.keys())
+def test_damaged_parameters_by_frequency_are_refused(by_frequency, tmp_path, damage, complaint):
+    refuse_damaged(by_frequency, tmp_path, damage, complaint)
 
 
 @pytest.mark.parametrize(("damage", "complaint"), OF_TREE.values(), ids=OF_TREE.keys())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mm_jax.data.vocab import build_vocab
-from mm_jax.models import kneser_ney as kneser_ney_module
+from mm_jax.models import backoff_tables
 from mm_jax.models.backoff import CHUNK, to_sparse
 from mm_jax.models.baselines import ORDERS
 from mm_jax.models.kneser_ney import fit_kneser_ney, kneser_ney
@@ -19,7 +19,7 @@ from tests.models.test_kneser_ney import MANY, TEXTS
 def test_both_forms_hold_the_same_model(order, monkeypatch):
     lines, vocab = TEXTS["all discounts"] + FIVE_NAMES, build_vocab(MANY.split() + FIVE_NAMES)
     dense, model = fit_kneser_ney(lines, vocab, order), kneser_ney(len(vocab), order)
-    monkeypatch.setattr(kneser_ney_module, "MAX_CELLS", 0)
+    monkeypatch.setattr(backoff_tables, "MAX_CELLS", 0)
     sparse = fit_kneser_ney(lines, vocab, order)
     assert dense.keys() < sparse.keys()
     found_again = to_sparse(jax.device_get(dense))
@@ -38,7 +38,7 @@ def test_many_ngrams_of_one_state_are_read_in_chunks(monkeypatch):
     lines = ["a" + letter for letter in letters] + ["ba" + letter for letter in letters[::2]]
     vocab = build_vocab(lines)
     dense, model = fit_kneser_ney(lines, vocab, 3), kneser_ney(len(vocab), 3)
-    monkeypatch.setattr(kneser_ney_module, "MAX_CELLS", 0)
+    monkeypatch.setattr(backoff_tables, "MAX_CELLS", 0)
     sparse = fit_kneser_ney(lines, vocab, 3)
     assert int(sparse["longest"]) > 2 * CHUNK
     tokens = np.asarray(

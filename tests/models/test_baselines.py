@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm_jax.data.batches import windows
-from mm_jax.data.ngram_counts import count_lines
+from mm_jax.data.corpus import encode_corpus
+from mm_jax.data.ngram_counts import count_corpus, count_lines
 from mm_jax.data.ngrams import Counts
-from mm_jax.data.splits import split_lines
+from mm_jax.data.splits import hold_out, split_lines
 from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.models import baselines
@@ -24,6 +25,7 @@ from mm_jax.models.baselines import (
     best_smoothing,
     count_baselines,
 )
+from mm_jax.models.interpolated import fit_interpolated, fit_weights, interpolated
 from mm_jax.models.kneser_ney import fit_kneser_ney, kneser_ney
 from mm_jax.models.ngram import fit_ngram, ngram
 from mm_jax.training.evaluate import evaluate
@@ -260,6 +262,19 @@ def test_the_best_baseline_has_the_lowest_loss_on_dev():
     assert best(found, "uniform") == found[0]
     assert best(iter(found[:4])) == found[2]
     assert best(found[5:]) == found[5]
+
+
+def test_the_baseline_of_interpolated_counts_has_the_losses_of_the_model(names):
+    (train, dev), vocab = names
+    rest, held_out = hold_out(encode_corpus(train, vocab))
+    weights = fit_weights(count_corpus(rest, 3), count_corpus(held_out, 3))
+    baseline = baselines.interpolated(*counts_of(3, train, dev, vocab=vocab), weights)
+    assert baseline[:3] == ("interpolated", 3, None)
+    model, params = interpolated(len(vocab), 3), fit_interpolated(train, vocab, 3)
+    for loss, data in (baseline.train_loss, train), (baseline.dev_loss, dev):
+        value = quick_evaluate(model, params, windows(data, vocab, 2))
+        assert loss == pytest.approx(float(value), rel=1e-5)
+    assert baselines.interpolated(count_lines(train, vocab, 3), None, weights).dev_loss is None
 
 
 def test_kneser_ney_is_the_best_way_to_count_names(shipped):

@@ -19,7 +19,8 @@ from mm_jax.data.ngram_counts import count_lines
 from mm_jax.data.splits import split_lines
 from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
-from mm_jax.models import kneser_ney as kneser_ney_module
+from mm_jax.models import backoff_tables
+from mm_jax.models.backoff_tables import ngram_log_probs
 from mm_jax.models.baselines import ORDERS
 from mm_jax.models.kneser_ney import (
     FALLBACK_DISCOUNTS,
@@ -27,7 +28,6 @@ from mm_jax.models.kneser_ney import (
     estimate_discounts,
     fit_kneser_ney,
     kneser_ney,
-    ngram_log_probs,
 )
 from mm_jax.training.evaluate import evaluate
 from tests.helpers import (
@@ -139,7 +139,7 @@ def table_of(lines, order):
     vocab = build_vocab(lines)
     places = np.array(list(itertools.product(range(len(vocab)), repeat=order)))
     keys = key_of(places, len(vocab))
-    logs = ngram_log_probs(estimate(count_lines(lines, vocab, order)), keys)
+    logs = ngram_log_probs(estimate(count_lines(lines, vocab, order)).tables, keys)
     assert logs.dtype == np.float64
     return logs.reshape(-1, len(vocab))
 
@@ -166,7 +166,7 @@ def walk(params, contexts):
 def form(request, monkeypatch):
     """Both forms of the parameters."""
     if request.param == "sparse":
-        monkeypatch.setattr(kneser_ney_module, "MAX_CELLS", 0)
+        monkeypatch.setattr(backoff_tables, "MAX_CELLS", 0)
     return request.param
 
 
@@ -292,13 +292,13 @@ def shipped_counts(shipped):
 def test_discounts_of_names_are_estimated_for_all_orders_but_the_first(shipped):
     lines = split_lines(shipped).train[:4000]
     slow = Slow(lines, 6)
-    levels = estimate(count_lines(lines, build_vocab(lines), 6)).levels
-    for order, level in enumerate(levels, 1):
+    found = estimate(count_lines(lines, build_vocab(lines), 6)).discounts
+    for order, each in enumerate(found, 1):
         _, discounts, fell_back = slow.levels[order]
-        assert level.fell_back == fell_back == (order == 1)
-        assert level.discounts == pytest.approx([float(discount) for discount in discounts])
-    assert levels[0].discounts == FALLBACK_DISCOUNTS
-    assert all(level.discounts != FALLBACK_DISCOUNTS for level in levels[1:])
+        assert each.fell_back == fell_back == (order == 1)
+        assert each.values == pytest.approx([float(discount) for discount in discounts])
+    assert found[0].values == FALLBACK_DISCOUNTS
+    assert all(each.values != FALLBACK_DISCOUNTS for each in found[1:])
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -308,7 +308,7 @@ def test_names_have_the_probabilities_of_the_definition(shipped, order):
     slow, vocab = Slow(lines, order), build_vocab(shipped)
     assert slow.symbols == list(vocab.symbols)
     counts = count_lines(others, vocab, order)
-    ours = ngram_log_probs(estimate(count_lines(lines, vocab, order)), counts.keys)
+    ours = ngram_log_probs(estimate(count_lines(lines, vocab, order)).tables, counts.keys)
     spelled = [counts.spell(key, vocab) for key in counts.keys.tolist()]
     expected = [slow.log_probs(s[:-1])[vocab.symbols.index(s[-1])] for s in spelled]
     np.testing.assert_allclose(ours, expected, rtol=1e-10)
@@ -319,7 +319,7 @@ def test_the_dev_loss_falls_with_the_order_and_is_below_that_of_added_counts(shi
     losses, added = [], []
     for order in ORDERS:
         asked, counts = dev.lower(order), train.lower(order)
-        nats = -ngram_log_probs(estimate(counts), asked.keys)
+        nats = -ngram_log_probs(estimate(counts).tables, asked.keys)
         losses.append(asked.counts @ nats / asked.total)
         totals = counts.contexts().find(asked.keys // 27)
         for k in 10.0 ** np.arange(-3, 2.01, 0.25):

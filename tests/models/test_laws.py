@@ -23,6 +23,7 @@ from mm_jax.data.examples import examples_of
 from mm_jax.data.prefix_tree import prefix_tree
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.backoff import to_sparse
+from mm_jax.models.context_frequency import frequency_table
 from mm_jax.models.ensemble import ensemble
 from mm_jax.models.good_turing import good_turing, tree_params
 from mm_jax.models.mixture import mixture
@@ -66,7 +67,7 @@ def random_counts(key):
 
 
 def random_states(key):
-    """Parameters of a Kneser-Ney model of order 3 in which every context occurred."""
+    """Parameters of an interpolated model of order 3 in which every context occurred."""
     one, two = np.arange(V) + 1, np.arange(V * V).reshape(V, V) + V + 1
     following = np.concatenate([one[None], two, np.tile(two, (V, 1))])
     return {
@@ -83,7 +84,7 @@ def random_sparse_states(key):
     return jax.tree.map(jnp.asarray, params)
 
 
-RANDOM_PARAMS = {"ngram": random_counts, "kneser-ney": random_states}
+RANDOM_PARAMS = {"ngram": random_counts, "kneser-ney": random_states, "interpolated": random_states}
 
 
 def counted(name):
@@ -100,6 +101,20 @@ def of_repeats(model):
         return with_repeats.init(key) | {"tree": tree_params(tree.symbols, tree.first, drawn)}
 
     return with_repeats._replace(init=init)
+
+
+def by_frequency(model):
+    """A mixture by frequency with the contexts of five names, its weights drawn at random."""
+    table, size = frequency_table(encode_corpus(FIVE_NAMES, LETTERS))
+    table = {name: jnp.asarray(array) for name, array in table.items()}
+
+    def init(key):
+        params = model.init(key)
+        num = params["weights"].shape[-1]
+        drawn = np.random.default_rng(0).dirichlet(np.ones(num), size)
+        return params | {"weights": jnp.asarray(drawn, jnp.float32), "frequency": table}
+
+    return model._replace(init=init)
 
 
 MICROGPT = {"norm": "rms", "activation": "relu", "bias": "no", "tied": "no", "init": "microgpt"}
@@ -128,6 +143,10 @@ MIXTURES_OF_ROWS = {
     "mixture of rows by probability": mixture(OF_ROWS, "linear"),
 }
 ALL |= {"mixture": mixture(OF_WINDOWS), "mixture by probability": mixture(OF_WINDOWS, "linear")}
+ALL |= {
+    "mixture by frequency": by_frequency(mixture(OF_WINDOWS, "frequency")),
+    "mixture of rows by frequency": by_frequency(mixture(OF_ROWS, "frequency")),
+}
 OF_REPEATS = {
     "good-turing": of_repeats(TRAINABLE["mlp"]),
     "good-turing of rows": of_repeats(TRAINABLE["gru"]),

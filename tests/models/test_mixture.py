@@ -1,6 +1,8 @@
 """Mixtures by their definition in float64, of what their members say when each reads alone."""
 
 import inspect
+import math
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +11,12 @@ import pytest
 
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import rows, windows
+from mm_jax.data.corpus import encode_corpus
 from mm_jax.data.vocab import Vocab
+from mm_jax.models.context_frequency import frequency_table
 from mm_jax.models.ensemble import ensemble
 from mm_jax.models.kneser_ney import fit_kneser_ney, kneser_ney
-from mm_jax.models.mixture import KINDS, mixture
+from mm_jax.models.mixture import KINDS, mixture, mixture_params
 from mm_jax.models.mlp import mlp
 from mm_jax.models.ngram import fit_ngram, ngram
 from mm_jax.models.transformer import transformer
@@ -52,14 +56,33 @@ PARAMS = {
 }
 WINDOWS, ROWS = (MLP, BIGRAM, KNESER_NEY), (GRU, KNESER_NEY, MLP)
 WEIGHTS = {"linear": (0.5, 0.2, 0.3), "log-linear": (0.9, 0.3, 0.5)}
+TRAIN = ["ava", "eva", "emma", "ana", "anna"] * 2  # in which contexts are counted
+TABLE, NUM_BINS = frequency_table(encode_corpus(TRAIN, LETTERS))
+WEIGHTS["frequency"] = np.random.default_rng(0).dirichlet(np.ones(3), NUM_BINS)
 TWO_ITEMS = ["ava", "emma"]  # 9 predictions
 SHARED_ROW = np.array([0, *map(LETTERS.symbols.index, "ava.emma")], np.int32)
 
 
 def with_weights(models, weights):
     """The parameters of a mixture of these models."""
-    members = {str(i): PARAMS[model] for i, model in enumerate(models)}
-    return {"weights": jnp.array(weights, jnp.float32), "members": members}
+    table = TABLE if np.ndim(weights) == 2 else None
+    return mixture_params(weights, [PARAMS[model] for model in models], table)
+
+
+def contexts_of(items):
+    """The last two symbols before each prediction, fewer after a boundary."""
+    return [("." + item)[max(0, i - 1) : i + 1] for item in items for i in range(len(item) + 1)]
+
+
+def weights_of(kind, items):
+    """The weights (K,), or by frequency those of each prediction (K, N)."""
+    if kind != "frequency":
+        return WEIGHTS[kind]
+    counts = Counter(contexts_of(TRAIN))
+    total = counts.total()
+    bins = [math.ceil(-math.log((1 + counts[each]) / total)) for each in contexts_of(items)]
+    assert len({*bins}) > 1
+    return WEIGHTS[kind][bins].T
 
 
 def logits64(model, items):
@@ -77,15 +100,15 @@ def logits64(model, items):
 def mixed64(kind, weights, logits):
     """The probabilities of a mixture by its definition, from the logits of each member."""
     probs = np.stack([softmax64(each) for each in logits])
-    tall = np.reshape(weights, (-1,) + (1,) * (probs.ndim - 1))
-    if kind == "linear":
+    tall = np.reshape(weights, np.shape(weights) + (1,) * (probs.ndim - np.ndim(weights)))
+    if kind != "log-linear":
         return (tall * probs).sum(0)
     product = np.prod(probs**tall, 0)
     return product / product.sum(-1, keepdims=True)
 
 
 def expected_of(models, kind, items):
-    return mixed64(kind, WEIGHTS[kind], [logits64(model, items) for model in models])
+    return mixed64(kind, weights_of(kind, items), [logits64(model, items) for model in models])
 
 
 def probs_of(model, params, tokens):
@@ -144,7 +167,7 @@ def test_what_a_member_of_weight_0_rules_out_stays_possible():
     strict = ngram(V, 2, 0.0)
     models, tokens = (MLP, strict), windows(["olivia"], LETTERS, 3).tokens
     members = {"0": PARAMS[MLP], "1": fit_ngram(["emma"], LETTERS, 2)}
-    for kind in KINDS:
+    for kind in ("linear", "log-linear"):
         model = mixture(models, kind)
         without, half = (
             probs_of(model, {"weights": jnp.array(weights), "members": members}, tokens)[:, 0]
@@ -169,6 +192,32 @@ def test_a_mixture_of_mixtures_is_the_mean_of_a_mean():
     np.testing.assert_allclose(found[:, 0], expected, rtol=3e-5)
 
 
+def test_by_frequency_it_reads_two_tokens_where_its_members_read_one():
+    models = (BIGRAM, BIGRAM)
+    model = mixture(models, "frequency")
+    assert (model.context, mixture(models, "linear").context) == (2, 1)
+    weights = WEIGHTS["frequency"][:, :2]
+    params = with_weights(models, weights / weights.sum(1, keepdims=True))
+    params["members"]["1"] = {"W": -PARAMS[BIGRAM]["W"]}
+    tokens = windows(FIVE_NAMES, LETTERS, 2).tokens
+    each = [softmax64(sign * np.asarray(PARAMS[BIGRAM]["W"])[tokens[:, 1]]) for sign in (1, -1)]
+    share = weights_of("frequency", FIVE_NAMES)[:2]
+    expected = np.einsum("kn,knv->nv", share / share.sum(0), each)
+    np.testing.assert_allclose(probs_of(model, params, tokens)[:, 0], expected, rtol=3e-5)
+
+
+@pytest.mark.parametrize("kind", ["linear", "frequency"])
+def test_what_it_says_of_targets_is_what_its_logits_say(kind):
+    for models in (WINDOWS, ROWS):
+        model, params = mixture(models, kind), with_weights(models, WEIGHTS[kind])
+        tokens = np.random.default_rng(0).integers(0, V, (4, 9), np.int32)
+        logits = quick_jit(model.apply)(params, tokens)
+        targets = np.random.default_rng(1).integers(0, V, logits.shape[:-1], np.int32)
+        expected = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)[..., 0]
+        found = quick_jit(model.target_log_probs)(params, tokens, targets)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 # What it is made of
 
 
@@ -177,6 +226,17 @@ def test_it_begins_with_equal_weights_and_different_members():
     np.testing.assert_allclose(params["weights"], np.full(3, 1 / 3), rtol=1e-6)
     assert list(params["members"]) == ["0", "1", "2"]
     assert np.any(params["members"]["0"]["W1"] != params["members"]["1"]["W1"])
+
+
+def test_by_frequency_it_begins_with_equal_weights_for_all_contexts():
+    params = quick_jit(mixture((MLP, BIGRAM), "frequency").init)(jax.random.key(0))
+    assert params["weights"].tolist() == [[0.5, 0.5]]
+    tokens = windows(FIVE_NAMES, LETTERS, 3).tokens
+    linear = {"weights": params["weights"][0], "members": params["members"]}
+    assert_trees_close(
+        quick_jit(mixture((MLP, BIGRAM), "frequency").apply)(params, tokens),
+        quick_jit(mixture((MLP, BIGRAM), "linear").apply)(linear, tokens),
+    )
 
 
 def test_its_context_and_length_are_those_that_all_members_can_read():
@@ -198,7 +258,7 @@ def test_no_model_is_no_mixture_and_an_unknown_kind_is_named():
     with pytest.raises(InputError, match="a model or more"):
         mixture(())
     plain = inspect.unwrap(mixture)  # without the check of types that there is in tests
-    with pytest.raises(InputError, match=r"unknown kind 'other'.*linear, log-linear"):
+    with pytest.raises(InputError, match=r"unknown kind 'other'.*linear, log-linear, frequency"):
         plain((MLP, BIGRAM), "other")
 
 

@@ -24,6 +24,7 @@ BASELINES = [
     Baseline("kneser-ney", 2, None, 1.9, 2.1, (1,)),
     Baseline("kneser-ney", 3, None, 1.8, 2.15),
 ]
+INTERPOLATED = Baseline("interpolated", 3, None, 1.85, 2.12)
 
 
 def test_losses_stand_in_their_columns_and_the_lowest_are_marked():
@@ -38,6 +39,11 @@ def test_losses_stand_in_their_columns_and_the_lowest_are_marked():
     marks = [row[48:].strip() for row in rows[:6]]
     assert marks == ["", "", "lowest add-k", "lowest of all", "", "this model"]
     assert rows[6] == "  (Kneser-Ney discounts 0.5, 1, 1.5 where none can be estimated: order 1)"
+
+
+def test_interpolated_counts_have_their_name_and_order():
+    *_, last, _ = loss_table(BASELINES, INTERPOLATED)
+    assert last == "  order 3, interpolated         1.8500    2.1200  this model"
 
 
 def test_without_dev_nothing_is_the_lowest():

@@ -24,7 +24,7 @@ from mm_jax.config.models import (
 )
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.vocab import encode
-from mm_jax.models import kneser_ney
+from mm_jax.models import backoff_tables
 from mm_jax.reports.browser_model import generator_page
 from mm_jax.runs.reader import load_run
 from tests.helpers import call, make_run, quick_jit
@@ -82,7 +82,7 @@ def folder(tmp_path_factory):
     make_run(path / "counts", CountConfig(data, NgramConfig(3, 0.0)))
     make_run(path / "kneser-ney", CountConfig(data, KneserNeyConfig(4)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kneser_ney, "MAX_CELLS", 0)  # as of a large alphabet
+        patch.setattr(backoff_tables, "MAX_CELLS", 0)  # as of a large alphabet
         make_run(path / "sparse", CountConfig(data, KneserNeyConfig(4)))
     make_run(path / "letters", CountConfig(data, NgramConfig(1, 1.0)))
     odd = DataConfig(str(path / "odd.txt"))

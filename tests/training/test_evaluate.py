@@ -5,6 +5,8 @@ import pytest
 
 from mm_jax.data.batches import Batch, rows, windows
 from mm_jax.data.vocab import Vocab
+from mm_jax.models.kneser_ney import kneser_ney
+from mm_jax.models.mixture import mixture
 from mm_jax.models.mlp import mlp
 from mm_jax.training import evaluate as evaluate_module
 from mm_jax.training.evaluate import evaluate
@@ -101,3 +103,15 @@ def test_blocks_of_many_symbols_are_smaller_and_change_nothing(monkeypatch, make
     assert evaluate_module.block_size(model, params, batch, 4096, num_members=5) == 1
     jax.clear_caches()
     assert float(evaluate(model, params, batch)) == pytest.approx(float(whole), rel=1e-6)
+
+
+def test_blocks_are_smaller_too_where_a_member_of_a_mixture_makes_all_logits(monkeypatch):
+    """Counts say what a target has alone; with a net beside them all logits are made."""
+    net, counts = mlp(V, 3, 2, 4), kneser_ney(V, 4)
+    batch = windows(FIVE_NAMES, Vocab((".", *"abcdefghijklmnopqrstuvwxyz")), 3)
+    monkeypatch.setattr(evaluate_module, "MAX_NUMBERS", 5 * V)
+    for models, size in (((counts, counts), 20), ((net, counts), 5)):
+        for kind in ("linear", "frequency"):
+            model = mixture(models, kind)
+            found = evaluate_module.block_size(model, first_params(model), batch, 20)
+            assert found == size

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import math
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +16,9 @@ from mm_jax.data.corpus import encode_corpus
 from mm_jax.data.text import read_lines
 from mm_jax.data.vocab import build_vocab
 from mm_jax.models.bigram import bigram
-from mm_jax.models.mixture import KINDS, mixture
+from mm_jax.models.mixture import mixture
 from mm_jax.models.ngram import fit_ngram, ngram
-from mm_jax.training import mixture_weights
+from mm_jax.training import linear_weights, mixture_weights
 from mm_jax.training.evaluate import evaluate
 from mm_jax.training.mixture_weights import fit_mixture
 from tests.helpers import first_params, gru, quick_jit
@@ -26,6 +28,7 @@ VOCAB = build_vocab(NAMES)
 V, TRAIN = len(VOCAB), NAMES[::2]
 LINES = NAMES[1:80:2]  # held out
 HELD_OUT = encode_corpus(LINES, VOCAB)
+KINDS = ("linear", "log-linear")
 SMOOTHING = {1: 0.5, 2: 1.0, 3: 0.1}  # by order
 PAIR, WITH_ROWS = (ngram(V, 2, 1.0), ngram(V, 3, 0.1)), (gru(V), ngram(V, 3, 0.1))
 MIXED = {"windows": PAIR, "rows and windows": WITH_ROWS}
@@ -156,6 +159,59 @@ def test_items_count_as_much_as_their_weights_say(kind):
     np.testing.assert_allclose(fit.params["weights"], best, atol=1e-3)
     assert fit.loss == pytest.approx(loss, rel=1e-5)
     assert fit.num_predictions == np.count_nonzero(counts)
+
+
+# By frequency
+
+
+@both_readings
+def test_by_frequency_the_loss_is_that_of_the_mixture(name):
+    models = MIXED[name]
+    corpus = encode_corpus(TRAIN, VOCAB)
+    fit = fit_mixture(models, [*map(params_of, models)], HELD_OUT, "frequency", corpus)
+    model = mixture(models, "frequency")
+    assert fit.loss == pytest.approx(float(evaluate(model, fit.params, HELD_OUT)), rel=1e-5)
+    assert fit.loss <= fitted(name, "linear").loss + 1e-6
+    assert fit.halved_loss >= fit.loss
+    assert fit.num_predictions == len(TARGETS)
+    weights = np.asarray(fit.params["weights"])
+    assert np.ptp(weights, 0).min() > 0.01  # they differ
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
+    assert fit.mean_weights.shape == (2,)
+    assert (weights.min(0) <= fit.mean_weights).all()
+    assert (fit.mean_weights <= weights.max(0)).all()
+
+
+def test_by_frequency_each_bin_has_the_best_weights_drawn_to_the_constant_ones(monkeypatch):
+    """A bin by brute force: the nats of its predictions, and of those that are thought of."""
+    monkeypatch.setattr(linear_weights, "PSEUDO_COUNT", 40.0)
+    corpus, params = encode_corpus(TRAIN, VOCAB), [*map(params_of, PAIR)]
+    fit = fit_mixture(PAIR, params, HELD_OUT, "frequency", corpus)
+    padded = [".." + line for line in TRAIN]
+    counts = Counter(line[i : i + 2] for line in padded for i in range(len(line) - 1))
+    contexts = [(".." + line)[i : i + 2] for line in LINES for i in range(len(line) + 1)]
+    bins = np.array([math.ceil(-math.log((1 + counts[c]) / counts.total())) for c in contexts])
+    own = members_say("windows")[:, np.arange(len(TARGETS)), TARGETS]
+    constant = np.asarray(fitted("windows", "linear").params["weights"], np.float64)
+    grid = np.linspace(0, 1, 20_001)[1:-1]
+    grid = np.stack([grid, 1 - grid], 1)
+    for number, weights in enumerate(np.asarray(fit.params["weights"])):
+        likely = np.log(grid @ own[:, bins == number]).sum(1) + 40 * np.log(grid) @ constant
+        np.testing.assert_allclose(weights, grid[likely.argmax()], atol=2e-3)
+    assert len({*bins}) > 3
+
+
+def test_by_frequency_contexts_have_to_be_counted_somewhere():
+    with pytest.raises(InputError, match="need train, in which contexts are counted"):
+        fit_mixture(PAIR, [*map(params_of, PAIR)], HELD_OUT, "frequency")
+
+
+@both_kinds
+def test_models_of_other_symbols_are_refused(kind):
+    models = (PAIR[0], ngram(V + 1, 2))
+    params = [params_of(PAIR[0]), {"counts": jnp.ones((V + 1, V + 1), jnp.int32)}]
+    with pytest.raises(InputError, match=f"model 2 has {V + 1} symbols, and model 1 has {V}"):
+        fit_mixture(models, params, HELD_OUT, kind)
 
 
 # A member that rules symbols out

@@ -11,7 +11,7 @@ from mm_jax.cli.common import Outcome, describe_units, with_absolute_path
 from mm_jax.cli.describe_data import describe_file, note_data, show_samples
 from mm_jax.config.base import MAX_FLOAT, Between, Choices, InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import NgramConfig
+from mm_jax.config.models import COUNTED, NgramConfig
 from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import CountConfig
 from mm_jax.runtime.console import Console
@@ -20,7 +20,7 @@ from mm_jax.runtime.paths import LARGE_FILE_BYTES
 if TYPE_CHECKING:
     from mm_jax.data.file_summary import FileSummary
     from mm_jax.data.samples import Samples
-    from mm_jax.experiments.counting import CountResult
+    from mm_jax.experiments.counting import CountResult, Order, Smoothing
     from mm_jax.experiments.loss_units import LossUnits
     from mm_jax.models.base import Params
 
@@ -36,17 +36,21 @@ class Options(Choices):
     data: Annotated[DataConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=DataConfig
     )
+    model: Literal["ngram", "kneser-ney", "interpolated"] = "ngram"
+    """ngram: counts with --smoothing; kneser-ney: subtract discounts and mix in the lower orders;
+    interpolated: mix the estimates of all orders, weighted by how often the context came."""
     order: Annotated[
-        Annotated[int, Between(1, 30)] | Literal["auto"], tyro.conf.arg(metavar="N|auto")
-    ] = NgramConfig.order
-    """Symbols in an n-gram, 2 for bigrams; auto: the order with the lowest loss on dev."""
+        Annotated[int, Between(1, 30)] | Literal["auto"] | None, tyro.conf.arg(metavar="N|auto")
+    ] = None
+    """Symbols in an n-gram, 2 for bigrams, by default what is usual for the --model: 2, of
+    kneser-ney 6, of interpolated 3; auto: the order with the lowest loss on dev."""
     smoothing: Annotated[
         Annotated[float, Between(0, MAX_FLOAT)] | Literal["auto", "kneser-ney"],
         tyro.conf.arg(metavar="K|auto|kneser-ney"),
     ] = NgramConfig.smoothing
     """Add K to every count, 0 for maximum likelihood; auto: the K with the lowest loss on dev.
-    kneser-ney: subtract discounts and mix in the lower orders. --order auto --smoothing auto takes
-    the model with the lowest loss on dev of all that are listed."""
+    kneser-ney is --model kneser-ney, with the order 2. --order auto --smoothing auto takes the
+    model with the lowest loss on dev of all that are listed."""
     out: str | None = None
     """Keep the model in this run directory, for sample, eval and score."""
     json: bool = False
@@ -64,7 +68,8 @@ def run(options: Options, console: Console) -> Outcome:
     started = time.perf_counter()
     data = with_absolute_path(options.data)
     path = None if options.out is None else writer.choose_dir(options.out, "count")
-    counting.check_request(options.order, options.smoothing, data.split)
+    order, smoothing = request_of(options)
+    counting.check_request(order, smoothing, data.split)
     stream = Stream(data)
     if stream.num_bytes > LARGE_FILE_BYTES:
         times = "three times" if data.unit == "word" else "twice"
@@ -72,16 +77,12 @@ def run(options: Options, console: Console) -> Outcome:
     summary = summarize_splits(stream)
     note_data(summary.info, console)
     keeps = path is not None
-    order = counting.order_to_count(
-        options.order, options.smoothing, len(summary.vocab), needs_params=keeps
-    )
-    counts = counting.count_splits(stream, summary, order)
+    highest = counting.order_to_count(order, smoothing, len(summary.vocab), needs_params=keeps)
+    counts = counting.count_splits(stream, summary, highest)
     print_file(data, summary, console)
-    if (counted := counts.train.order) < order:
+    if (counted := counts.train.order) < highest:
         console.say(f"           too many different n-grams to count beyond order {counted}")
-    result = counting.choose_model(
-        stream, summary, counts, options.order, options.smoothing, needs_params=keeps
-    )
+    result = counting.choose_model(stream, summary, counts, order, smoothing, needs_params=keeps)
     config = CountConfig(data, counting.model_config(result.chosen))
     record = {"command": "count", "config": to_dict(config), **result_record(summary, result)}
     print_result(result, record, console, chosen_by(options))
@@ -91,7 +92,7 @@ def run(options: Options, console: Console) -> Outcome:
             console.say(line)
     record |= {"num_params": None, "samples": None, "num_cut": None, "run_dir": None}
     try:
-        params = counting.model_params(result.chosen, result.counts.train)
+        params = counting.model_params(result.chosen, result.counts)
         samples = sample_lines(config, summary, params)
     except InputError as error:
         if path is not None:
@@ -106,6 +107,21 @@ def run(options: Options, console: Console) -> Outcome:
         record["num_params"] = num_params(params)
     record["seconds"] = time.perf_counter() - started
     return Outcome(record)
+
+
+def request_of(options: Options) -> "tuple[Order, Smoothing]":
+    """Return the order and the smoothing that are asked for, as experiments/counting.py has them.
+
+    Raises InputError for a smoothing beside a model that has none.
+    """
+    order = options.order or COUNTED[options.model].order
+    if options.model == "ngram":
+        return order, options.smoothing
+    if options.smoothing not in (NgramConfig.smoothing, options.model):
+        raise InputError(
+            f"--smoothing {options.smoothing} is for --model ngram, not --model {options.model}"
+        )
+    return order, options.model
 
 
 def chosen_by(options: Options) -> str:
@@ -143,7 +159,7 @@ def result_record(summary: "FileSummary", result: "CountResult") -> dict[str, An
     from mm_jax.models.baselines import reference_losses
     from mm_jax.reports.text_tables import NUM_EXTREMES, extremes
 
-    (train, dev), chosen = result.counts, result.chosen
+    (train, dev, _), chosen = result.counts, result.chosen
     most_frequent, least_frequent = extremes(train, summary.vocab)
     impossible = impossible_in_dev(result, summary.vocab)
     return {

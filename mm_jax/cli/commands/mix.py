@@ -83,12 +83,13 @@ def run(options: Options, console: Console) -> Outcome:
     model, record = mixture_of(runs, config.model.kind), {}
     if held_out is not None:
         models, members = [each.model for each in runs], [each.params for each in runs]
-        fit = fit_mixture(models, members, held_out, config.model.kind)
+        kind, train = config.model.kind, dataset.splits.train
+        fit = fit_mixture(models, members, held_out, kind, train)
         describe_fit(options, fit, console)
-        params, record = fit.params, fit_record(fit)
+        params, record = fit.params, fit_record(fit, kind)
     elif config.fixed_weights is not None:
         params = with_weights(runs, config.fixed_weights)
-    weights = params["weights"].tolist()
+        record = {"weights": params["weights"].tolist()}
     model, params, repeats = heed_repeats(model, params, config.model, dataset)
     if repeats is not None:
         describe_repeats(repeats, console)
@@ -109,7 +110,6 @@ def run(options: Options, console: Console) -> Outcome:
         "train_loss": result.train_loss,
         "dev_loss": result.dev_loss,
         **result.units.record,
-        "weights": weights,
         **record,
         "samples": result.samples.texts,
         "num_cut": sum(result.samples.cut),
@@ -161,8 +161,10 @@ def held_out_lines(
 
 def describe_fit(options: Options, fit: "MixtureFit", console: Console) -> None:
     """Print the weight of each run, and how well they do on text that they were not fitted on."""
-    for name, weight in zip(options.runs, fit.params["weights"].tolist(), strict=True):
+    for name, weight in zip(options.runs, fit.mean_weights.tolist(), strict=True):
         console.say(f"weight     {weight:.4f}  {name}")
+    if options.model.kind == "frequency":
+        console.say("           (means; each prediction has those of its context)")
     where = "dev" if options.held_out is None else options.held_out
     console.say(
         f"fitted     {options.model.kind}, on {fit.num_predictions:,} predictions of {where}: loss "
@@ -184,9 +186,12 @@ def repeats_record(fit: "GoodTuringFit") -> dict[str, Any]:
     return {"expected_shares": fit.expected.tolist(), "given_shares": fit.given.tolist()}
 
 
-def fit_record(fit: "MixtureFit") -> dict[str, Any]:
+def fit_record(fit: "MixtureFit", kind: str) -> dict[str, Any]:
     """Return what --json has of fitted weights."""
+    by_bin = {"weights_by_bin": fit.params["weights"].tolist()} if kind == "frequency" else {}
     return {
+        "weights": fit.mean_weights.tolist(),
+        **by_bin,
         "fitted_loss": fit.loss,
         "halved_loss": fit.halved_loss,
         "num_fitted_on": fit.num_predictions,

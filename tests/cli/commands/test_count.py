@@ -233,6 +233,10 @@ def test_without_out_nothing_is_written(data, tmp_path):
         ("--order 9", ["GB", "orders 1 to"]),
         ("--order 21 --smoothing kneser-ney", ["orders 2 to", "not 21"]),
         ("--order 1 --smoothing kneser-ney", ["--order 2 or more", "not 1"]),
+        ("--order 1 --model interpolated", ["--model interpolated takes --order 2", "not 1"]),
+        ("--model interpolated --smoothing 3", ["--smoothing 3.0 is for --model ngram"]),
+        ("--model interpolated --smoothing kneser-ney", ["is for --model ngram"]),
+        ("--model mlp", ["--model", "mlp"]),
         ("--smoothing -1", ["--smoothing", "at least 0"]),
         ("--smoothing nan", ["--smoothing", "finite"]),
         ("--smoothing 1e-38", ["--smoothing", "0 or at least 1e-30"]),
@@ -506,3 +510,29 @@ def test_choices_of_words_that_cannot_be_are_refused(flags, said):
     assert re.search(said, err)
     assert err.count("\n") == 1
     assert not Path("run").exists()
+
+
+# Models by name
+
+
+@pytest.mark.parametrize(("name", "order"), [("interpolated", 3), ("kneser-ney", 6), ("ngram", 2)])
+def test_a_model_has_its_usual_order(data, name, order):
+    record = record_of("count", "--data", data, "--model", name)
+    choices = {"smoothing": 1.0} if name == "ngram" else {}
+    assert record["config"]["model"] == {"name": name, "order": order, **choices}
+
+
+def test_kneser_ney_by_either_name_is_the_same(data, records):
+    record = record_of("count", "--data", data, "--model", "kneser-ney", "--order", "3")
+    for key in ("train_loss", "dev_loss", "samples"):
+        assert record[key] == records["kneser-ney"][key]
+
+
+def test_interpolated_counts_are_evaluated_and_sampled_as_any_other(data):
+    out, err = call("count", "--data", data, "--model", "interpolated", "--out", "run")
+    assert "  order 3, interpolated" in out
+    assert err == ""
+    record = record_of("count", "--data", data, "--model", "interpolated", "--out", "again")
+    evaluated = record_of("eval", "run")
+    assert evaluated["loss"] == pytest.approx(record["dev_loss"], abs=2e-6)
+    assert record_of("sample", "run")["samples"] == record["samples"]

@@ -1,6 +1,7 @@
 """mm-jax mix: what it says and writes, that the run is used as any other, and what is refused."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.cli.commands.conftest import LINES, nats_by_hand
 from tests.data.by_hand import count_by_hand
 from tests.helpers import call, record_of
 
-KINDS = ("log-linear", "linear")
+KINDS = ("log-linear", "linear", "frequency")
 SYMBOLS = sorted({*".".join(LINES)})
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -75,9 +76,10 @@ def test_the_record_says_what_was_mixed_and_how_well_it_does(records, members, s
     assert [run["model"]["name"] for run in config["runs"]] == ["mlp", "ngram"]
     assert (config["held_out"], config["fixed_weights"]) == (None, None)
     assert record["vocab_size"] == len(SYMBOLS)
-    assert record["num_params"] == 2 + sum(
-        record_of("eval", member)["num_params"] for member in members
-    )
+    if kind != "frequency":  # which has a table of contexts
+        assert record["num_params"] == 2 + sum(
+            record_of("eval", member)["num_params"] for member in members
+        )
     assert len(record["weights"]) == 2
     assert min(record["weights"]) >= 0
     assert record["num_fitted_on"] == sum(len(line) + 1 for line in splits["dev"])
@@ -95,6 +97,34 @@ def test_on_what_it_was_fitted_on_it_is_no_worse_than_its_members(records, membe
 
 def test_linear_weights_sum_to_1(records):
     assert sum(records["linear"]["weights"]) == pytest.approx(1, abs=1e-6)
+
+
+def test_by_frequency_each_bin_has_its_weights(records, splits):
+    record = records["frequency"]
+    by_bin = np.array(record["weights_by_bin"])
+    total = sum(len(line) + 1 for line in splits["train"])
+    assert by_bin.shape == (1 + math.ceil(math.log(total)), 2)
+    np.testing.assert_allclose(by_bin.sum(1), 1, rtol=1e-6)
+    assert sum(record["weights"]) == pytest.approx(1, abs=1e-6)
+    assert (by_bin.min(0) - 1e-6 <= record["weights"]).all()
+    assert (record["weights"] <= by_bin.max(0) + 1e-6).all()
+    assert len({*by_bin[:, 1]}) > 1
+    assert "weights_by_bin" not in records["linear"]
+
+
+def test_by_frequency_it_says_that_weights_are_means(members):
+    out, _ = call("mix", *members, "--kind", "frequency", "--out", "mixed")
+    lines = out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("weight "))
+    assert lines[first + 2].strip() == "(means; each prediction has those of its context)"
+    assert lines[first + 3].startswith("fitted     frequency, on ")
+    call("report", "mixed")
+    page = Path("mixed/report.html").read_text("utf-8")
+    for text in ("by the frequency of the context", members[1], "frequency.symbols"):
+        assert text in page
+    out, _ = call("mix", members[1], "--kind", "frequency", "--good-turing", "--out", "heeding")
+    assert "expected to be in train (Good-Turing)" in out
+    assert record_of("eval", "heeding")["loss"] > 0
 
 
 def test_it_says_the_weight_of_each_run(members):
@@ -231,6 +261,10 @@ def test_with_good_turing_one_run_is_enough(members, splits):
         ("{counts} --fixed-weights nan,1", ["0 or more, and not all 0"]),
         ("{counts} --kind linear --fixed-weights 1,1", ["must sum to 1, not to 2"]),
         ("{counts} --fixed-weights 1,1 --held-out {data}", ["not both"]),
+        (
+            "{counts} --kind frequency --fixed-weights 0.5,0.5",
+            ["--fixed-weights are the same for all contexts", "give --kind linear"],
+        ),
     ],
 )
 def test_what_cannot_be_mixed_is_refused_in_one_line(tmp_path, members, folder, flags, words):
