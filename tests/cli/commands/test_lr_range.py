@@ -83,6 +83,7 @@ def test_a_preset_decides_the_model_the_batch_and_the_optimizer():
     record = record_of("lr-range", *flags, "--seeds", "1", code=1)
     assert record["config"]["optimizer"] == {
         "optimizer": "adamw", "weight_decay": None, "clip_norm": None, "b1": None, "b2": None,
+        "decay_biases": "yes",
     }  # fmt: skip
     assert record["config"]["batch_size"] == 128
     assert record["config"]["model"]["context"] == 6
