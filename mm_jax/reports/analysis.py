@@ -161,7 +161,7 @@ def baseline_losses(splits: Splits) -> dict[str, Any]:
     order = min(highest_order(len(splits.train.vocab)), MAX_ORDER)
     train = count_corpus(splits.train, order)
     dev = count_corpus(splits.dev, order) if splits.dev.num_predictions else None
-    return reference_losses(list(count_baselines(train, dev)))
+    return reference_losses(list(count_baselines(train, dev, of_train=dev is None)))
 
 
 def named_baselines(losses: dict[str, Any]) -> Iterator[tuple[str, float]]:
