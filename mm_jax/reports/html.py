@@ -170,12 +170,14 @@ def about_text(run: Run) -> str:
 def result_text(summary: RunSummary) -> str:
     """Return a line that says what loss the run reached."""
     train, dev = summary.losses.get("train_loss"), summary.losses.get("dev_loss")
-    loss, lines = (dev, "the lines of dev") if dev is not None else (train, "its training lines")
+    loss, split = (dev, "the lines of dev") if dev is not None else (train, "its training lines")
+    if summary.run.config.data.items == "document":  # which has no lines
+        split = "train" if dev is None else "dev"
     if loss is None:
         return "The run has not finished, so there is no exact loss of it yet."
     symbols = f"{math.exp(loss):,.2f}" if loss < 20 else "very many"
     return (
-        f"{loss:.4f} nats per symbol on {lines}: as uncertain as a choice among {symbols} equally "
+        f"{loss:.4f} nats per symbol on {split}: as uncertain as a choice among {symbols} equally "
         f"likely symbols (the vocabulary has {len(summary.run.vocab):,})."
     )
 

@@ -1,6 +1,7 @@
 """The report of a run: a page that is whole, harmless, readable, and the same each time."""
 
 import base64
+import dataclasses
 import hashlib
 import html.parser
 import itertools
@@ -16,7 +17,7 @@ from mm_jax.config.models import BigramConfig, KneserNeyConfig, MLPConfig, Ngram
 from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.reports.analysis import shown_symbols
 from mm_jax.reports.browser_model import generator_page
-from mm_jax.reports.html import report
+from mm_jax.reports.html import report, result_text
 from mm_jax.reports.run_summary import summarize_run
 from mm_jax.runs.reader import load_run
 from tests.helpers import make_run
@@ -202,6 +203,17 @@ def test_the_page_says_what_was_run_on_what_with_what_result(pages, folder):
     assert "This page cannot sample from the model" not in kn
     assert "Sample ten lines" in text
     assert "Sample ten lines" in kn
+
+
+def test_a_document_has_no_lines_that_a_loss_is_of(folder):
+    summary = summarize_run(load_run(folder / "mlp"))
+    assert "nats per symbol on the lines of dev:" in result_text(summary)
+    config = summary.run.config
+    data = dataclasses.replace(config.data, items="document")
+    run = summary.run._replace(config=dataclasses.replace(config, data=data))
+    assert "nats per symbol on dev:" in result_text(summary._replace(run=run))
+    alone = summary._replace(run=run, losses={"train_loss": 2.0, "dev_loss": None})
+    assert "nats per symbol on train:" in result_text(alone)
 
 
 def has_lookup(page):
