@@ -147,15 +147,12 @@ def _write_words(axes: Axes, points: Float[np.ndarray, "N 2"], words: Sequence[s
     places = place_labels(true, sizes, end - corner)
     nearest = np.clip(true, places - sizes / 2, places + sizes / 2)  # of each label to its point
     is_far = np.linalg.norm(nearest - true, axis=1) > FAR
-    for i, text in enumerate(texts):
-        (x, y), (near, far) = (
-            to_points.inverted().transform(each + corner)
-            for each in (places[i], np.stack([nearest[i], true[i]]))
-        )
+    to_axes = (Affine2D().translate(*corner) + to_points.inverted()).transform
+    for text, (x, y) in zip(texts, to_axes(places), strict=True):
         axes.text(x, y, escaped(text), color=INK, fontsize=WORD_SIZE, ha="center", va="center")
-        if is_far[i]:
-            line = {"color": GREY, "linewidth": 0.5, "zorder": 0.9}
-            axes.plot(*zip(near, far, strict=True), scalex=False, scaley=False, **line)
+    style: dict[str, Any] = {"color": GREY, "linewidth": 0.5, "zorder": 0.9}
+    for ends in np.stack([to_axes(nearest), points], axis=1)[is_far]:
+        axes.plot(*ends.T, scalex=False, scaley=False, **style)  # the axes stay as they are
 
 
 def spread(places: Float[np.ndarray, "N 2"], min_distance: float) -> Float[np.ndarray, "N 2"]:
