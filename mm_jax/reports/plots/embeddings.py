@@ -35,7 +35,7 @@ MAX_NEIGHBOUR_ROWS = 64  # symbols whose neighbours are drawn
 DENSE, MANY = 40, 100  # symbols; more of them are drawn smaller, and in a larger figure
 SIZE, LARGE_SIZE = (5.4, 5.9), (11.0, 9.0)  # inches
 WORD_SIZE = 7.0  # of the font, in points of type
-MAX_WORD = 24  # symbols of a word that are drawn
+MAX_WORD, MAX_CELL_WORD = 24, 14  # letters of a word that are drawn, and in a cell of a table
 FAR = 4.0  # points of type from a word to its point, from which on a line joins them
 
 GROUPS = {  # colour, colour of the symbol on it, marker
@@ -178,8 +178,11 @@ def neighbours(near: Neighbours, vocab: Vocab, each: str = "each symbol") -> Fig
     """Draw the nearest symbols of ``each`` symbol, nearest first, and their distances."""
     of, ids, distances = near
     count, nearest = ids.shape
+    in_words = vocab.unit == "word"
+    most = MAX_CELL_WORD if in_words else MAX_WORD
+    names = [escaped(shortened(readable(symbol), most)) for symbol in vocab.symbols]
     half = -(-count // 2)
-    figure = Figure(figsize=(11.5 if vocab.unit == "word" else 7.2, 0.27 * half + 1.2))
+    figure = Figure(figsize=(11.5 if in_words else 7.2, 0.27 * half + 1.2))
     norm = Normalize(0, float(distances.max()) or 1.0)
     shades = matplotlib.colormaps["Blues_r"]
     panels = figure.subplots(1, 2)
@@ -191,13 +194,13 @@ def neighbours(near: Neighbours, vocab: Vocab, each: str = "each symbol") -> Fig
         for row, i in enumerate(rows):
             for k in range(nearest):
                 color = WHITE if is_dark(shades(norm(distances[i, k]))) else BLACK
-                text = f"{label(vocab.symbols[ids[i, k]])}  {distances[i, k]:.2f}"
-                size = label_size(vocab.symbols[ids[i, k]], 8, 0.75)
+                text = f"{names[ids[i, k]]}  {distances[i, k]:.2f}"
+                size = 6.0 if in_words else label_size(vocab.symbols[ids[i, k]], 8, 0.75)
                 style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size}
                 axes.text(k + 0.5, row + 0.5, text, color=color, **style)
         axes.set_yticks(
             np.arange(len(rows)) + 0.5,
-            [label(vocab.symbols[of[row]]) for row in rows],
+            [names[of[row]] for row in rows],
             fontweight="bold",
         )
         axes.set_xticks(np.arange(nearest) + 0.5, [str(k + 1) for k in range(nearest)])

@@ -115,6 +115,17 @@ def test_a_line_joins_a_word_with_its_point_where_it_is_far():
     np.testing.assert_allclose(ends, 0, atol=1e-9)
 
 
+def test_words_in_a_table_are_shortened_and_of_one_size():
+    vocab = Vocab(("↵", "a", 30 * "long"), "word")
+    for figure, most in (
+        (plots.embedding(np.eye(3), vocab), 24),
+        (plots.neighbours(nearest_rows(np.eye(3)), vocab), 14),
+    ):
+        texts = [text for axes in figure.axes for text in axes.texts]
+        assert len({text.get_fontsize() for text in texts}) == 1
+        assert max(len(text.get_text().split("  ")[0]) for text in texts) == most
+
+
 def test_the_nearest_rows_each_symbol_are_named_with_their_distance():
     table = np.array([[0.0, 0], [1, 0], [3, 0]])
     figure = plots.neighbours(nearest_rows(table), ABC)
