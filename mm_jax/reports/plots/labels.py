@@ -35,7 +35,7 @@ def place_labels(
     before it allow: the first ones are moved the least. One that fits nowhere is not moved.
 
     >>> place_labels(np.full((2, 2), 50.0), np.full((2, 2), 8.0), np.array([99.0, 99.0])).tolist()
-    [[50.0, 55.0], [50.0, 65.0]]
+    [[50.0, 54.5], [50.0, 44.5]]
     """
     moves, half = _moves(room), (sizes + GAP) / 2
     low, high = half, np.maximum(room - half, half)
