@@ -133,8 +133,9 @@ def sum_by(
     keys: Num[np.ndarray, " n"], values: Int64[np.ndarray, " n"]
 ) -> tuple[Num[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
     """Return the distinct keys, sorted, and the sum of the values of each."""
-    order = np.argsort(keys)
-    keys, values = keys[order], values[order]
+    if (keys[1:] < keys[:-1]).any():  # contexts of sorted n-grams are sorted
+        order = np.argsort(keys)
+        keys, values = keys[order], values[order]
     first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]][: len(keys)])
     return keys[first], np.add.reduceat(values, first) if len(first) else values
 

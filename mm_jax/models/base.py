@@ -35,6 +35,7 @@ class ForBrowser(NamedTuple):
     members: int | None = (
         None  # of an ensemble, stacked on axis 0 of each array; None: no such axis
     )
+    embedding: str | None = None  # the array that is the embedding, as Model.embedding returns it
 
 
 class Model(NamedTuple):

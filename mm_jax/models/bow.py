@@ -104,7 +104,7 @@ def bow(
         head=head,
         hidden=lambda params, tokens: {"h": read(params, tokens, None)["h"]},
         embedding=lambda params: params["C"],
-        for_browser=lambda params: ForBrowser("bow", dict(params), {}),
+        for_browser=lambda params: ForBrowser("bow", dict(params), {}, embedding="C"),
     )
 
 

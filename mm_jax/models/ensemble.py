@@ -36,7 +36,7 @@ def ensemble(model: Model, num: int) -> Model:
         of_member = model.for_browser
         first = of_member(jax.tree.map(lambda leaf: leaf[0], params))
         arrays = jax.vmap(lambda member: of_member(member).arrays)(params)
-        return first._replace(arrays=arrays, members=num)
+        return first._replace(arrays=arrays, members=num, embedding=None)  # each has its own
 
     start = jax.vmap(model.start)
     return Model(

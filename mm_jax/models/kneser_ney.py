@@ -5,7 +5,7 @@ uniform distribution; a is the count at the highest order and at the start of a 
 number of different symbols before. Kneser and Ney (1995); Chen and Goodman (1999), section 3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -56,14 +56,17 @@ def estimate_discounts(counts: Int64[np.ndarray, " ngrams"]) -> tuple[float, flo
     return None
 
 
-def estimate(counts: Counts) -> KneserNey:
-    """Return the tables estimated from counts of the highest order."""
+def estimate(counts: Counts, lower: Mapping[int, Counts] | None = None) -> KneserNey:
+    """Return the tables estimated from counts of the highest order.
+
+    ``lower`` has the counts of the orders below, where they have been made already.
+    """
     if not len(counts.keys):
         raise InputError("there are no n-grams to estimate Kneser-Ney from")
     V, found, above = counts.vocab_size, [], None
     for order in range(counts.order, 0, -1):
-        occurred, numbering = counts.lower(order), Numbering(V, order)
-        within = within_an_item(occurred)
+        occurred = counts.lower(order) if lower is None else lower[order]
+        numbering, within = Numbering(V, order), within_an_item(occurred)
         ngrams, adjusted = occurred.keys[within], occurred.counts[within]
         if above is not None:
             suffixes, num_before = sum_by(

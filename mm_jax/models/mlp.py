@@ -112,7 +112,9 @@ def mlp(
     )
     return model._replace(
         embedding=lambda params: params["C"],
-        for_browser=lambda params: ForBrowser("mlp", dict(params), {"layers": layers}),
+        for_browser=lambda params: ForBrowser(
+            "mlp", dict(params), {"layers": layers}, embedding="C"
+        ),
     )
 
 

@@ -261,7 +261,7 @@ def _for_browser(choices: Choices, params: Params) -> ForBrowser:
         arrays |= {f"{part}{i + 1}": params[name][part] for part in "WUb"}
     arrays |= {f"head{part}": params["head"][part] for part in "Wb"}
     numbers: dict[str, Any] = {"cell": choices.cell_name, "layers": choices.layers}
-    return ForBrowser("recurrent", arrays, numbers)
+    return ForBrowser("recurrent", arrays, numbers, embedding="embed")
 
 
 def rnn(vocab_size: int, **choices: Any) -> Model:

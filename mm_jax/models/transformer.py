@@ -275,7 +275,7 @@ def _for_browser(choices: Choices, params: Params) -> ForBrowser:
         "norm": choices.norm,
         "activation": choices.activation,
     }
-    return ForBrowser("transformer", arrays, numbers)
+    return ForBrowser("transformer", arrays, numbers, embedding="wte")
 
 
 def from_config(config: TransformerConfig, vocab_size: int) -> Model:

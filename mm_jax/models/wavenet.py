@@ -94,7 +94,10 @@ def wavenet(
     return model._replace(
         embedding=lambda params: params["C"],
         for_browser=lambda params: ForBrowser(
-            "wavenet", dict(params), {"layers": num_layers, "context": context, "norm": norm}
+            "wavenet",
+            dict(params),
+            {"layers": num_layers, "context": context, "norm": norm},
+            embedding="C",
         ),
     )
 

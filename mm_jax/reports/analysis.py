@@ -1,16 +1,15 @@
 """The numbers behind the figures and the report of a run; draws nothing.
 
-Enters: splits, samples, parameters. Leaves: projections and nearest neighbours of an embedding,
-baselines, lines with the surprise of each symbol, statistics of arrays.
+Enters: splits, samples, parameters. Leaves: which symbols to show, baselines, lines with the
+surprise of each symbol, statistics of arrays.
 """
 
 import dataclasses
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Integer
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
@@ -25,10 +24,8 @@ from mm_jax.models.base import Model, Params
 from mm_jax.models.baselines import MAX_ORDER, count_baselines, reference_losses
 from mm_jax.training.surprise import surprise
 
-NUM_NEIGHBOURS = 5  # shown of a symbol
-MAX_SYMBOLS = 120  # of a large alphabet that are shown of an embedding
+MAX_SYMBOLS = 200  # of a large alphabet that are shown of an embedding
 MAX_READ = 24  # symbols of a line that figures show a model reading
-VOWELS = set("aeiou")
 
 
 def readable(text: str) -> str:
@@ -46,67 +43,30 @@ def shortened(text: str, max_length: int) -> str:
     return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
-class Projection(NamedTuple):
-    """An embedding in two dimensions."""
+class ShownSymbols(NamedTuple):
+    """The symbols that are shown: all, or some of a large alphabet."""
 
-    places: Float[np.ndarray, "V 2"]
-    explained: float  # the share of the variance that the two dimensions have, 0 to 1
-    dim: int  # of the embedding
-    axes: tuple[str, str]  # labels of the two dimensions
-    groups: list[str]  # of each symbol: vowels, consonants, the boundary, or other symbols
+    ids: Int[np.ndarray, " shown"]
+    which: str  # they are, in words
 
 
-def project_embedding(table: Float[np.ndarray, "V D"], vocab: Vocab) -> Projection:
-    """Return an embedding in two dimensions: as it is, or by its principal components.
+def shown_symbols(
+    vocab_size: int, frequency: Integer[np.ndarray, " V"] | None, most: int = MAX_SYMBOLS
+) -> ShownSymbols:
+    """Return all symbols, or of a large alphabet the ``most`` frequent ones, in that order.
 
-    An embedding of one dimension lies on a line. Source: Pearson (1901); the sign of a component is
-    such that its largest number is positive.
+    Where the ``frequency`` is not known, the first ones.
+
+    >>> shown_symbols(3, np.array([1, 2, 3]), 2)
+    ShownSymbols(ids=array([2, 1]), which='the most frequent 2 of 3 symbols')
     """
-    table = np.asarray(table, np.float64)
-    dim, groups = table.shape[1], group_symbols(vocab)
-    if dim <= 2:
-        places = np.pad(table, ((0, 0), (0, 2 - dim)))
-        return Projection(places, 1.0, dim, ("C[:, 0]", "C[:, 1]" if dim == 2 else ""), groups)
-    centred = table - table.mean(0)
-    _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
-    largest = np.abs(directions).argmax(1)
-    signs = np.sign(directions[np.arange(len(directions)), largest])
-    places = centred @ (directions[:2] * signs[:2, None]).T
-    places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
-    shares = sizes**2 / max((sizes**2).sum(), 1e-30)
-    shares = np.append(shares, 0.0)
-    names = (f"component {i + 1}: {shares[i]:.0%} of the variance" for i in range(2))
-    return Projection(places, float(shares[:2].sum()), dim, tuple(names), groups)  # type: ignore[arg-type]
-
-
-def group_symbols(vocab: Vocab) -> list[str]:
-    """Return the group of each symbol; vowels and consonants where all letters are Latin."""
-    boundary, *others = vocab.symbols
-    letters = [symbol for symbol in others if symbol.isalpha()]
-    latin = all(unicodedata.name(symbol[0], "").startswith("LATIN") for symbol in letters)
-    latin = latin and vocab.unit != "word"
-
-    def group(symbol: str) -> str:
-        if symbol == boundary:
-            return "the boundary"
-        if not (latin and symbol.isalpha()):
-            return "other symbols"
-        plain = unicodedata.normalize("NFD", symbol)[0].lower()
-        return "vowels" if plain in VOWELS else "consonants"
-
-    return [group(symbol) for symbol in vocab.symbols]
-
-
-def nearest_rows(
-    table: Float[np.ndarray, "V D"], count: int = NUM_NEIGHBOURS, first: int = MAX_SYMBOLS
-) -> tuple[Int[np.ndarray, "rows k"], Float[np.ndarray, "rows k"]]:
-    """Return the ``count`` nearest rows of each of the ``first`` rows, and their distances."""
-    table = np.asarray(table, np.float64)
-    squares, products = (table**2).sum(1), table[:first] @ table.T
-    distances = np.sqrt(np.maximum(squares[:first, None] + squares - 2 * products, 0))
-    np.fill_diagonal(distances, np.inf)
-    ids = np.argsort(distances, axis=1, kind="stable")[:, : min(count, len(table) - 1)]
-    return ids, np.take_along_axis(distances, ids, 1)
+    ids = np.arange(vocab_size)
+    if vocab_size <= most:
+        return ShownSymbols(ids, f"{vocab_size:,} symbols")
+    if frequency is None:
+        return ShownSymbols(ids[:most], f"the first {most} of {vocab_size:,} symbols")
+    ids = np.argsort(-frequency, kind="stable")[:most]
+    return ShownSymbols(ids, f"the most frequent {most} of {vocab_size:,} symbols")
 
 
 class AnnotatedLine(NamedTuple):
@@ -201,7 +161,7 @@ def baseline_losses(splits: Splits) -> dict[str, Any]:
     order = min(highest_order(len(splits.train.vocab)), MAX_ORDER)
     train = count_corpus(splits.train, order)
     dev = count_corpus(splits.dev, order) if splits.dev.num_predictions else None
-    return reference_losses(list(count_baselines(train, dev)))
+    return reference_losses(list(count_baselines(train, dev, of_train=dev is None)))
 
 
 def named_baselines(losses: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -50,6 +50,7 @@ class Payload(NamedTuple):
 
     text: str  # JSON, to be put into the page as it is
     script_names: list[str]  # that run it, in their order
+    has_embedding: bool  # whether one of its arrays is the embedding of the symbols
 
 
 def script(name: str) -> Script:
@@ -71,8 +72,8 @@ def payload(run: Run) -> Payload:
     """Return the model of a run as a page carries it, from what its ``for_browser`` says.
 
     ``arrays`` are float32, also of whole numbers, little-endian, in base64; those of several
-    members one after another, and ``shapes`` are those of one member. Raises InputError where a
-    page cannot carry the model.
+    members one after another, and ``shapes`` are those of one member; ``embedding`` is the name of
+    the one that is the embedding, or null. Raises InputError where a page cannot carry the model.
     """
     found = _for_browser(run)
     arrays = {name: np.asarray(array) for name, array in found.arrays.items()}
@@ -89,6 +90,7 @@ def payload(run: Run) -> Payload:
         "members": found.members or 1,
         "max_len": run.sample_shape.max_len,
         "endless": run.sample_shape.endless,
+        "embedding": found.embedding,
         "shapes": {name: array.shape[is_stacked:] for name, array in arrays.items()},
         "arrays": {
             name: base64.b64encode(array.astype("<f4").tobytes()).decode()
@@ -97,7 +99,8 @@ def payload(run: Run) -> Payload:
     }
     # Without "<" nothing in it can end the script element around it, or begin another.
     text = Markup(json.dumps(record).replace("<", "\\u003c"))
-    return Payload(text, ["layers.js", f"models/{found.kind}.js", "generator.js"])
+    names = ["layers.js", f"models/{found.kind}.js", "payload.js", "generator.js"]
+    return Payload(text, names, found.embedding is not None)
 
 
 def _for_browser(run: Run) -> ForBrowser:

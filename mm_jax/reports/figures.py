@@ -13,13 +13,8 @@ from mm_jax.data.ngram_counts import count_corpus
 from mm_jax.data.vocab import Vocab
 from mm_jax.models.registry import build_model
 from mm_jax.reports import plots
-from mm_jax.reports.analysis import (
-    AnnotatedLine,
-    line_to_read,
-    nearest_rows,
-    project_embedding,
-    readable,
-)
+from mm_jax.reports.analysis import AnnotatedLine, line_to_read, readable, shown_symbols
+from mm_jax.reports.embeddings import nearest_rows, project_embedding
 from mm_jax.reports.ladder_figures import ladder_figures
 from mm_jax.reports.ladder_summary import LadderSummary
 from mm_jax.reports.page_figures import ReportFigure
@@ -54,9 +49,9 @@ def make_figures(
         yield updates_figure(summary.curves[0], groups)
     yield from bigram_figures(summary)
     if (table := summary.embedding) is not None:
-        yield embedding_figure(table, summary.run.vocab)
+        yield embedding_figure(table, summary.run.vocab, summary.frequency)
         if tables and len(table) > 1:
-            yield neighbours_figure(table, summary.run.vocab)
+            yield neighbours_figure(table, summary.run.vocab, summary.frequency)
     if isinstance(config, RunConfig) and config.seeds == 1 and summary.dataset is not None:
         yield from histogram_figures(summary, config, groups)
     yield from reading_figures(summary)
@@ -154,28 +149,31 @@ def probability_figures(
         )
 
 
-def embedding_figure(table: Float[np.ndarray, "V D"], vocab: Vocab) -> ReportFigure:
+def embedding_figure(
+    table: Float[np.ndarray, "V D"], vocab: Vocab, frequency: Integer[np.ndarray, " V"] | None
+) -> ReportFigure:
     """Return the figure of an embedding in two dimensions."""
-    plane = project_embedding(table, vocab)
-    share = f"{plane.explained:.0%} of the variance"
-    projected = f", projected on two that explain {share}" if plane.dim > 2 else ""
-    dimensions = "1 dimension" if plane.dim == 1 else f"{plane.dim} dimensions"
+    shown = shown_symbols(len(vocab), frequency)
+    text = plots.embedding_text(project_embedding(table, vocab, shown.ids), shown.which)
     return ReportFigure(
         "embedding",
         "The embedding of the symbols",
-        f"The embedding of {len(vocab):,} symbols in {dimensions}{projected}; the table of nearest "
-        "symbols has the distances.",
-        plots.embedding(table, vocab),
+        f"{text}; the table of nearest symbols has the distances.",
+        plots.embedding(table, vocab, frequency),
     )
 
 
-def neighbours_figure(table: Float[np.ndarray, "V D"], vocab: Vocab) -> ReportFigure:
+def neighbours_figure(
+    table: Float[np.ndarray, "V D"], vocab: Vocab, frequency: Integer[np.ndarray, " V"] | None
+) -> ReportFigure:
     """Return the figure of the nearest symbols of each symbol in an embedding."""
+    shown = shown_symbols(len(vocab), frequency, plots.MAX_NEIGHBOUR_ROWS)
+    each = "each symbol" if len(shown.ids) == len(vocab) else f"each of {shown.which}"
     return ReportFigure(
         "neighbours",
         "The nearest symbols of each symbol",
-        "For each symbol the nearest ones in the embedding, and their distances.",
-        plots.neighbours(*nearest_rows(table), vocab),
+        f"For {each} the nearest ones in the embedding, and their distances.",
+        plots.neighbours(nearest_rows(table, of=shown.ids), vocab, each),
     )
 
 

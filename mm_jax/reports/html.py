@@ -12,7 +12,7 @@ from mm_jax.config.command_line import command_of, flags_of
 from mm_jax.config.ladder import ENTRIES, LadderConfig
 from mm_jax.experiments.ladder_record import Entry
 from mm_jax.experiments.search_config import command_of as command_of_search
-from mm_jax.reports.analysis import readable
+from mm_jax.reports.analysis import readable, shown_symbols
 from mm_jax.reports.browser_model import Payload, payload, render, title_of
 from mm_jax.reports.figures import choices_figure, make_figures
 from mm_jax.reports.ladder_figures import ladder_figures
@@ -50,9 +50,12 @@ def report(summary: RunSummary | SweepSummary | LadderSummary) -> bytes:
         return sweep_report(summary)
     run = summary.run
     model, why_not = model_of_page(run)
+    scripts = model.script_names if model else []
+    shown = shown_symbols(len(run.vocab), summary.frequency)
+    has_lookup = model is not None and model.has_embedding and len(shown.ids) < len(run.vocab)
     return render(
         "report.html.jinja",
-        script_names=model.script_names if model else [],
+        script_names=[*scripts, "neighbours.js"] if has_lookup else scripts,
         title=title_of(run),
         about=about_text(run),
         result=result_text(summary),
@@ -69,6 +72,9 @@ def report(summary: RunSummary | SweepSummary | LadderSummary) -> bytes:
         data_rows=data_rows(run.data, run.config),
         splits=split_rows(summary),
         neighbours=neighbour_rows(summary),
+        neighbours_of=shown.which[0].upper() + shown.which[1:],
+        has_lookup=has_lookup,
+        in_words=run.vocab.unit == "word",
         arrays=[array_row(array) for array in summary.arrays],
         choices=choice_rows(run.config),
         command=command_of(run.config),
@@ -164,12 +170,14 @@ def about_text(run: Run) -> str:
 def result_text(summary: RunSummary) -> str:
     """Return a line that says what loss the run reached."""
     train, dev = summary.losses.get("train_loss"), summary.losses.get("dev_loss")
-    loss, lines = (dev, "the lines of dev") if dev is not None else (train, "its training lines")
+    loss, split = (dev, "the lines of dev") if dev is not None else (train, "its training lines")
+    if summary.run.config.data.items == "document":  # which has no lines
+        split = "train" if dev is None else "dev"
     if loss is None:
         return "The run has not finished, so there is no exact loss of it yet."
     symbols = f"{math.exp(loss):,.2f}" if loss < 20 else "very many"
     return (
-        f"{loss:.4f} nats per symbol on {lines}: as uncertain as a choice among {symbols} equally "
+        f"{loss:.4f} nats per symbol on {split}: as uncertain as a choice among {symbols} equally "
         f"likely symbols (the vocabulary has {len(summary.run.vocab):,})."
     )
 

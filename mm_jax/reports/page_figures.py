@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mm_jax.reports import plots
 
-COLUMN_WIDTH = 6.5  # inches, to which a figure of many panels cannot shrink
+COLUMN_WIDTH = 6.5  # inches, to which a figure of more cannot shrink
 FULL_WIDTH = ("bigrams", "probabilities", "difference")  # figures that need the width of the page
 
 
@@ -32,8 +32,8 @@ class PageFigure(NamedTuple):
 def figure_of_page(figure: ReportFigure) -> PageFigure:
     """Return a figure as a page shows it."""
     svg = Markup(plots.to_page(figure.figure, figure.name, figure.description))
-    has_panels = figure.name in ("attention", "gates")
+    may_be_large = figure.name in ("attention", "gates", "embedding")
     is_large = figure.name in FULL_WIDTH or (
-        has_panels and figure.figure.get_figwidth() > COLUMN_WIDTH
+        may_be_large and figure.figure.get_figwidth() > COLUMN_WIDTH
     )
     return PageFigure(figure.title, figure.description, svg, is_large)

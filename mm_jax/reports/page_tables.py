@@ -19,7 +19,14 @@ from mm_jax.data.word_totals import recorded_totals
 from mm_jax.experiments.loss_units import loss_units
 from mm_jax.experiments.statistics import spread_of
 from mm_jax.models.base import num_params
-from mm_jax.reports.analysis import AnnotatedLine, ArrayStats, nearest_rows, readable, shortened
+from mm_jax.reports.analysis import (
+    AnnotatedLine,
+    ArrayStats,
+    readable,
+    shortened,
+    shown_symbols,
+)
+from mm_jax.reports.embeddings import nearest_rows
 from mm_jax.reports.plots.symbols import MAX_SURPRISE
 from mm_jax.reports.run_summary import RunSummary
 from mm_jax.reports.sweep_summary import Setting
@@ -151,21 +158,20 @@ def split_rows(summary: RunSummary) -> list[dict[str, str]]:
 
 
 def neighbour_rows(summary: RunSummary) -> list[dict[str, Any]]:
-    """Return the nearest symbols of each symbol, where the model has an embedding."""
+    """Return the nearest symbols of the symbols shown, where the model has an embedding."""
     table = summary.embedding
     if table is None or len(table) < 2:
         return []
-    ids, distances = nearest_rows(table)
+    near = nearest_rows(table, of=shown_symbols(len(table), summary.frequency).ids)
     names = [readable(symbol) for symbol in summary.run.vocab.symbols]
     return [
         {
             "symbol": names[i],
             "near": [
-                (names[k], f"{distance:.2f}")
-                for k, distance in zip(ids[i], distances[i], strict=True)
+                (names[k], f"{distance:.2f}") for k, distance in zip(ids, distances, strict=True)
             ],
         }
-        for i in range(len(ids))
+        for i, ids, distances in zip(*near, strict=True)
     ]
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
+from jaxtyping import Int
 
 from mm_jax.config.base import MAX_FLOAT, InputError
 from mm_jax.config.training import NUM_SAMPLES, RunConfig
@@ -63,6 +64,13 @@ class RunSummary(NamedTuple):
         """The embedding (V, D) of the symbols; None where the model, or an ensemble, has none."""
         embedding = self.run.model.embedding
         return None if embedding is None else np.asarray(embedding(self.run.params))
+
+    @property
+    def frequency(self) -> Int[np.ndarray, " V"] | None:
+        """How often each symbol occurs in train; None where the data set is not there."""
+        if self.dataset is None:
+            return None
+        return np.bincount(self.dataset.splits.train.ids, minlength=len(self.run.vocab))
 
 
 def summarize_run(run: Run) -> RunSummary:

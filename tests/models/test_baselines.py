@@ -240,6 +240,16 @@ def test_without_dev_the_baselines_take_the_k_that_is_given():
         assert found[0].train_loss == math.log(4)
 
 
+def test_losses_on_train_are_not_computed_where_they_are_not_asked_for():
+    train, dev = counts_of(4, ["abcabc", "cab", "bcba"], ["abc", "bb"])
+    every = list(count_baselines(train, dev))
+    found = list(count_baselines(train, dev, of_train=False))
+    assert [each._replace(train_loss=0.0) for each in found] == [
+        each._replace(train_loss=0.0) for each in every
+    ]
+    assert [math.isnan(each.train_loss) for each in found] == [False] + 7 * [True]
+
+
 def test_a_context_more_is_a_lower_train_loss_without_smoothing(names):
     (train, _), vocab = names
     found = list(count_baselines(count_lines(train, vocab, 6), None))

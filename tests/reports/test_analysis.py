@@ -26,12 +26,10 @@ from mm_jax.reports.analysis import (
     annotate_lines,
     array_stats,
     baseline_losses,
-    group_symbols,
     line_to_read,
     named_baselines,
-    nearest_rows,
-    project_embedding,
     readable,
+    shown_symbols,
 )
 from tests.helpers import V, bigram, first_params, nats64
 
@@ -53,67 +51,16 @@ def samples_of(texts, cut=()):
     return Samples(list(texts), [i in cut for i in range(len(texts))], 64)
 
 
-def test_an_embedding_of_two_dimensions_stays_as_it_is():
-    table = np.random.default_rng(0).standard_normal((V, 2))
-    plane = project_embedding(table, LETTERS)
-    np.testing.assert_array_equal(plane.places, table)
-    assert (plane.explained, plane.dim, plane.axes) == (1.0, 2, ("C[:, 0]", "C[:, 1]"))
-
-
-def test_of_more_dimensions_the_plane_with_the_most_variance_is_found():
-    source = np.random.default_rng(1)
-    flat = source.standard_normal((V, 2)) * [5, 2]
-    directions = np.linalg.qr(source.standard_normal((6, 6)))[0]
-    table = flat @ directions[:2] + 0.1 * source.standard_normal((V, 6)) + 7
-    plane = project_embedding(table, LETTERS)
-    values = np.sort(np.linalg.eigvalsh(np.cov(table.T)))[::-1]
-    assert plane.explained == pytest.approx(values[:2].sum() / values.sum())
-    assert plane.explained > 0.99
-    np.testing.assert_allclose(plane.places.var(0, ddof=1), values[:2], rtol=1e-9)
-
-    def distances(places):
-        return np.linalg.norm(places[:, None] - places, axis=-1)
-
-    np.testing.assert_allclose(distances(plane.places), distances(flat), atol=1.0)
-    again = project_embedding(table @ directions, LETTERS)  # rotated: the same but for mirroring
-    np.testing.assert_allclose(np.abs(again.places), np.abs(plane.places), atol=1e-9)
-    order = np.random.default_rng(3).permutation(V)
-    mixed = project_embedding(table[order], LETTERS)  # the order of rows changes nothing
-    np.testing.assert_allclose(mixed.places, plane.places[order], atol=1e-9)
-    assert f"{values[0] / values.sum():.0%}" in plane.axes[0]
-
-
-@pytest.mark.parametrize("table", [np.ones((3, 1)), np.ones((3, 5)), np.zeros((1, 4))])
-def test_an_embedding_with_nothing_to_tell_apart_is_drawn_all_the_same(table):
-    plane = project_embedding(table, Vocab((".", "a", "b")[: len(table)]))
-    assert plane.places.shape == (len(table), 2)
-    assert np.isfinite(plane.places).all()
-    assert np.isfinite(plane.explained)
-
-
-def test_vowels_and_consonants_are_told_apart_where_letters_are_latin():
-    assert group_symbols(Vocab((".", "A", "b", "é", "ñ", "-", "7"))) == [
-        *("the boundary", "vowels", "consonants", "vowels", "consonants"),
-        *("other symbols", "other symbols"),
-    ]
-    assert group_symbols(Vocab((".", "a", "б"))) == [
-        "the boundary",
-        "other symbols",
-        "other symbols",
-    ]
-
-
-def test_neighbours_are_the_nearest_rows():
-    table = np.random.default_rng(2).standard_normal((9, 4))
-    ids, distances = nearest_rows(table, 3)
-    for i in range(9):
-        far = np.linalg.norm(table - table[i], axis=1)
-        order = [k for k in np.argsort(far) if k != i][:3]
-        assert ids[i].tolist() == order
-        np.testing.assert_allclose(distances[i], far[order])
-    assert nearest_rows(table[:2])[0].tolist() == [[1], [0]]
-    few, _ = nearest_rows(table, 3, first=4)  # of a large alphabet not all are asked for
-    assert few.tolist() == ids[:4].tolist()
+def test_of_a_large_alphabet_the_most_frequent_symbols_are_shown_and_which_these_are_is_said():
+    counts = np.array([5, 9, 1, 9, 7])
+    assert shown_symbols(5, counts).ids.tolist() == [0, 1, 2, 3, 4]
+    assert shown_symbols(5, counts).which == "5 symbols"
+    ids, which = shown_symbols(5, counts, 3)
+    assert ids.tolist() == [1, 3, 4]
+    assert which == "the most frequent 3 of 5 symbols"
+    ids, which = shown_symbols(5_000, None, 3)  # without the data
+    assert ids.tolist() == [0, 1, 2]
+    assert which == "the first 3 of 5,000 symbols"
 
 
 def edits(a, b):

@@ -70,9 +70,27 @@ def test_a_page_has_all_numbers_of_a_net_and_its_script(tmp_path, data, name):
         assert arrays[array].size == members * np.prod(shape)
     sums = [float(np.sum(np.abs(leaf))) for leaf in jax.tree.leaves(run.params)]
     np.testing.assert_allclose(sum(np.abs(each).sum() for each in arrays.values()), sum(sums))
-    layers, kind, page = payload(run).script_names
-    assert (layers, kind, page) == ("layers.js", f"models/{model['kind']}.js", "generator.js")
+    layers, kind, *rest = payload(run).script_names
+    assert (layers, kind) == ("layers.js", f"models/{model['kind']}.js")
+    assert rest == ["payload.js", "generator.js"]
     assert f"MODELS.{model['kind']} = " in (WEB / kind).read_text()
+
+
+@pytest.mark.parametrize("name", [*NETS, *ENSEMBLES, "counts"])
+def test_a_page_names_the_array_that_is_the_embedding(tmp_path, run_path, data, name):
+    if name == "counts":
+        run = load_run(run_path(name))
+    else:
+        members = 2 if name in ENSEMBLES else 1
+        run = random_run(tmp_path, data, (NETS | ENSEMBLES)[name], members)
+    model, table = model_of(run), run.model.embedding
+    assert payload(run).has_embedding == (table is not None)
+    if table is None:
+        assert model["embedding"] is None
+        return
+    expected = np.asarray(table(run.params))
+    assert model["shapes"][model["embedding"]] == list(expected.shape)
+    np.testing.assert_array_equal(arrays_of(run)[model["embedding"]], expected.reshape(-1))
 
 
 def test_the_members_of_an_ensemble_of_nested_parameters_come_one_after_another(tmp_path, data):

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from mm_jax.data.splits import split_lines
-from mm_jax.reports.figures import bigram_counts, bigram_figures, make_figures
+from mm_jax.data.vocab import Vocab
+from mm_jax.reports.figures import (
+    bigram_counts,
+    bigram_figures,
+    embedding_figure,
+    make_figures,
+    neighbours_figure,
+)
+from mm_jax.reports.page_figures import figure_of_page
 from tests.helpers import softmax64
 from tests.reports.conftest import LINES
 
@@ -122,6 +130,7 @@ def test_descriptions_have_the_numbers(summary, figures):
     assert f"uniform {np.log(len(summary('mlp').run.vocab)):.3f}" in texts["loss"]
     assert "C 1.0e-03, W1 1.0e-03, b1 nan" in texts["updates"]
     assert "in 4 dimensions, projected on two that explain" in texts["embedding"]
+    assert texts["neighbours"].startswith("For each symbol the nearest ones")
     pairs = [pair for line in split_lines(LINES).train for pair in pairwise(line + ".")]
     counts = {pair: pairs.count(pair) for pair in pairs}
     starts = [(".", line[0]) for line in split_lines(LINES).train]
@@ -131,6 +140,28 @@ def test_descriptions_have_the_numbers(summary, figures):
     assert f"of {sum(counts.values())} bigrams" in described
     assert f"{most} times" in described
     assert list(counts.values()).count(most) > 1 or f"{first}{second} most often" in described
+
+
+def test_the_figures_of_a_large_embedding_say_which_symbols_they_show():
+    vocab = Vocab((".", *(f"w{i}" for i in range(299))), "word")
+    table = np.random.default_rng(0).standard_normal((300, 5))
+    frequency = np.arange(300)
+    drawn = neighbours_figure(table, vocab, frequency)
+    assert drawn.description.startswith("For each of the most frequent 64 of 300 symbols")
+    assert "each of the most frequent 64" in drawn.figure.get_suptitle()
+    ticks = [tick.get_text() for axes in drawn.figure.axes for tick in axes.get_yticklabels()]
+    assert ticks == [f"w{i}" for i in range(298, 298 - 64, -1)]
+    drawn = embedding_figure(table, vocab, frequency)
+    assert drawn.description.startswith(
+        "The embedding of the most frequent 200 of 300 symbols in 5"
+    )
+    assert "most frequent 200 of 300" in drawn.figure.axes[0].get_title()
+    words = [text.get_text() for text in drawn.figure.axes[0].texts]
+    assert words == [f"w{i}" for i in range(298, 98, -1)]
+    assert figure_of_page(drawn).is_large
+    first = embedding_figure(table, vocab, None)  # without the data
+    assert "the first 200 of 300 symbols" in first.description
+    assert [text.get_text() for text in first.figure.axes[0].texts][:3] == [".", "w0", "w1"]
 
 
 def test_probabilities_and_their_difference_from_counting(summary, figures):

@@ -9,7 +9,7 @@ from mm_jax.config.data import DataConfig
 from mm_jax.config.training import RunConfig
 from mm_jax.data.corpus import encode_corpus
 from mm_jax.data.splits import split_lines
-from mm_jax.reports.analysis import AnnotatedLine, array_stats
+from mm_jax.reports.analysis import AnnotatedLine, array_stats, shown_symbols
 from mm_jax.reports.page_tables import (
     array_row,
     baseline_rows,
@@ -80,6 +80,17 @@ def test_neighbours_are_named_with_their_distances(summary):
     assert row["symbol"] == symbols[1]
     assert row["near"] == [(symbols[i], f"{distances[i]:.2f}") for i in order]
     assert neighbour_rows(summary("bigram")) == []
+
+
+def test_of_a_large_alphabet_the_neighbours_of_the_most_frequent_symbols_are_named(
+    summary, monkeypatch
+):
+    found = summary("mlp")
+    every = {row["symbol"]: row for row in neighbour_rows(found)}
+    shown = shown_symbols(len(every), found.frequency, 4)
+    monkeypatch.setattr("mm_jax.reports.page_tables.shown_symbols", lambda *_: shown)
+    order = np.argsort(-found.frequency, kind="stable")[:4]
+    assert neighbour_rows(found) == [every[found.run.vocab.symbols[i]] for i in order]
 
 
 def test_a_sample_has_the_mean_of_its_surprise_and_where_it_occurs():

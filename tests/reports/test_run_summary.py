@@ -47,6 +47,17 @@ def test_the_numbers_of_a_run(summary, run_path):
     np.testing.assert_array_equal(summary("transformer").embedding, params["wte"])
 
 
+def test_how_often_each_symbol_occurs_in_train(summary):
+    found = summary("mlp")
+    train = found.dataset.splits.train
+    text = "".join(train.items())
+    assert found.frequency.tolist() == [
+        len(train) + 1,
+        *(text.count(symbol) for symbol in found.run.vocab.symbols[1:]),
+    ]
+    assert found._replace(dataset=None).frequency is None
+
+
 def test_diagnostics_are_those_of_the_first_and_of_the_last_parameters(summary, tmp_path, data):
     run = load_run(make(tmp_path / "run", data, MLPConfig(3, 4, 8, "scaled")))
     before, after = diagnostics_before_and_after(summarize_run(run), run.config)

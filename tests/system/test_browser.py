@@ -26,6 +26,7 @@ from mm_jax.config.training import CountConfig, RunConfig
 from mm_jax.data.vocab import encode
 from mm_jax.models import backoff_tables
 from mm_jax.reports.browser_model import generator_page
+from mm_jax.reports.embeddings import nearest_rows
 from mm_jax.runs.reader import load_run
 from tests.helpers import call, make_run, quick_jit
 from tests.random_run import ENSEMBLES, NETS, random_run, small
@@ -455,6 +456,81 @@ def test_any_kind_of_data_is_typed_and_appended_to(browser, folder, kind):
     assert complaints(browser) == []
 
 
+WORDS = [f"{a}{b}" for a in "abcdefghijklm" for b in ("a", "ab", "abc", *map(str, range(17)))]
+
+
+@pytest.fixture(scope="module")
+def lookup(folder):
+    """The report of a net on more words than its table of neighbours has, and its run."""
+    text = "\n".join(" ".join(WORDS[i : i + 13]) for i in range(0, len(WORDS), 13))
+    (folder / "lookup.txt").write_text(text * 9)
+    data = DataConfig(str(folder / "lookup.txt"), items="document", unit="word")
+    make_run(folder / "lookup", RunConfig(data=data, model=MLPConfig(2, 6, 8), batch_size=8))
+    call("report", str(folder / "lookup"))
+    return load_run(folder / "lookup")
+
+
+def nearest_in(browser):
+    """The nearest symbols that the page shows: ids, distances, and texts."""
+    found = browser.execute_script(
+        "return [...document.querySelectorAll('#nearest li')].map("
+        "li => [Number(li.dataset.id), Number(li.dataset.distance), li.textContent])"
+    )
+    return [list(column) for column in zip(*found, strict=True)]
+
+
+def test_a_word_is_looked_up_by_its_nearest_ones(browser, folder, lookup):
+    visit(browser, folder / "lookup" / "report.html")
+    field = find(browser, "looked-up")
+    field.send_keys("c1")
+    expected = nearest_rows(lookup.params["C"], 10)
+    for word in ("c1", "m16", "aab"):
+        field.clear()
+        field.send_keys(word)
+        i = lookup.vocab.symbols.index(word)
+        ids, distances, texts = nearest_in(browser)
+        assert ids == expected.ids[i].tolist()
+        np.testing.assert_allclose(distances, expected.distances[i], rtol=1e-5)
+        first, far = ids[0], expected.distances[i, 0]
+        assert texts[0] == f"{lookup.vocab.symbols[first]} {far:.2f}"
+    shown = browser.execute_script("return document.getElementById('known').options.length")
+    assert shown == 2  # aab, aabc
+    assert complaints(browser) == []
+
+
+def test_known_words_are_suggested_and_an_unknown_one_is_said_to_be_so(browser, folder, lookup):
+    visit(browser, folder / "lookup" / "report.html")
+    field, problem = find(browser, "looked-up"), find(browser, "not-known")
+
+    def suggested():
+        return browser.execute_script(
+            "return [...document.getElementById('known').options].map(each => each.value)"
+        )
+
+    field.send_keys("d")
+    assert suggested() == sorted(word for word in WORDS if word[0] == "d")
+    assert len(suggested()) == 20
+    field.send_keys("1")
+    assert suggested() == sorted(word for word in WORDS if word.startswith("d1"))
+    field.send_keys("99")
+    assert (suggested(), nearest_in(browser), problem.text) == ([], [], "")  # still being typed
+    field.send_keys(Keys.ENTER)
+    assert problem.text == "The model does not know “d199”."
+    field.send_keys(Keys.BACKSPACE, Keys.BACKSPACE)
+    assert problem.text == ""
+    assert len(nearest_in(browser)[0]) == 10  # of d1
+    field.clear()
+    field.send_keys("zz", Keys.TAB)  # to leave it is to ask
+    assert problem.text == "The model does not know “zz”."
+    assert browser.switch_to.active_element.text == "Show the nearest"
+    field.clear()
+    field.send_keys(" a ")
+    assert problem.text == ""
+    field.send_keys(Keys.ENTER)
+    assert problem.text == "The model does not know “a”."
+    assert complaints(browser) == []
+
+
 def test_lines_that_would_be_tags_are_text(browser, folder):
     visit(browser, folder / "odd" / "report.html")
     browser.find_element(By.CSS_SELECTOR, "button.more").click()
@@ -464,7 +540,7 @@ def test_lines_that_would_be_tags_are_text(browser, folder):
     found = read_bars(browser, len(run.vocab))
     np.testing.assert_allclose(found, jax_probabilities(run, "<script>"), atol=1e-5)
     assert browser.title == "Multilayer perceptron on odd.txt"
-    assert len(browser.find_elements(By.TAG_NAME, "script")) == 4
+    assert len(browser.find_elements(By.TAG_NAME, "script")) == 5
     assert browser.find_elements(By.TAG_NAME, "img") == []
     heads = browser.find_elements(By.CSS_SELECTOR, "th.symbols")
     assert f"{ODD[0]}0" in [head.get_attribute("aria-label") for head in heads]

@@ -4,7 +4,13 @@ style.py has their style. Nothing here is imported before a figure is drawn.
 """
 
 from mm_jax.reports.plots.curves import losses, ratios, training
-from mm_jax.reports.plots.embeddings import embedding, neighbours, spread
+from mm_jax.reports.plots.embeddings import (
+    MAX_NEIGHBOUR_ROWS,
+    embedding,
+    embedding_text,
+    neighbours,
+    spread,
+)
 from mm_jax.reports.plots.histograms import activations, gradients
 from mm_jax.reports.plots.inside import attention, gates
 from mm_jax.reports.plots.ladder import ladder
@@ -19,6 +25,7 @@ from mm_jax.reports.plots.symbols import (
 )
 
 __all__ = [
+    "MAX_NEIGHBOUR_ROWS",
     "activations",
     "attention",
     "bigram_table",
@@ -26,6 +33,7 @@ __all__ = [
     "choices",
     "difference_table",
     "embedding",
+    "embedding_text",
     "gates",
     "gradients",
     "ladder",

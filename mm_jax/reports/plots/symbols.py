@@ -10,7 +10,7 @@ from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 
 from mm_jax.data.vocab import Vocab
-from mm_jax.reports.analysis import AnnotatedLine, shortened
+from mm_jax.reports.analysis import AnnotatedLine, shortened, shown_symbols
 from mm_jax.reports.plots.style import (
     BLACK,
     DIM,
@@ -72,10 +72,9 @@ def pair_table(
     """
     ids = np.arange(len(vocab))
     if len(vocab) > MAX_SYMBOLS:
-        order = ids if frequency is None else np.argsort(-frequency, kind="stable")
-        ids = np.sort(order[:MAX_SYMBOLS])
-        which = "the first" if frequency is None else "the most frequent"
-        title += f"; {which} {MAX_SYMBOLS} of {len(vocab):,} symbols"
+        shown = shown_symbols(len(vocab), frequency, MAX_SYMBOLS)
+        ids = np.sort(shown.ids)
+        title += f"; {shown.which}"
         values = values[np.ix_(ids, ids)]
     symbols = [label(vocab.symbols[i]) for i in ids]
     size = 0.42 * len(symbols) + 1.0

@@ -1,7 +1,7 @@
 // The model whose parameters are in this page, read symbol by symbol, and the controls around it.
 "use strict";
 (() => {
-  const model = JSON.parse(document.getElementById("model").textContent);
+  const { model, arrays, byId, element, readable } = PAYLOAD;
   const { symbols, unit } = model;
   const { largest, softmax } = LAYERS;
   const V = symbols.length;
@@ -10,11 +10,6 @@
   const MAX_BARS = 64; // of a larger alphabet the likeliest symbols
   const MAX_WAIT = 50; // milliseconds for which the page does nothing but draw
   const ids = new Map(symbols.slice(1).map((symbol, i) => [symbol, i + 1])); // 0: the boundary
-  const arrays = {};
-  for (const [name, text] of Object.entries(model.arrays)) {
-    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-    arrays[name] = new Float32Array(bytes.buffer); // little-endian, members one after another
-  }
 
   // The net of member m, as layers.js says.
   function memberOf(m) {
@@ -163,18 +158,8 @@
     }
   }
 
-  // The symbol, or its code point where it could not be seen.
-  function readable(symbol) {
-    if (symbol === " ") return "␣";
-    if (symbol === "\n") return "⏎";
-    if (Array.from(symbol).length > 1) return symbol;
-    return /[\p{C}\p{M}\p{Z}]/u.test(symbol)
-      ? "U+" + symbol.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") : symbol;
-  }
-
   const percent = (p) =>
     p > 0 && p < 5e-5 ? "<0.01%" : (100 * p).toFixed(p < 0.0995 ? 2 : 1) + "%";
-  const byId = (id) => document.getElementById(id);
   const [slider, bars, typed, problem, names] =
     ["temperature", "bars", "typed", "problem", "names"].map(byId);
   let prefix = byId("prefix");
@@ -188,13 +173,6 @@
   if (symbols.some((symbol) => Array.from(symbol).length > 2)) bars.classList.add("words");
   if (model.max_len > 64) names.style.columns = 1; // long ones do not fit side by side
   if (model.endless) document.querySelector("#ask button").textContent = "Sample";
-
-  function element(tag, text, attributes = {}) {
-    const node = document.createElement(tag);
-    node.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    return node;
-  }
 
   // The ids of the typed symbols, or null where they cannot be used.
   function readPrefix() {

@@ -10,7 +10,8 @@ import pytest
 from mm_jax.config.base import InputError
 from mm_jax.data.vocab import Vocab
 from mm_jax.reports import plots
-from mm_jax.reports.analysis import AnnotatedLine, nearest_rows
+from mm_jax.reports.analysis import AnnotatedLine
+from mm_jax.reports.embeddings import nearest_rows
 from mm_jax.reports.plots import style
 from tests.reports.plots.inputs import make_curve, make_diagnostics
 
@@ -62,7 +63,7 @@ def test_a_figure_in_a_page_keeps_its_text_and_follows_the_theme():
 
 
 def test_a_figure_of_several_panels_has_no_title_in_a_page():
-    figure = plots.neighbours(*nearest_rows(np.eye(3)), ABC)
+    figure = plots.neighbours(nearest_rows(np.eye(3)), ABC)
     assert "The nearest symbols" in figure.get_suptitle()
     assert "The nearest symbols" not in plots.to_page(figure, "near", "of each symbol")
 
