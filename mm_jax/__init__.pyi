@@ -45,6 +45,7 @@ from .models.base import Params as Params
 from .models.base import num_params as num_params
 from .models.base import scanned as scanned
 from .models.base import windowed as windowed
+from .models.layers import Head as Head
 from .models.bigram import bigram as bigram
 from .models.bow import bow as bow
 from .models.ensemble import ensemble as ensemble
