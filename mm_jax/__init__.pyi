@@ -45,7 +45,6 @@ from .models.base import Params as Params
 from .models.base import num_params as num_params
 from .models.base import scanned as scanned
 from .models.base import windowed as windowed
-from .models.layers import Head as Head
 from .models.bigram import bigram as bigram
 from .models.bow import bow as bow
 from .models.ensemble import ensemble as ensemble
@@ -56,6 +55,7 @@ from .models.interpolated import fit_interpolated as fit_interpolated
 from .models.interpolated import interpolated as interpolated
 from .models.kneser_ney import fit_kneser_ney as fit_kneser_ney
 from .models.kneser_ney import kneser_ney as kneser_ney
+from .models.layers import Head as Head
 from .models.mixture import mixture as mixture
 from .models.mlp import mlp as mlp
 from .models.ngram import examples as examples
