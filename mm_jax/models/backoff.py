@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int, Int64
 
+from mm_jax.config.base import InputError
 from mm_jax.models.base import ForBrowser, Model, Params, windowed
 from mm_jax.models.sparse_rows import find_symbol, unusable_arrays
 
@@ -124,11 +125,15 @@ def to_sparse(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.asarray(array, DTYPES.get(name, np.int32)) for name, array in arrays.items()}
 
 
-def backoff(vocab_size: int, context: int) -> Model:
-    """Return the model of such parameters, whose states are contexts of up to ``context`` symbols.
+def backoff(vocab_size: int, order: int) -> Model:
+    """Return the model of such parameters, whose states are contexts of up to order - 1 symbols.
 
-    ``init`` returns the empty context alone, in which all symbols are alike.
+    ``init`` returns the empty context alone, in which all symbols are alike. Raises InputError for
+    an order below 2, or no symbols.
     """
+    if vocab_size < 1 or order < 2:
+        raise InputError(f"there are orders from 2, not {order}, of a symbol or more")
+    context = order - 1
 
     def init(key: Array) -> Params:
         del key

@@ -130,9 +130,7 @@ def interpolated(vocab_size: int, order: int = InterpolatedConfig.order) -> Mode
 
     ``init`` knows the empty context only; ``fit_interpolated`` returns parameters with all others.
     """
-    if vocab_size < 1 or order < 2:
-        raise InputError(f"interpolated n-grams have orders from 2, not {order}, and a symbol")
-    return backoff(vocab_size, order - 1)
+    return backoff(vocab_size, order)
 
 
 def fit_interpolated(

@@ -102,9 +102,7 @@ def kneser_ney(vocab_size: int, order: int = KneserNeyConfig.order) -> Model:
 
     ``init`` knows the empty context only; ``fit_kneser_ney`` returns parameters with all others.
     """
-    if vocab_size < 1 or order < 2:
-        raise InputError(f"Kneser-Ney has orders from 2, not {order}, and a symbol or more")
-    return backoff(vocab_size, order - 1)
+    return backoff(vocab_size, order)
 
 
 def fit_kneser_ney(

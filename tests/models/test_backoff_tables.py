@@ -41,7 +41,7 @@ def test_the_parameters_say_the_same(monkeypatch, most):
     monkeypatch.setattr(backoff_tables, "MAX_CELLS", most)
     params = from_tables(TABLES)
     assert ("parents" in params) == (most == 0)
-    model = backoff(3, 1)
+    model = backoff(3, 2)
     assert model.unusable(jax.device_get(params)) is None
     found = np.exp(quick_jit(model.apply)(params, np.arange(3)[:, None]))[:, 0]
     np.testing.assert_allclose(found, [UNIGRAM, BIGRAM, UNIGRAM], rtol=1e-6)
