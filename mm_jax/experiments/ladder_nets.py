@@ -139,16 +139,5 @@ class NetRun:
             result.train_loss,
             result.dev_loss,
             None if speed is None else end.step / speed,
-            None if speed is None else speed * tokens_per_step(self.setup),
+            None if speed is None else speed * self.setup.tokens_per_step,
         )
-
-
-def tokens_per_step(setup: Setup) -> float:
-    """Return how many predictions a step learns from, on average."""
-    splits = setup.dataset.splits
-    if setup.batch_size is None:
-        return float(splits.train.num_predictions)
-    per_example = splits.train.num_predictions / setup.data.num_examples
-    if splits.train.is_document and setup.model.context is None:
-        per_example = setup.data.example_size - 1
-    return float(setup.batch_size * per_example)

@@ -13,14 +13,6 @@ from mm_jax.training.diagnostics import look_inside
 from mm_jax.training.state import TrainState
 from mm_jax.training.step import gather_minibatches, minibatch_ids
 
-DIAGNOSTICS_LINES = 100  # of a run, at least
-
-
-def diagnostics_interval(chunk_steps: int, num_steps: int) -> int:
-    """Return the most steps that divide ``chunk_steps`` and give DIAGNOSTICS_LINES lines a run."""
-    longest = min(max(1, num_steps // DIAGNOSTICS_LINES), chunk_steps)
-    return max(steps for steps in range(1, longest + 1) if chunk_steps % steps == 0)
-
 
 def diagnostics_line(
     model: Model,

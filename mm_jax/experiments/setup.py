@@ -66,6 +66,17 @@ class Setup(NamedTuple):
         """Examples per step; None for all of them."""
         return None if self.config.full_batch else self.config.batch_size
 
+    @property
+    def tokens_per_step(self) -> float:
+        """How many predictions a step learns from, on average."""
+        train = self.dataset.splits.train
+        if self.batch_size is None:
+            return float(train.num_predictions)
+        per_example = train.num_predictions / self.data.num_examples
+        if train.is_document and self.model.context is None:
+            per_example = self.data.example_size - 1
+        return float(self.batch_size * per_example)
+
     def initial_state(
         self, optimizer: optax.GradientTransformation, sharding: NamedSharding | None = None
     ) -> TrainState:

@@ -21,7 +21,7 @@ from mm_jax.config.training import RunConfig
 from mm_jax.data.examples import Examples
 from mm_jax.experiments.evaluation import evaluate_and_sample, first_samples
 from mm_jax.experiments.observer import Observer
-from mm_jax.experiments.run_diagnostics import diagnostics_interval, diagnostics_line
+from mm_jax.experiments.run_diagnostics import diagnostics_line
 from mm_jax.experiments.setup import Setup
 from mm_jax.population.scheduler import on_mesh
 from mm_jax.runs.checkpoint_manager import CheckpointManager
@@ -31,6 +31,8 @@ from mm_jax.training.state import TrainState
 from mm_jax.training.step import NotFiniteError, fit, fit_chunks
 
 DEV_EVALUATIONS = 20  # times that the dev loss is measured during a run
+DIAGNOSTICS_LINES = 100  # of a run, at least
+CHUNK_PRODUCTS = 2**38  # of parameters and predictions in a chunk: some seconds of two cores
 
 
 class TrainResult(NamedTuple):
@@ -75,12 +77,12 @@ class TrainingLoop:
         # What is kept where the loss is not finite.
         self.good = state, self.step
         self.reason: str | None = None
-        # The dev loss is measured at ends of chunks of this length; diagnostics may want shorter
-        # ones, which divide it.
+        # The dev loss is measured at multiples of this; chunks may be shorter and divide it.
         self.evaluation_interval = chunk_length(self.data, setup.batch_size)
-        self.chunk_steps = self.evaluation_interval
+        longest = CHUNK_PRODUCTS // int(setup.tokens_per_step * setup.num_params)
         if diagnostics:
-            self.chunk_steps = diagnostics_interval(self.evaluation_interval, config.steps)
+            longest = min(longest, config.steps // DIAGNOSTICS_LINES)
+        self.chunk_steps = divisor(self.evaluation_interval, longest)
         self.take_chunk = partial(
             fit,
             setup.model,
@@ -238,6 +240,11 @@ class StepTimer:
         if step > self.compiled_step > self.first_step:
             return seconds, (step - self.compiled_step) / (ended - self.compiled)
         return seconds, (step - self.first_step) / seconds
+
+
+def divisor(number: int, most: int) -> int:
+    """Return the largest divisor of ``number`` that is at most ``most``; 1 where none is."""
+    return max(each for each in range(1, max(1, min(most, number)) + 1) if number % each == 0)
 
 
 def should_evaluate(step: int, length: int, num_steps: int) -> bool:

@@ -3,11 +3,8 @@
 import pytest
 
 from mm_jax.config.base import InputError
-from mm_jax.config.data import DataConfig
-from mm_jax.config.training import RunConfig
-from mm_jax.data.dataset import load_dataset
 from mm_jax.experiments import ladder_nets
-from mm_jax.experiments.ladder_nets import plan_net, tokens_per_step
+from mm_jax.experiments.ladder_nets import plan_net
 from mm_jax.experiments.setup import load_setup
 from mm_jax.runs.reader import load_run
 from mm_jax.training.optimizers import make_optimizer
@@ -59,15 +56,3 @@ def test_the_whole_of_dev_is_evaluated_only_where_a_part_of_it_fits_the_budget(
         monkeypatch.setattr(ladder_nets, "MAX_MEASURED", 0.01)
         assert ladder_nets.steps_within(budget, TINY["lecture"], setup) > 10**6
     assert sizes == [dev.num_examples // 20, dev.num_examples][:parts]
-
-
-def test_tokens_of_a_step_are_those_that_it_learns_from(names_file):
-    dataset = load_dataset(DataConfig(str(names_file)))
-    predictions = dataset.splits.train.num_predictions
-    for config, expected in (
-        (TINY["lecture"], 32),
-        (TINY["gru"], 8 * predictions / 64),
-        (RunConfig(model=TINY["lecture"].model, full_batch=True), predictions),
-    ):
-        setup = load_setup(config, make_optimizer(SGD, 1), dataset=dataset)
-        assert tokens_per_step(setup) == pytest.approx(expected)

@@ -7,7 +7,7 @@ import pytest
 from mm_jax.config.training import OptimizerConfig
 from mm_jax.data.batches import windows
 from mm_jax.data.vocab import Vocab
-from mm_jax.experiments.run_diagnostics import diagnostics_interval, diagnostics_line
+from mm_jax.experiments.run_diagnostics import diagnostics_line
 from mm_jax.models.mlp import mlp
 from mm_jax.training.optimizers import make_optimizer
 from mm_jax.training.state import init_state
@@ -31,20 +31,3 @@ def test_a_line_is_of_the_step_to_come_with_its_own_minibatch(batch_size):
         ratio = update.std() / np.asarray(leaf).std()
         assert line["update_to_data"][name] == pytest.approx(ratio, rel=1e-2), name
     assert 0 < line["saturated"]["h"] < 1
-
-
-@pytest.mark.parametrize(
-    ("chunk_steps", "num_steps", "expected"),
-    [
-        (1000, 200_000, 1000),  # once a chunk is often enough
-        (1000, 20_000, 200),
-        (1000, 30_000, 250),  # 300 does not divide a chunk
-        (1000, 99, 1),
-        (7, 100_000, 7),
-        (7, 600, 1),
-    ],
-)
-def test_there_are_a_hundred_lines_at_least_and_chunks_end_where_they_would(
-    chunk_steps, num_steps, expected
-):
-    assert diagnostics_interval(chunk_steps, num_steps) == expected

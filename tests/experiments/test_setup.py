@@ -48,6 +48,17 @@ def test_it_counts_what_is_trained_on_what(config):
     assert setup.batch_size == 32
 
 
+def test_tokens_of_a_step_are_those_that_it_learns_from(config):
+    predictions = load_setup(config, ADAM).num_examples
+    for choices, expected in (
+        ({}, 32),
+        ({"full_batch": True}, predictions),
+        ({"model": GRUConfig(4, 4), "batch_size": 3}, 3 * predictions / 16),
+    ):
+        setup = load_setup(dataclasses.replace(config, **choices), ADAM)
+        assert setup.tokens_per_step == pytest.approx(expected)
+
+
 def test_without_lines_for_dev_there_is_no_dev_data(config):
     everything = dataclasses.replace(config, data=dataclasses.replace(config.data, split="none"))
     assert load_setup(everything, ADAM).dev_data is None

@@ -18,7 +18,7 @@ from mm_jax.config.training import OptimizerConfig, RunConfig
 from mm_jax.experiments import training_loop
 from mm_jax.experiments.observer import Observer
 from mm_jax.experiments.setup import load_setup
-from mm_jax.experiments.training_loop import StepTimer, TrainingLoop, should_evaluate
+from mm_jax.experiments.training_loop import StepTimer, TrainingLoop, divisor, should_evaluate
 from mm_jax.runs.checkpoint import checkpoint_path, checkpoint_steps, open_checkpoint
 from mm_jax.runs.checkpoint_manager import CheckpointManager
 from mm_jax.runs.layout import RunMetadata
@@ -275,7 +275,7 @@ def test_where_dev_is_not_finite_the_best_state_is_kept(tmp_path, names, monkeyp
 
 
 def test_diagnostics_are_more_lines_and_change_nothing_else(tmp_path, names, monkeypatch):
-    monkeypatch.setattr(training_loop, "diagnostics_interval", lambda *_: 1)
+    monkeypatch.setattr(training_loop, "DIAGNOSTICS_LINES", STEPS)
     asked = []
 
     def line(model, optimizer, state, data, batch_size):
@@ -303,6 +303,26 @@ def test_what_follows_training_is_compiled_once_aside_unless_it_ends_at_once(
     monkeypatch.setattr(training_loop, "chunk_length", lambda *_: STEPS)
     loop_of(tmp_path / "short", names).run()
     assert len(aside) == 1
+
+
+# How long chunks are
+
+
+@pytest.mark.parametrize(
+    ("number", "most", "expected"),
+    [(1000, 5000, 1000), (1000, 200, 200), (1000, 300, 250), (1000, 0, 1), (7, 6, 1)],
+)
+def test_chunks_end_where_longer_ones_would(number, most, expected):
+    assert divisor(number, most) == expected
+
+
+def test_chunks_of_slow_steps_are_shorter_and_change_nothing_else(tmp_path, names, monkeypatch):
+    loop_of(tmp_path / "long", names).run()
+    setup, observer = setup_of(names, SETTLED), Recorder()
+    monkeypatch.setattr(training_loop, "CHUNK_PRODUCTS", 8 * setup.num_params)
+    loop_of(tmp_path / "short", names).run(observer)
+    assert observer.steps == list(range(1, STEPS + 1))
+    assert metrics(tmp_path / "short") == metrics(tmp_path / "long")
 
 
 # Speed, and when dev is measured
