@@ -76,6 +76,16 @@ class Corpus:
         """The number of tokens of the longest item."""
         return int(self.lengths.max(initial=0))
 
+    @property
+    def symbol_counts(self) -> Int64[np.ndarray, " V"]:
+        """How often each symbol is to be predicted."""
+        counts = np.zeros(len(self.vocab), np.int64)
+        for first in range(1, len(self.ids), BLOCK_IDS):
+            part = self.ids[first : first + BLOCK_IDS]
+            counts += np.bincount(part, minlength=len(counts))
+            release(self.ids)
+        return counts
+
     @cached_property
     def prediction_weights(self) -> Float32[np.ndarray, " predictions"] | None:
         """The weight of each prediction, that of its item; None where all are 1."""

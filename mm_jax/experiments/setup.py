@@ -27,6 +27,7 @@ from mm_jax.runtime.atomic_files import size_text
 from mm_jax.runtime.hardware import device_bytes
 from mm_jax.training.data import check_lengths
 from mm_jax.training.evaluate import MAX_NUMBERS
+from mm_jax.training.sampled_softmax import with_sampled_symbols
 from mm_jax.training.state import TrainState, init_state
 
 C = TypeVar("C", bound=TrainingConfig)
@@ -106,6 +107,9 @@ def load_setup(
     dataset = dataset or load_dataset(config.data)
     config = for_dataset(config, dataset)
     model = build_model(config.model, len(dataset.vocab))
+    if config.sampled_symbols:
+        counts = dataset.splits.train.symbol_counts
+        model = with_sampled_symbols(model, counts, config.sampled_symbols)
 
     def arrays() -> tuple[list[Array], Params]:
         state = _init(config, model, optimizer, jax.random.key(0))
@@ -227,14 +231,15 @@ def check_memory(
 def _example_bytes(dataset: Dataset, model: Model, params: Params, config: TrainingConfig) -> int:
     """Return about how many bytes a step takes for each example of its minibatch.
 
-    Where the loss is computed in tiles these are the features of the last layer, else the logits.
+    Where the loss is computed in tiles these are the features of the last layer, else the logits,
+    of all symbols or of those drawn.
     """
     train, num = dataset.splits.train, 1
     if model.context is None:
         whole = config.data.block if train.is_document else train.longest + 1
         num = row_length_of(config, dataset, model) or whole
-    numbers, last_layer = len(dataset.vocab), model.head
-    if last_layer is not None:
+    numbers, last_layer = config.sampled_symbols or len(dataset.vocab), model.head
+    if last_layer is not None and not config.sampled_symbols:
         tokens = jax.ShapeDtypeStruct((1, model.lead), np.int32)
         head = jax.eval_shape(lambda *args: last_layer(*args, None), params, tokens)
         numbers = min(numbers, 2 * head.features.shape[-1])

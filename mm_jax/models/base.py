@@ -32,9 +32,7 @@ class ForBrowser(NamedTuple):
     kind: str
     arrays: dict[str, Any]  # by name; of whole numbers too, as float32
     numbers: dict[str, float | int | str | bool]  # sizes and choices that the script needs
-    members: int | None = (
-        None  # of an ensemble, stacked on axis 0 of each array; None: no such axis
-    )
+    members: int | None = None  # of an ensemble, on axis 0 of each array; None: no such axis
     embedding: str | None = None  # the array that is the embedding, as Model.embedding returns it
 
 
@@ -54,6 +52,8 @@ class Model(NamedTuple):
     apply_train: Callable[..., Any] | None = None
     # (params, tokens, key or None) -> Head (layers.py), of apply's logits, or of apply_train's
     head: Callable[..., Any] | None = None
+    # (key) -> Drawn (training/sampled_softmax.py), the symbols of a step's loss; None: all V
+    draw_symbols: Callable[..., Any] | None = None
     # (params, tokens) -> {name: activations (..., T - lead + 1, H) of a hidden layer}, -1 to 1
     hidden: Callable[..., Any] | None = None
     # (params, tokens) -> {name: gates (..., T, H) of a layer}, 0 to 1

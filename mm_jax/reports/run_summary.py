@@ -70,7 +70,7 @@ class RunSummary(NamedTuple):
         """How often each symbol occurs in train; None where the data set is not there."""
         if self.dataset is None:
             return None
-        return np.bincount(self.dataset.splits.train.ids, minlength=len(self.run.vocab))
+        return self.dataset.splits.train.symbol_counts
 
 
 def summarize_run(run: Run) -> RunSummary:

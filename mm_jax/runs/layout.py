@@ -16,7 +16,7 @@ from mm_jax.config.training import AnyConfig
 from mm_jax.data.vocab import BOUNDARIES, byte_vocab
 from mm_jax.data.word_totals import RECORDED
 
-FORMAT = 8  # of config.json; one that an older mm-jax cannot read gets a higher number
+FORMAT = 9  # of config.json; one that an older mm-jax cannot read gets a higher number
 UNMARKED = 3  # the format of checkpoints that do not say theirs
 # The choices that a format added, and what it meant when they did not exist yet.
 ADDED: dict[int, dict[str, Any]] = {
@@ -29,6 +29,7 @@ ADDED: dict[int, dict[str, Any]] = {
         "seeds": 1,
     },
     5: {"row_length": 0},
+    9: {"sampled_symbols": 0},
 }
 ADDED_MODEL: dict[int, dict[str, dict[str, Any]]] = {  # to the choices of a model, by its name
     3: {"mlp": {"dropout": 0.0}},

@@ -1,5 +1,7 @@
 """Weighted softmax cross-entropy in nats, through optax."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,6 +12,7 @@ from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model, Params, at_least_float32, vocab_size_of
 from mm_jax.training.data import check_kind, check_weights
 from mm_jax.training.large_softmax import is_large, weighted_cross_entropy
+from mm_jax.training.sampled_softmax import sampled_cross_entropy
 
 
 def predict(
@@ -81,7 +84,11 @@ def training_loss(
 
     ``label_smoothing`` e moves the share e of the target's probability to all V symbols evenly:
     (1 - e) * nats + e * mean of the V symbols' nats (Szegedy et al. 2016, section 7).
+    A model with ``draw_symbols`` and a key has both on the symbols that this key draws.
+    Raises InputError as ``nats`` does, and for label smoothing on drawn symbols.
     """
+    if model.draw_symbols is not None and key is not None:
+        return _sampled_loss(model, params, batch, key, label_smoothing)
     if model.head is not None and is_large(batch.targets.size, vocab_size_of(model, params)):
         check_kind(model, batch)
         head = model.head(params, batch.tokens, None if model.apply_train is None else key)
@@ -99,6 +106,25 @@ def training_loss(
         uniform = jnp.mean(jax.nn.logsumexp(logits, -1, keepdims=True) - logits, -1)
         smooth = each + label_smoothing * (uniform - each)
         return jnp.sum(weighted(batch, smooth)) / total, mean_nats
+
+
+def _sampled_loss(
+    model: Model,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    label_smoothing: Float[Array, ""] | None,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    if label_smoothing is not None:
+        raise InputError("label smoothing reads all symbols, and this loss reads a sample of them")
+    check_kind(model, batch)
+    key, key_drawn = jax.random.split(key)
+    last_layer, draw = cast(Any, model.head), cast(Any, model.draw_symbols)
+    head = last_layer(params, batch.tokens, None if model.apply_train is None else key)
+    with jax.named_scope("loss"):
+        each = sampled_cross_entropy(head, batch.targets, draw(key_drawn))
+        mean_nats = jnp.sum(weighted(batch, each)) / jnp.sum(batch.weights)
+        return mean_nats, mean_nats
 
 
 def mean_square(params: Params) -> Float[Array, ""]:

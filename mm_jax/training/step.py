@@ -33,7 +33,7 @@ from mm_jax.training.minibatches import (
 )
 from mm_jax.training.state import TrainState, check_single, check_state
 
-DROPOUT_FOLD = 2**32 - 1  # folded into a run's key for dropout; no step has that number
+CHANCE_FOLD = 2**32 - 1  # folded into a run's key for what a step drops or draws; no step has it
 
 
 class NotFiniteError(ArithmeticError):
@@ -58,8 +58,8 @@ def compute_update(
 ) -> StepUpdate:
     """Return the loss of a batch, its gradients, and the optimizer's updates."""
     key = None
-    if model.apply_train is not None:
-        key = jax.random.fold_in(jax.random.fold_in(state.key, DROPOUT_FOLD), state.step)
+    if model.apply_train is not None or model.draw_symbols is not None:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, CHANCE_FOLD), state.step)
 
     def objective(params: Params) -> tuple[Float[Array, ""], Float[Array, ""]]:
         smoothing = state.label_smoothing

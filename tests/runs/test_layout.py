@@ -15,6 +15,7 @@ from mm_jax.config.serialization import to_dict
 from mm_jax.config.training import CountConfig, MixConfig, OptimizerConfig, RunConfig
 from mm_jax.data.vocab import byte_vocab
 from mm_jax.runs.layout import (
+    FORMAT,
     RunMetadata,
     check_checkpoint_matches,
     check_data_record,
@@ -84,6 +85,7 @@ UNKNOWN_IN = {  # the choices that a format did not have yet
     2: ["label_smoothing", "init_scale", "data_seed", "average_decay", "seeds"],
     3: [],
     4: ["row_length"],
+    8: ["sampled_symbols"],
 }
 OF_WORDS = ["count_words_in", "merge_numbers", "sentence_ends"]  # before 8
 UNKNOWN_OF_DATA = ["items", "unit", "lower", "min_count", "column", "weights", "block"]  # before 4
@@ -92,8 +94,8 @@ UNKNOWN_OF_DATA = ["items", "unit", "lower", "min_count", "column", "weights", "
 def older(record, written):
     """The record of a run as an older format has it."""
     record["format"] = written
-    for number in range(written, 5):
-        for name in UNKNOWN_IN[number]:
+    for number in range(written, FORMAT):
+        for name in UNKNOWN_IN.get(number, []):
             del record["config"][name]
     of_model = ["layers", "norm", *["dropout"] * (written < 3)]
     for name in of_model:
@@ -113,6 +115,7 @@ def test_a_run_of_an_older_format_means_what_it_meant(written):
     assert (config.full_batch, config.regularization, config.label_smoothing) == (False, 0.0, 0.0)
     assert (config.init_scale, config.data_seed, config.average_decay) == (1.0, None, 0.0)
     assert (config.seeds, config.model.dropout) == (1, 0.0)
+    assert config.sampled_symbols == 0
     assert (config.row_length, config.model.layers, config.model.norm) == (0, 1, "none")
     assert (config.optimizer.b1, config.optimizer.b2) == (None, None)
     data = config.data
