@@ -95,11 +95,12 @@ def sampled_cross_entropy(
     head: Head, targets: Int[Array, "..."], drawn: Drawn
 ) -> Float[Array, "..."]:
     """Return the loss of each prediction on its target and the drawn symbols, in nats."""
-    features, weight = head.features, head.weight
+    features, weight = head.features.reshape(-1, head.features.shape[-1]), head.weight
+    wanted = targets.reshape(-1)
     bias = jnp.zeros(weight.shape[1]) if head.bias is None else head.bias
     logits = at_least_float32(features @ weight[:, drawn.symbols])
-    logits += (bias[drawn.symbols] - drawn.log_chances).reshape((1,) * targets.ndim + (-1,))
-    logits = jnp.where(drawn.symbols == targets[..., None], NO_LOGIT, logits)
-    of_target = jnp.moveaxis(weight[:, targets], 0, -1)
-    own = at_least_float32(jnp.sum(features * of_target, -1) + bias[targets])
-    return jnp.logaddexp(own, jax.nn.logsumexp(logits, -1)) - own
+    logits += (bias[drawn.symbols] - drawn.log_chances)[None]
+    logits = jnp.where(drawn.symbols[None] == wanted[:, None], NO_LOGIT, logits)
+    own = at_least_float32(jnp.sum(features * weight[:, wanted].T, -1) + bias[wanted])
+    each = jnp.logaddexp(own, jax.nn.logsumexp(logits, -1)) - own
+    return each.reshape(targets.shape)
