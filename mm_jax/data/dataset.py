@@ -14,7 +14,7 @@ from mm_jax.data.vocab import Vocab
 
 MAX_DURING = 2**16  # predictions that a loss is measured on while a model is trained
 MAX_AT_END = 2**22  # and when it has been
-MAX_LOGITS = 2**32, 2**34  # of these predictions, which a large vocabulary has more of
+MAX_LOGITS = 2**29, 2**32  # of these predictions, which a large vocabulary has more of
 
 
 class Dataset(NamedTuple):

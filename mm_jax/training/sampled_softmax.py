@@ -18,6 +18,7 @@ from mm_jax.config.base import InputError
 from mm_jax.models.base import Model, at_least_float32
 from mm_jax.models.layers import Head
 
+FLATTENING = 0.75  # the power of the counts (Mikolov et al. 2013)
 TOTAL = 2**31 - 1  # of all chances, in whole numbers: none is lost to rounding
 NO_LOGIT = -1e30  # of a target among the drawn symbols: it has a logit of its own
 
@@ -63,10 +64,10 @@ def _sampling(model: Model, steps: bytes, num: int) -> Model:
 def chances(counts: Num[np.ndarray, " V"], num: int) -> Int[np.ndarray, " V"]:
     """Return where each symbol's part of 0 to TOTAL // num * num ends, as long as its chance.
 
-    Chances are in proportion to the counts, those of symbols that never occurred as if once; what
+    Chances grow with counts ** FLATTENING, those of symbols that never occurred as if once; what
     would be more than 1 is 1, and the others share the rest. Their sum is ``num``.
     """
-    weights = np.maximum(counts, 1).astype(np.float64)
+    weights = np.maximum(counts, 1) ** FLATTENING
     certain = np.zeros(len(weights), bool)
     while True:
         left = num - certain.sum()
