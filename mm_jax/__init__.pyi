@@ -86,6 +86,7 @@ from .training.optimizers import make_schedule as make_schedule
 from .training.optimizers import step_decay as step_decay
 from .training.optimizers import warmup_cosine as warmup_cosine
 from .training.optimizers import warmup_linear as warmup_linear
+from .training.sampled_softmax import with_sampled_symbols as with_sampled_symbols
 from .training.state import TrainState as TrainState
 from .training.state import init_state as init_state
 from .training.step import NotFiniteError as NotFiniteError

@@ -76,9 +76,11 @@ def chances(counts: Num[np.ndarray, " V"], num: int) -> Int[np.ndarray, " V"]:
         if not above.any():
             break
         certain |= above
-    one = TOTAL // num
-    ends = np.rint(np.cumsum(shares / shares.sum()) * num * one).astype(np.int32)
-    return np.maximum.accumulate(np.minimum(ends, num * one))
+    one, others = TOTAL // num, ~certain
+    ends = np.rint(np.cumsum(weights[others] / weights[others].sum()) * (left * one))
+    parts = np.full(len(weights), one)
+    parts[others] = np.diff(ends, prepend=0)
+    return np.cumsum(parts).astype(np.int32)
 
 
 def draw_symbols(key: Key[Array, ""], ends: Int[np.ndarray, " V"], num: int) -> Drawn:

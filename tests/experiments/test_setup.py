@@ -19,6 +19,7 @@ from mm_jax.config.models import (
 from mm_jax.config.training import OptimizerConfig, RunConfig
 from mm_jax.experiments.setup import check_memory, load_setup
 from mm_jax.training.optimizers import make_optimizer
+from mm_jax.training.sampled_softmax import with_sampled_symbols
 from tests.helpers import assert_trees_identical, first_params
 
 LINES = [a + b for a in ("ab", "ba", "ca", "bc") for b in ("a", "b", "cc", "abc", "ca")]
@@ -46,6 +47,18 @@ def test_it_counts_what_is_trained_on_what(config):
     # Parameters and both moments of adam, of 4 bytes each; then steps, and a key of 8 bytes.
     assert 3 * 64 < setup.state_bytes < 3 * 64 + 48
     assert setup.batch_size == 32
+
+
+def test_sampled_symbols_are_those_of_train_and_fewer_than_all(config):
+    mlp = dataclasses.replace(config, model=MLPConfig(2, 2, 4, "scaled"))
+    setup = load_setup(dataclasses.replace(mlp, sampled_symbols=2), ADAM)
+    train = setup.dataset.splits.train
+    text = ".".join(train.items()) + "."
+    assert train.symbol_counts.tolist() == [text.count(symbol) for symbol in ".abc"]
+    assert setup.model is with_sampled_symbols(load_setup(mlp, ADAM).model, train.symbol_counts, 2)
+    assert load_setup(mlp, ADAM).model.draw_symbols is None
+    with pytest.raises(InputError, match="--sampled-symbols 4 must be fewer than the 4 symbols"):
+        load_setup(dataclasses.replace(mlp, sampled_symbols=4), ADAM)
 
 
 def test_tokens_of_a_step_are_those_that_it_learns_from(config):
