@@ -16,6 +16,7 @@ SHAPES = {  # by title: words, examples of a step, direct connections
     "17,000 words, batch 512, direct connections": (17_000, 512, True),
     "50,000 words, batch 4,096": (50_000, 4096, False),
 }
+SAMPLED = 2048  # words that a step draws, where it does
 STEPS = 8
 PEERS = {"PyTorch, eager": False, "PyTorch, torch.compile": True}
 
@@ -27,6 +28,7 @@ def words(bench: Bench) -> list[Row]:
         shape = {"vocab_size": vocab_size, "batch_size": batch_size, "direct": direct}
         jobs: dict[str, Any] = {
             "ours": partial(job, "word_steps", **shape),
+            "sampled": partial(job, "word_steps", **shape, sampled=SAMPLED),
             "floor": partial(job, "word_products", **shape),
         }
         if bench.with_torch:
@@ -45,11 +47,13 @@ def _rows(title: str, batch_size: int, results: dict[str, list[dict[str, Any]]])
         return Row(section, what, "words/s", speeds)
 
     ours, floor = row("ours", "mm-jax"), row("floor", "the three products of its last layer")
+    sampled = row("sampled", f"mm-jax, {SAMPLED:,} words drawn each step")
     peak = max(each["peak_mb"] for each in results["ours"])
     share = f"{ours.median / floor.median:.0%} of its last layer's products, {peak:,.0f} MB"
     peers = [row(name, name) for name in PEERS if name in results]
     return [
         ours._replace(beside=share),
+        sampled._replace(beside=f"{times(ours.median, sampled.median)} as fast as all words"),
         floor,
         *(each._replace(beside=f"ours is {times(each.median, ours.median)}") for each in peers),
     ]
@@ -65,16 +69,22 @@ def _examples(vocab_size: int, batch_size: int) -> Any:
     return ids[:, :-1].astype(np.int32), ids[:, -1].astype(np.int32)
 
 
-def word_steps(vocab_size: int, batch_size: int, *, direct: bool) -> dict[str, Any]:
-    """Take steps of the net with adam, and return the seconds of one."""
+def word_steps(
+    vocab_size: int, batch_size: int, *, direct: bool, sampled: int = 0
+) -> dict[str, Any]:
+    """Take steps of the net with adam, on all words or some drawn; return the seconds of one."""
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     import mm_jax as mm
 
     tokens, targets = map(jnp.asarray, _examples(vocab_size, batch_size))
     data = mm.Batch(tokens, targets, jnp.ones(len(targets)))
     net = mm.mlp(vocab_size, CONTEXT, EMBED_DIM, HIDDEN_DIM, "scaled", direct=direct)
+    if sampled:
+        counts = np.bincount(np.asarray(targets), minlength=vocab_size)
+        net = mm.with_sampled_symbols(net, counts, sampled)
     optimizer = mm.make_optimizer(mm.OptimizerConfig("adam", learning_rate=1e-3), STEPS)
     state = mm.init_state(net, optimizer, jax.random.key(0))
     take = partial(mm.fit, net, optimizer, num_steps=STEPS, batch_size=batch_size)

@@ -43,6 +43,7 @@ NETS = {
     "gru": EntryKind("GRU", "gru"),
     "lstm": EntryKind("LSTM", "lstm"),
     "lstm-large": EntryKind("LSTM, large", "lstm-large", is_long=True),
+    "lstm-words": EntryKind("LSTM, for words", "lstm-words", is_long=True),
     "transformer": EntryKind("Transformer", "transformer"),
     **{
         name: EntryKind(f"Bengio et al. (2003), row {name[-1]}", name, is_long=True)

@@ -158,8 +158,8 @@ class TrainingConfig(Choices):
     label_smoothing: Annotated[float, Between(0, 0.99)] = 0.0
     """Spread this share of each target evenly over all symbols; reported losses leave it out."""
     sampled_symbols: Annotated[int, Between(0, 2**31 - 1)] = 0
-    """Compute the training loss on so many symbols, drawn anew for each step, and the target; 0: on
-    all. Faster where there are thousands (Jean et al. 2015); dev is measured on all."""
+    """Compute the training loss on so many symbols, drawn anew for each step, and the target; 0 or
+    more than there are: on all. Faster where there are thousands (Jean et al. 2015)."""
     init_scale: Annotated[float, Between(0, MAX_FLOAT)] = 1.0
     """Multiply the initial parameters by this."""
     seed: Seed = 0

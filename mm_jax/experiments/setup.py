@@ -238,8 +238,10 @@ def _example_bytes(dataset: Dataset, model: Model, params: Params, config: Train
     if model.context is None:
         whole = config.data.block if train.is_document else train.longest + 1
         num = row_length_of(config, dataset, model) or whole
-    numbers, last_layer = config.sampled_symbols or len(dataset.vocab), model.head
-    if last_layer is not None and not config.sampled_symbols:
+    numbers, last_layer = len(dataset.vocab), model.head
+    if model.draw_symbols is not None:
+        numbers = config.sampled_symbols
+    elif last_layer is not None:
         tokens = jax.ShapeDtypeStruct((1, model.lead), np.int32)
         head = jax.eval_shape(lambda *args: last_layer(*args, None), params, tokens)
         numbers = min(numbers, 2 * head.features.shape[-1])

@@ -36,17 +36,15 @@ def with_sampled_symbols(model: Model, counts: Num[np.ndarray, " V"], num: int) 
     A symbol's chance to be drawn grows with its count, up to 1. The loss of a prediction is
     log(exp(own) + sum of exp(logit) / chance over the others drawn) - own, own the logit of the
     target: the sum's expected value is that of all symbols. Evaluation and sampling read all.
-    Raises InputError where the model has no ``head``, or not more than ``num`` symbols.
+    Where there are no more than ``num`` symbols, that is ``model`` itself. Raises InputError where
+    it has no ``head``.
     """
     if model.head is None:
         raise InputError(
-            "--sampled-symbols needs a model whose last layer is linear, and this one's is not"
+            "--sampled-symbols draws columns of a model's last layer, and this one has none"
         )
-    if not 0 < num < len(counts):
-        raise InputError(
-            f"--sampled-symbols {num:,} must be fewer than the {len(counts):,} symbols of the "
-            "data; leave it out to use all"
-        )
+    if num >= len(counts):
+        return model
     return _sampling(model, chances(counts, num).tobytes(), num)
 
 

@@ -20,6 +20,6 @@ def test_each_net_has_the_choices_of_a_preset():
 
 def test_what_takes_long_has_to_be_asked_for():
     bengio = {f"bengio-{row}" for row in (1, 3, 5, 7, 9)}
-    assert {*ENTRIES} - {*LadderConfig().names} == {"lstm-large"} | bengio
+    assert {*ENTRIES} - {*LadderConfig().names} == {"lstm-large", "lstm-words"} | bengio
     assert LadderConfig(models="lstm-large,gru").names == ["gru", "lstm-large"]
     assert LadderConfig(models="all").names == [*ENTRIES]
