@@ -24,7 +24,7 @@ COUNTS = {
     "trigram": f"count {WORDS} --model interpolated",
     **{f"kn{order}": f"count {WORDS} --model kneser-ney --order {order}" for order in (3, 4, 5)},
 }
-NETS = [*(f"bengio-{row}" for row in (1, 3, 5, 7, 9)), "lstm-words", "transformer-words"]
+NETS = [*(f"bengio-{row}" for row in (1, 3, 5, 7, 9)), "lstm-words"]
 ALL = "all"  # every net, and counts
 # Of table 1 of Bengio et al. (2003), test, on Brown: alone and with the trigram; Kneser-Ney of
 # order 5 has 321.
