@@ -80,6 +80,11 @@ def describe_setup(setup: "Setup") -> Iterator[str]:
         f"model      {setup.config.model.name}, {setup.num_params:,} parameters; "
         f"{setup.num_examples:,} training examples"
     )
+    if setup.model.draw_symbols is not None:
+        yield (
+            f"           the loss of a step reads {setup.config.sampled_symbols:,} of the "
+            f"{len(setup.vocab):,} symbols, drawn anew each time"
+        )
     yield describe_devices()
 
 

@@ -204,6 +204,26 @@ def test_options_that_do_not_belong_together_are_refused_before_anything(flags, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("drawn", "is_said"), [(5, True), (99, False)])
+def test_a_run_on_drawn_symbols_says_so_and_is_measured_on_all(folder, tmp_path, drawn, is_said):
+    out = str(tmp_path / "drawn")
+    given = [
+        "--data",
+        str(folder / "names.txt"),
+        *USUAL,
+        "--sampled-symbols",
+        str(drawn),
+        "--out",
+        out,
+    ]
+    printed, record = call("train", *given, "--steps", "20")[0], record_of("eval", out)
+    vocab_size = len(set("".join(LINES))) + 1
+    said = f"the loss of a step reads 5 of the {vocab_size} symbols, drawn anew each time"
+    assert (said in printed) is is_said
+    lines = (tmp_path / "drawn" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["dev_loss"] == pytest.approx(record["loss"], rel=1e-6)
+
+
 def test_a_run_at_its_end_is_told_and_not_profiled(trained, run, folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
