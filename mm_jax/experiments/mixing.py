@@ -27,10 +27,20 @@ SAME = (
 )
 
 
+def leading(runs: Sequence[Run]) -> Run:
+    """Return the run whose data the mixture reads: the first of a model of rows, if there is one.
+
+    Models of windows read a document in whichever blocks these were trained on.
+    """
+    return next((run for run in runs if run.model.context is None), runs[0])
+
+
 def differences(first: Run, other: Run) -> Iterator[str]:
     """Yield how the data of two runs differ: what was read, how it was split, into which tokens."""
     before, now = first.config.data, other.config.data
     for name in SAME:
+        if name == "block" and other.model.context is not None:
+            continue
         if getattr(before, name) != getattr(now, name):
             yield f"{flag(name)} {getattr(now, name)}, not {getattr(before, name)}"
     if first.data["sha256"] != other.data["sha256"]:
@@ -46,10 +56,11 @@ def differences(first: Run, other: Run) -> Iterator[str]:
 
 def check_mixable(runs: Sequence[Run]) -> None:
     """Raise InputError, saying what differs, where runs were not made of the same data."""
-    for run in runs[1:]:
-        found = list(differences(runs[0], run))
+    first = leading(runs)
+    for run in runs:
+        found = list(differences(first, run))
         if found:
-            raise InputError(f"{run.path} cannot be mixed with {runs[0].path}: {'; '.join(found)}")
+            raise InputError(f"{run.path} cannot be mixed with {first.path}: {'; '.join(found)}")
 
 
 def mixture_of(runs: Sequence[Run], kind: Kind) -> Model:

@@ -10,11 +10,12 @@ from safetensors.numpy import load_file, save_file
 
 from mm_jax.config.base import InputError
 from mm_jax.config.data import DataConfig
-from mm_jax.config.models import KneserNeyConfig, MixtureConfig, MLPConfig, NgramConfig
+from mm_jax.config.models import GRUConfig, KneserNeyConfig, MixtureConfig, MLPConfig, NgramConfig
 from mm_jax.config.training import CountConfig, MixConfig, RunConfig
 from mm_jax.experiments.mixing import (
     check_mixable,
     heed_repeats,
+    leading,
     mixture_of,
     save_mixture,
     with_weights,
@@ -99,7 +100,6 @@ def test_runs_of_the_same_data_can_be_mixed(folder, tmp_path):
         ({"split": "unique"}, "--split unique, not lecture"),
         ({"split_seed": 7}, "--split-seed 7, not 42"),
         ({"unit": "word"}, "--unit word, not char; another vocabulary: "),
-        ({"block": 9}, "--block 9, not 128"),
         ({"items": "document"}, "--items document, not line"),
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
@@ -112,6 +112,26 @@ def test_what_was_made_otherwise_is_named_with_both_runs(folder, tmp_path, choic
     expected = f"{tmp_path / 'other'} cannot be mixed with {folder / 'net'}: {difference}"
     assert message.startswith(expected)
     assert "\n" not in message
+
+
+def test_blocks_have_to_agree_among_models_of_rows_alone(folder, tmp_path):
+    text, in_document = str(folder / "lines.txt"), {"items": "document", "unit": "byte"}
+    rows = [
+        load_run(
+            make_run(
+                tmp_path / f"gru-{block}",
+                RunConfig(DataConfig(text, block=block, **in_document), GRUConfig(2, 3)),
+            )
+        )
+        for block in (8, 9)
+    ]
+    counts = counted(tmp_path, "counts", data=text, **in_document)
+    for runs in ([rows[0], counts], [counts, rows[0]]):
+        check_mixable(runs)
+        assert leading(runs) is rows[0]
+    assert leading([counts, counts]) is counts
+    with pytest.raises(InputError, match=r"gru-9 cannot be mixed with .*gru-8: --block 9, not 8$"):
+        check_mixable([counts, *rows])
 
 
 def test_other_data_and_what_only_one_vocabulary_has_are_named(folder, tmp_path):

@@ -55,6 +55,7 @@ def run(options: Options, console: Console) -> Outcome:
     from mm_jax.experiments.mixing import (
         check_mixable,
         heed_repeats,
+        leading,
         mixture_of,
         save_mixture,
         with_weights,
@@ -71,13 +72,14 @@ def run(options: Options, console: Console) -> Outcome:
     for note in filter(None, map(unfinished_note, runs)):
         console.note(note)
     check_mixable(runs)
-    config = config_of(options, runs)
-    dataset = run_dataset(runs[0])
+    first = leading(runs)
+    config = config_of(options, runs, first)
+    dataset = run_dataset(first)
     if config.model.good_turing:
         check_repeats(dataset.splits.train)
     held_out = None
     if config.fixed_weights is None:
-        held_out = held_out_lines(options, runs[0], dataset, console)
+        held_out = held_out_lines(options, first, dataset, console)
     for line in describe_dataset(dataset):
         console.say(line)
     model, record = mixture_of(runs, config.model.kind), {}
@@ -118,8 +120,8 @@ def run(options: Options, console: Console) -> Outcome:
     return Outcome(record)
 
 
-def config_of(options: Options, runs: "list[Run]") -> MixConfig:
-    """Return the choices of the run. Raises InputError for weights that are none."""
+def config_of(options: Options, runs: "list[Run]", first: "Run") -> MixConfig:
+    """Return the choices of the run, of the data of ``first``. Raises InputError for weights that are none."""
     weights = None
     if options.fixed_weights is not None:
         try:
@@ -129,7 +131,7 @@ def config_of(options: Options, runs: "list[Run]") -> MixConfig:
                 f"--fixed-weights {options.fixed_weights!r} are not numbers with commas between"
             ) from None
     return MixConfig(
-        runs[0].config.data,
+        first.config.data,
         options.model,
         tuple(each.config for each in runs),
         tuple(os.path.abspath(each) for each in options.runs),
