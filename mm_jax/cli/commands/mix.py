@@ -121,7 +121,10 @@ def run(options: Options, console: Console) -> Outcome:
 
 
 def config_of(options: Options, runs: "list[Run]", first: "Run") -> MixConfig:
-    """Return the choices of the run, of the data of ``first``. Raises InputError for weights that are none."""
+    """Return the choices of the run, of the data of ``first``.
+
+    Raises InputError for weights that are none.
+    """
     weights = None
     if options.fixed_weights is not None:
         try:
