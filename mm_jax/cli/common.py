@@ -80,10 +80,11 @@ def describe_setup(setup: "Setup") -> Iterator[str]:
         f"model      {setup.config.model.name}, {setup.num_params:,} parameters; "
         f"{setup.num_examples:,} training examples"
     )
-    if setup.model.draw_symbols is not None:
+    drawn, vocab_size = setup.config.sampled_symbols, len(setup.dataset.vocab)
+    if 0 < drawn < vocab_size:
         yield (
-            f"           the loss of a step reads {setup.config.sampled_symbols:,} of the "
-            f"{len(setup.vocab):,} symbols, drawn anew each time"
+            f"           the loss of a step reads {drawn:,} of the {vocab_size:,} symbols, drawn "
+            "anew each time"
         )
     yield describe_devices()
 

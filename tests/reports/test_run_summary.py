@@ -52,7 +52,7 @@ def test_how_often_each_symbol_occurs_in_train(summary):
     train = found.dataset.splits.train
     text = "".join(train.items())
     assert found.frequency.tolist() == [
-        len(train) + 1,
+        len(train),
         *(text.count(symbol) for symbol in found.run.vocab.symbols[1:]),
     ]
     assert found._replace(dataset=None).frequency is None

@@ -22,7 +22,7 @@ from mm_jax.config.training import RunConfig
 from mm_jax.data.samples import to_text
 from mm_jax.runs import writer
 from mm_jax.runs.checkpoint import save_checkpoint
-from mm_jax.runs.layout import RunMetadata, read_metadata
+from mm_jax.runs.layout import FORMAT, RunMetadata, read_metadata
 from mm_jax.runs.reader import load_run
 from mm_jax.runs.writer import choose_dir, hold_dir
 from tests.helpers import assert_trees_identical
@@ -157,7 +157,7 @@ def test_any_program_can_read_what_is_written(tmp_path):
     assert (tmp_path / "run/samples.txt").read_bytes() == "emma\n\nжé\t(cut)\n".encode()
     assert (tmp_path / "run/metrics.jsonl").read_text() == '{"step": 1, "loss": 2.5}\n'
     record = json.loads((tmp_path / "run/config.json").read_text())
-    assert record["format"] == 8
+    assert record["format"] == FORMAT
     assert record["config"] == to_dict(CONFIG)
     assert record["symbols"] == [".", "a", "e", "m", "é", "ж"]
     assert record["versions"]["jax"] == jax.__version__
