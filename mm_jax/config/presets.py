@@ -243,14 +243,7 @@ PRESETS = {
         RunConfig(
             data=dataclasses.replace(WORDS, block=64),
             model=LSTMConfig(200, 288, input_dropout=0.3, dropout=0.5, recurrent_dropout=0.3),
-            optimizer=OptimizerConfig(
-                optimizer="adamw",
-                weight_decay=0.05,
-                learning_rate=4e-3,
-                clip_norm=1.0,
-                schedule="cosine",
-                warmup_steps=200,
-            ),
+            optimizer=dataclasses.replace(_modern(4e-3, 0.05), clip_norm=1.0),
             steps=7_500,
             batch_size=32,
             sampled_symbols=2048,

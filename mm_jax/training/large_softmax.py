@@ -21,7 +21,7 @@ from mm_jax.models.layers import Head
 CPU_TILE = 2**22  # numbers of a tile: 16 MB, which fit in the cache of a processor
 TILE = 2**27  # elsewhere: 512 MB
 MIN_ROWS, MAX_ROWS = 256, 1024  # predictions of a tile: by all symbols at least, by some at most
-NO_LOGIT = -1e30  # of what fills up the last symbols
+NO_LOGIT = -1e30  # of what is no symbol, or does not count
 
 
 class Tiling(NamedTuple):

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 from mm_jax.config.base import InputError
 from mm_jax.data.batches import Batch
 from mm_jax.models.base import Model, Params, at_least_float32, vocab_size_of
+from mm_jax.models.layers import Head
 from mm_jax.training.data import check_kind, check_weights
 from mm_jax.training.large_softmax import is_large, weighted_cross_entropy
 from mm_jax.training.sampled_softmax import sampled_cross_entropy
@@ -90,8 +91,7 @@ def training_loss(
     if model.draw_symbols is not None and key is not None:
         return _sampled_loss(model, params, batch, key, label_smoothing)
     if model.head is not None and is_large(batch.targets.size, vocab_size_of(model, params)):
-        check_kind(model, batch)
-        head = model.head(params, batch.tokens, None if model.apply_train is None else key)
+        head = _last_layer(model, params, batch, key)
         with jax.named_scope("loss"):
             total = jnp.sum(batch.weights)
             sums = weighted_cross_entropy(head, batch.targets, batch.weights, label_smoothing)
@@ -108,6 +108,12 @@ def training_loss(
         return jnp.sum(weighted(batch, smooth)) / total, mean_nats
 
 
+def _last_layer(model: Model, params: Params, batch: Batch, key: Key[Array, ""] | None) -> Head:
+    """Return what the logits of a batch are made from; with a key, those of training."""
+    check_kind(model, batch)
+    return cast(Any, model.head)(params, batch.tokens, None if model.apply_train is None else key)
+
+
 def _sampled_loss(
     model: Model,
     params: Params,
@@ -117,10 +123,8 @@ def _sampled_loss(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     if label_smoothing is not None:
         raise InputError("label smoothing reads all symbols, and this loss reads a sample of them")
-    check_kind(model, batch)
     key, key_drawn = jax.random.split(key)
-    last_layer, draw = cast(Any, model.head), cast(Any, model.draw_symbols)
-    head = last_layer(params, batch.tokens, None if model.apply_train is None else key)
+    head, draw = _last_layer(model, params, batch, key), cast(Any, model.draw_symbols)
     with jax.named_scope("loss"):
         each = sampled_cross_entropy(head, batch.targets, draw(key_drawn))
         mean_nats = jnp.sum(weighted(batch, each)) / jnp.sum(batch.weights)

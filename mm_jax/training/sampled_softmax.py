@@ -17,10 +17,10 @@ from jaxtyping import Array, Float, Int, Key, Num
 from mm_jax.config.base import InputError
 from mm_jax.models.base import Model, at_least_float32
 from mm_jax.models.layers import Head
+from mm_jax.training.large_softmax import NO_LOGIT
 
 FLATTENING = 0.75  # the power of the counts (Mikolov et al. 2013)
 TOTAL = 2**31 - 1  # of all chances, in whole numbers: none is lost to rounding
-NO_LOGIT = -1e30  # of a target among the drawn symbols: it has a logit of its own
 
 
 class Drawn(NamedTuple):
@@ -37,21 +37,23 @@ def with_sampled_symbols(model: Model, counts: Num[np.ndarray, " V"], num: int) 
     log(exp(own) + sum of exp(logit) / chance over the others drawn) - own, own the logit of the
     target: the sum's expected value is that of all symbols. Evaluation and sampling read all.
     Where there are no more than ``num`` symbols, that is ``model`` itself. Raises InputError where
-    it has no ``head``.
+    it has no ``head``, or ``num`` is below 1.
     """
     if model.head is None:
         raise InputError(
             "--sampled-symbols draws columns of a model's last layer, and this one has none"
         )
+    if num < 1:
+        raise InputError(f"--sampled-symbols must be at least 1 to draw any, not {num}")
     if num >= len(counts):
         return model
-    return _sampling(model, chances(counts, num).tobytes(), num)
+    return _sampling(model, cumulative_chances(counts, num).tobytes(), num)
 
 
 @cache
-def _sampling(model: Model, steps: bytes, num: int) -> Model:
+def _sampling(model: Model, cumulative: bytes, num: int) -> Model:
     """Return the same Model for the same chances: another one would be compiled again."""
-    ends = np.frombuffer(steps, np.int32)
+    ends = np.frombuffer(cumulative, np.int32)
 
     def draw(key: Key[Array, ""]) -> Drawn:
         return draw_symbols(key, ends, num)
@@ -59,8 +61,8 @@ def _sampling(model: Model, steps: bytes, num: int) -> Model:
     return model._replace(draw_symbols=draw)
 
 
-def chances(counts: Num[np.ndarray, " V"], num: int) -> Int[np.ndarray, " V"]:
-    """Return where each symbol's part of 0 to TOTAL // num * num ends, as long as its chance.
+def cumulative_chances(counts: Num[np.ndarray, " V"], num: int) -> Int[np.ndarray, " V"]:
+    """Return the sums of the symbols' chances up to each, in whole numbers: 1 is TOTAL // num.
 
     Chances grow with counts ** FLATTENING, those of symbols that never occurred as if once; what
     would be more than 1 is 1, and the others share the rest. Their sum is ``num``.
@@ -95,12 +97,17 @@ def draw_symbols(key: Key[Array, ""], ends: Int[np.ndarray, " V"], num: int) -> 
 def sampled_cross_entropy(
     head: Head, targets: Int[Array, "..."], drawn: Drawn
 ) -> Float[Array, "..."]:
-    """Return the loss of each prediction on its target and the drawn symbols, in nats."""
+    """Return the loss of each prediction in nats, in the shape of ``targets``.
+
+    log(exp(own) + sum of exp(logit) / chance over the drawn symbols but the target) - own, with own
+    the target's logit (Jean et al. 2015).
+    """
     features, weight = head.features.reshape(-1, head.features.shape[-1]), head.weight
     wanted = targets.reshape(-1)
     bias = jnp.zeros(weight.shape[1]) if head.bias is None else head.bias
     logits = at_least_float32(features @ weight[:, drawn.symbols])
     logits += (bias[drawn.symbols] - drawn.log_chances)[None]
+    # A target has a logit of its own, so it does not count among the drawn symbols.
     logits = jnp.where(drawn.symbols[None] == wanted[:, None], NO_LOGIT, logits)
     own = at_least_float32(jnp.sum(features * weight[:, wanted].T, -1) + bias[wanted])
     each = jnp.logaddexp(own, jax.nn.logsumexp(logits, -1)) - own

@@ -16,7 +16,7 @@ from mm_jax.models.recurrent import gru
 from mm_jax.training.loss import training_loss
 from mm_jax.training.sampled_softmax import (
     TOTAL,
-    chances,
+    cumulative_chances,
     draw_symbols,
     sampled_cross_entropy,
     with_sampled_symbols,
@@ -34,7 +34,7 @@ def shares_of(ends, num):
 
 
 def test_chances_grow_with_the_counts_up_to_1_and_sum_to_the_number_drawn():
-    shares = shares_of(chances(COUNTS, NUM), NUM)
+    shares = shares_of(cumulative_chances(COUNTS, NUM), NUM)
     np.testing.assert_allclose(shares.sum(), NUM, rtol=1e-12)
     assert shares[6:].tolist() == [1, 1]
     # The power 3/4 of 1, 1, 16, 81, 256 is 1, 1, 8, 27, 64; two of these six are drawn.
@@ -45,7 +45,7 @@ def test_chances_grow_with_the_counts_up_to_1_and_sum_to_the_number_drawn():
 
 @pytest.mark.parametrize("num", [1, 3, 7])
 def test_each_symbol_is_drawn_as_often_as_its_chance_and_once_at_most(num):
-    ends = chances(COUNTS, num)
+    ends = cumulative_chances(COUNTS, num)
     drawn = jax.jit(jax.vmap(lambda key: draw_symbols(key, ends, num)))(KEYS)
     symbols = np.asarray(drawn.symbols)
     assert (np.diff(np.sort(symbols, 1), axis=1) > 0).all()
@@ -57,13 +57,10 @@ def test_each_symbol_is_drawn_as_often_as_its_chance_and_once_at_most(num):
 
 def test_the_sum_over_the_drawn_symbols_is_that_of_all_on_average():
     head = Head(
-        *(
-            jnp.asarray(GENERATOR.normal(size=size), jnp.float32)
-            for size in [(8, 5)] * 1 + [(5, 8), (8,)]
-        )
+        *(jnp.asarray(GENERATOR.normal(size=size), jnp.float32) for size in [(8, 5), (5, 8), (8,)])
     )
     targets = jnp.arange(8)
-    ends = chances(COUNTS, NUM)
+    ends = cumulative_chances(COUNTS, NUM)
 
     @jax.jit
     @jax.vmap
@@ -82,7 +79,7 @@ def test_the_loss_is_that_of_the_formula_for_windows_and_rows(bias):
     features = jnp.asarray(GENERATOR.normal(size=(2, 3, 5)), jnp.float32)
     weight = jnp.asarray(GENERATOR.normal(size=(5, 8)), jnp.float32)
     b = jnp.asarray(GENERATOR.normal(size=8), jnp.float32) if bias else None
-    drawn = draw_symbols(jax.random.key(0), chances(COUNTS, NUM), NUM)
+    drawn = draw_symbols(jax.random.key(0), cumulative_chances(COUNTS, NUM), NUM)
     targets = jnp.array([[0, 7, 6], [2, 3, 5]])
     found = sampled_cross_entropy(Head(features, weight, b), targets, drawn)
     assert found.shape == (2, 3)
@@ -164,6 +161,8 @@ def test_what_cannot_be_sampled_is_refused():
     ):
         with_sampled_symbols(bow(8, 4)._replace(head=None), COUNTS, 3)
     model = mlp(8, 3, 4, 6)
+    with pytest.raises(InputError, match="--sampled-symbols must be at least 1 to draw any, not 0"):
+        with_sampled_symbols(model, COUNTS, 0)
     with pytest.raises(InputError, match="--label-smoothing reads all symbols: leave --sampled"):
         RunConfig(label_smoothing=0.1, sampled_symbols=3)
     with pytest.raises(InputError, match="label smoothing reads all symbols, and this loss reads"):
